@@ -1,0 +1,1 @@
+"""Commands that deploy, check, feed and remove the CLIP functions of a ClickHouse server."""

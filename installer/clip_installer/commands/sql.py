@@ -1,0 +1,60 @@
+"""``clip-udfs sql``: run SQL on a server, or on the embedded engine with a server's configuration."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import IO
+
+import click
+
+from clip_installer.connection import ConnectionOptions, connection_options, first_line
+from clip_installer.errors import SqlError
+
+_ANSWERS = re.compile(r"(?:WITH|SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|\()", re.IGNORECASE)
+_OWN_FORMAT = re.compile(r"\bFORMAT\s+\w+(?:\s+SETTINGS\b[^;]*)?$", re.IGNORECASE)
+
+
+@click.command(short_help="Run SQL on the embedded engine, or on a server.")
+@connection_options
+@click.option("-q", "--query", help="The SQL to run; statements are separated by ';'.")
+@click.option("-f", "--format", "output_format", help="Output format [default: PrettyCompact on a terminal, else TSV].")
+@click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
+def sql(connection: ConnectionOptions, query: str | None, output_format: str | None, file: IO[str] | None) -> None:
+    """Run SQL from -q, from FILE, or from standard input, and print each answer.
+
+    \b
+      clip-udfs sql --server-config /etc/clickhouse-server -q "SELECT length(encode_text('cat'))"
+      echo "SELECT version()" | clip-udfs sql --url http://localhost:8123
+    """
+    if query is not None and file is not None:
+        raise click.UsageError("give either -q or a file, not both")
+    text = query if query is not None else (file or sys.stdin).read()
+    statements = split_statements(text)
+    if not statements:
+        raise click.UsageError("there is no statement to run")
+    from clickhouse_connect.driver.exceptions import Error
+
+    chosen = output_format or ("PrettyCompact" if sys.stdout.isatty() else "TabSeparated")
+    client = connection.connect()
+    output = sys.stdout.buffer
+    for statement in statements:
+        own_format = _OWN_FORMAT.search(statement) or not _ANSWERS.match(statement)
+        try:
+            answer = client.raw_query(statement, fmt=None if own_format else chosen)
+        except Error as error:
+            raise SqlError(first_line(error)) from error
+        output.write(answer)
+        output.flush()
+
+
+def split_statements(text: str) -> list[str]:
+    """Split SQL at the semicolons that are not inside a literal or a comment; comments and blanks are dropped.
+
+    Returns:
+        The statements without their semicolon, in order.
+    """
+    import sqlparse
+
+    statements = (sqlparse.format(part, strip_comments=True).strip() for part in sqlparse.split(text))
+    return [bare for statement in statements if (bare := statement.rstrip(";").strip())]

@@ -1,0 +1,47 @@
+"""The errors of this package: each message names the thing, the value and the way out.
+
+ClipUdfError
+├── SettingsError        a worker's rendered configuration is missing, malformed or refers to nothing
+├── BundleError          a model bundle is missing, incomplete, altered or newer than the code
+├── ProtocolError        what arrived on standard input is not a ClickHouse block
+├── EngineError          the inference engine could not load or run
+└── ValueRefused         one row's value cannot be encoded
+"""
+
+from __future__ import annotations
+
+
+class ClipUdfError(Exception):
+    """Base of every error that this package raises on purpose; its text is one line for a person."""
+
+    code = "error"
+
+
+class SettingsError(ClipUdfError):
+    """A worker's rendered configuration is missing, malformed, or refers to something that is not there."""
+
+    code = "settings"
+
+
+class BundleError(ClipUdfError):
+    """A model bundle is missing, incomplete, altered, or newer than this code."""
+
+    code = "bundle"
+
+
+class ProtocolError(ClipUdfError):
+    """What arrived on standard input is not what ClickHouse sends with ``send_chunk_header``."""
+
+    code = "protocol"
+
+
+class EngineError(ClipUdfError):
+    """The inference engine could not be loaded or could not run."""
+
+    code = "engine"
+
+
+class ValueRefused(ClipUdfError):
+    """One row's value cannot be encoded: fatal for a strict function, ``[]`` for a ``try_`` function."""
+
+    code = "value"

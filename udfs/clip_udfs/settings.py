@@ -1,0 +1,119 @@
+"""The worker's rendered configuration: one JSON file that the installer writes and the launcher names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from clip_udfs.errors import SettingsError
+
+ENGINES = ("onnx", "torch")
+FORMATS = ("TabSeparated", "RowBinary")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything that a worker must know and that ClickHouse has no key for.
+
+    Attributes:
+        bundle: Directory of the model bundle.
+        suffix: Suffix of the SQL names of this model's functions, '' for the default model.
+        engine: ``onnx`` (ONNX Runtime on CPU) or ``torch`` (open_clip, on a GPU where there is one).
+        device: Device for the torch engine, e.g. ``cuda:0``; None chooses.
+        threads: Engine threads of one worker; 0 leaves one worker all cores of the machine.
+        format: ClickHouse format of the pool, ``TabSeparated`` or ``RowBinary``.
+        normalize: L2-normalise the vectors, as LAION's own are.
+        image_roots: Directories that ``encode_image`` may read; the first one resolves relative paths.
+        max_text_bytes: Longest text in bytes that is tokenized; longer ones are refused.
+        max_image_bytes: Largest picture file in bytes that is read; larger ones are refused.
+        max_image_pixels: Largest picture in pixels (width x height) that is decoded.
+        text_batch: Rows of one engine run of the text tower.
+        image_batch: Rows of one engine run of the image tower.
+        decode_threads: Threads that decode pictures beside the engine.
+        text_cache: Texts whose vectors are kept for the next query.
+    """
+
+    bundle: Path
+    suffix: str = ""
+    engine: str = "onnx"
+    device: str | None = None
+    threads: int = 0
+    format: str = "TabSeparated"
+    normalize: bool = True
+    image_roots: tuple[Path, ...] = ()
+    max_text_bytes: int = 1_048_576
+    max_image_bytes: int = 67_108_864
+    max_image_pixels: int = 178_956_970
+    text_batch: int = 64
+    image_batch: int = 32
+    decode_threads: int = 2
+    text_cache: int = 4096
+
+    def __post_init__(self) -> None:
+        """Refuse values that could only fail later.
+
+        Raises:
+            SettingsError: Naming the key and the value.
+        """
+        if self.engine not in ENGINES:
+            raise SettingsError(f"engine {self.engine!r} is not one of {', '.join(ENGINES)}")
+        if self.format not in FORMATS:
+            raise SettingsError(f"format {self.format!r} is not one of {', '.join(FORMATS)}")
+        for name in ("max_text_bytes", "max_image_bytes", "max_image_pixels", "text_batch", "image_batch",
+                     "decode_threads"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        for name in ("threads", "text_cache"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}, it must not be negative")
+
+    def to_json(self) -> str:
+        """The file's content: sorted-as-declared keys, indented, with a final newline."""
+        values: dict[str, Any] = asdict(self)
+        values["bundle"] = str(self.bundle)
+        values["image_roots"] = [str(root) for root in self.image_roots]
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str) -> WorkerSettings:
+        """Build settings from parsed JSON; ``where`` names the file in messages.
+
+        Raises:
+            SettingsError: A key is unknown, missing, or of the wrong type.
+        """
+        known = {field.name: field for field in fields(cls)}
+        if unknown := sorted(set(values) - set(known)):
+            raise SettingsError(f"{where}: unknown key {unknown[0]!r}; written by another version? Install again")
+        if "bundle" not in values:
+            raise SettingsError(f"{where}: key 'bundle' is missing; install again")
+        arguments = dict(values)
+        for name, value in values.items():
+            expected: tuple[type, ...] = {
+                "bundle": (str,), "suffix": (str,), "engine": (str,), "format": (str,), "normalize": (bool,),
+                "image_roots": (list,), "device": (str, type(None)),
+            }.get(name, (int,))
+            if not isinstance(value, expected) or (expected == (int,) and isinstance(value, bool)):
+                raise SettingsError(f"{where}: {name} is {value!r}, expected {expected[0].__name__}")
+        arguments["bundle"] = Path(values["bundle"])
+        arguments["image_roots"] = tuple(Path(root) for root in values.get("image_roots", ()))
+        return cls(**arguments)
+
+    @classmethod
+    def load(cls, path: Path) -> WorkerSettings:
+        """Read the settings from ``path``.
+
+        Raises:
+            SettingsError: The file cannot be read, is not JSON, or holds a value that cannot work.
+        """
+        try:
+            values = json.loads(path.read_bytes())
+        except OSError as error:
+            raise SettingsError(f"cannot read the worker's settings {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise SettingsError(f"{path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path}: expected a JSON object")
+        return cls.from_mapping(values, str(path))
