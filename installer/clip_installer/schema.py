@@ -1,0 +1,92 @@
+"""The searchable table: its DDL, its vector indexes and its views, for one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clip_installer.errors import SqlError
+from clip_installer.sql_files import Statement, identifier, render
+from clip_udfs.functions import FUNCTIONS
+
+QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
+_TABLE = ("10_table.sql",)
+_INDEXES = ("20_indexes.sql",)
+_VIEWS = ("30_search_views.sql", "31_caption_views.sql", "32_filtered_views.sql")
+
+
+@dataclass(frozen=True)
+class SchemaParameters:
+    """What the DDL depends on.
+
+    Attributes:
+        table: ``table`` or ``database.table`` that is searched.
+        dimension: Length of the vectors.
+        suffix: Suffix of the model's functions, which its views get as well; '' for the default model.
+        quantization: What the index keeps of each number, one of :data:`QUANTIZATIONS`.
+        m: Connections of each vector in the index (``hnsw_max_connections_per_layer``).
+        ef_construction: Candidates looked at while building (``hnsw_candidate_list_size_for_construction``).
+        ef_search: Candidates that the views look at (``hnsw_candidate_list_size_for_search``).
+        cluster: A cluster: replicated tables on its shards below a Distributed one; None for one server.
+    """
+
+    table: str = "laion"
+    dimension: int = 512
+    suffix: str = ""
+    quantization: str = "bf16"
+    m: int = 64
+    ef_construction: int = 256
+    ef_search: int = 256
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what ClickHouse would refuse later.
+
+        Raises:
+            SqlError: Naming the parameter and its value.
+        """
+        identifier(self.table)
+        if self.quantization not in QUANTIZATIONS:
+            raise SqlError(f"quantization {self.quantization!r} is not one of {', '.join(QUANTIZATIONS)}")
+        for name in ("dimension", "m", "ef_construction", "ef_search"):
+            if getattr(self, name) < 1:
+                raise SqlError(f"{name} is {getattr(self, name)}, it must be at least 1")
+
+    @property
+    def stored_table(self) -> str:
+        """The table that holds the rows: ``table`` itself, or the shards' ``table_local`` of a cluster."""
+        return f"{self.table}_local" if self.cluster else self.table
+
+    def _values(self) -> dict[str, Any]:
+        database, _, stored_name = self.stored_table.rpartition(".")
+        return {
+            "table": identifier(self.table),
+            "stored_table": identifier(self.stored_table),
+            "stored_name": stored_name,
+            "database_expression": identifier(database) if database else "currentDatabase()",
+            "dimension": self.dimension,
+            "quantization": self.quantization,
+            "m": self.m,
+            "ef_construction": self.ef_construction,
+            "ef_search": self.ef_search,
+            "cluster": self.cluster,
+            "on_cluster": f" ON CLUSTER {identifier(self.cluster)}" if self.cluster else "",
+            "view": self._view_name(database),
+            "function": lambda name: FUNCTIONS[name].sql_name(self.suffix),
+        }
+
+    def _view_name(self, database: str) -> Callable[[str], str]:
+        prefix = f"{database}." if database else ""
+        ending = f"_{self.suffix}" if self.suffix else ""
+        return lambda name: identifier(f"{prefix}{name}{ending}")
+
+
+def statements(parameters: SchemaParameters) -> list[Statement]:
+    """The table and the views, in the order in which they can be run, again and again."""
+    return [statement for file in _TABLE + _VIEWS for statement in render(file, parameters._values())]
+
+
+def index_statements(parameters: SchemaParameters) -> list[Statement]:
+    """Both vector indexes: added, then built; for after the load, as each insert would build its own."""
+    return [statement for file in _INDEXES for statement in render(file, parameters._values())]

@@ -1,0 +1,31 @@
+-- The table: one row for each picture with its caption, and a unit vector for both
+CREATE TABLE IF NOT EXISTS {{ stored_table }}{{ on_cluster }}
+(
+    id              Int64,                      -- LAION: part * 1000000000 + position in the part
+    url             String,                     -- the picture's address, or its path below the image root
+    caption         Nullable(String),
+    NSFW            LowCardinality(String),     -- LAION: UNLIKELY, UNSURE or NSFW
+    similarity      Float32,                    -- LAION: cosine similarity of picture and caption
+    width           UInt32,
+    height          UInt32,
+    LICENSE         LowCardinality(String),
+    image_embedding Array(Float32) CODEC(NONE), -- unit vectors do not compress: save the time
+    text_embedding  Array(Float32) CODEC(NONE),
+    -- An empty vector breaks every distance query and a vector index refuses it, so a row needs both.
+    CONSTRAINT image_embedding_has_{{ dimension }}_values CHECK length(image_embedding) = {{ dimension }},
+    CONSTRAINT text_embedding_has_{{ dimension }}_values CHECK length(text_embedding) = {{ dimension }}
+)
+{% if cluster %}
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY id
+SETTINGS index_granularity = 8192;
+
+-- The distributed table: what the views search and the import fills, over the shards' own tables
+CREATE TABLE IF NOT EXISTS {{ table }}{{ on_cluster }} AS {{ stored_table }}
+ENGINE = Distributed({{ cluster | literal }}, {{ database_expression }}, {{ stored_name | literal }}, cityHash64(id));
+{% else %}
+ENGINE = MergeTree
+ORDER BY id
+-- A block that is sent twice, as after a lost connection, is stored once.
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 1000;
+{% endif %}
