@@ -1,0 +1,130 @@
+"""Building a bundle: load, export, compare with open_clip, and only then put it where it was asked for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from clip_installer.errors import ModelError
+from clip_installer.model_builder.source import RANDOM, SourceModel, load_source, quiet
+from clip_udfs.bundle import MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
+
+ENGINES = ("onnx", "torch", "both")
+_PACKAGES = ("clickhouse-clip-udfs", "open_clip_torch", "torch", "onnx", "onnxruntime", "tokenizers", "pillow")
+
+__all__ = ["ENGINES", "RANDOM", "build_model"]
+
+
+def build_model(
+    model: str,
+    pretrained: str,
+    output: Path,
+    *,
+    name: str | None = None,
+    engine: str = "onnx",
+    notice: str = "",
+    report: Callable[[str], None] = lambda line: None,
+) -> Bundle:
+    """Make a bundle of an open_clip model in ``output``.
+
+    Args:
+        model: An architecture of open_clip, or a JSON file with a configuration of one's own.
+        pretrained: A tag of open_clip, a checkpoint file, or ``random``.
+        output: The directory to make; it must not exist yet, or be empty.
+        name: Name of the bundle; None makes one from architecture and tag.
+        engine: ``onnx`` exports, ``torch`` keeps open_clip's weights for the torch engine, ``both`` does both.
+        notice: A sentence that is shown wherever the model is offered.
+        report: Called with a line at each step.
+
+    Returns:
+        The finished bundle.
+
+    Raises:
+        MissingExtra: open_clip is not installed.
+        ModelError: The model cannot be loaded or exported, does not equal open_clip's, or ``output`` is taken.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ModelError(f"{output} exists already; give a directory that does not, or remove it first")
+    report(f"loading {model} ({pretrained})")
+    source = load_source(model, pretrained)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+        directory = Path(scratch) / "bundle"
+        directory.mkdir()
+        bundle = _assemble(source, directory, name or _name(source), engine, notice, report)
+        if output.exists():
+            output.rmdir()
+        shutil.move(directory, output)
+    return Bundle(output, bundle.manifest)
+
+
+def _assemble(
+    source: SourceModel, directory: Path, name: str, engine: str, notice: str, report: Callable[[str], None]
+) -> Bundle:
+    from clip_installer.model_builder.export import export_towers
+    from clip_installer.model_builder.parity import compare, write_golden
+    from clip_installer.model_builder.tokenizer_file import write_tokenizer
+    from clip_udfs.encoders.towers import is_trimmable
+
+    text = write_tokenizer(source.tokenizer, directory / TOKENIZER, trim=is_trimmable(source.model))
+    if engine in ("onnx", "both"):
+        report("exporting the towers")
+        with quiet():
+            export_towers(source, directory, context_length=text.context_length, trim=text.trim)
+    if engine in ("torch", "both"):
+        report("writing the weights for the torch engine")
+        _write_torch(source, directory / TORCH_FOLDER)
+    write_golden(source, directory)
+    manifest = Manifest(
+        name=name,
+        architecture=source.architecture,
+        pretrained=source.pretrained,
+        dimension=int(source.encode_texts([""]).shape[1]),
+        text=text,
+        image=source.image,
+        notice=notice,
+        versions={package: version(package) for package in _PACKAGES},
+        files={
+            str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path))
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        },
+    )
+    (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    bundle = Bundle.open(directory)
+    for chosen in ("onnx", "torch") if engine == "both" else (engine,):
+        report(f"comparing the {chosen} engine with open_clip")
+        for tower, parity in compare(source, bundle, chosen).items():
+            report(
+                f"  {tower}: {parity.rows} rows, cosine >= {parity.min_cosine:.7f}, "
+                f"largest difference {parity.max_difference:.1e}"
+            )
+    return bundle
+
+
+def _write_torch(source: SourceModel, folder: Path) -> None:
+    """open_clip's own ``local-dir`` form: a configuration and safetensors."""
+    import json
+
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    config = {
+        "model_cfg": open_clip.get_model_config(source.architecture),
+        "preprocess_cfg": open_clip.get_model_preprocess_cfg(source.model),
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tensors = {key: tensor.contiguous() for key, tensor in source.model.state_dict().items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
+
+
+def _name(source: SourceModel) -> str:
+    weights = Path(source.pretrained).stem if source.pretrained else RANDOM
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{source.architecture}-{weights}")
+
+

@@ -1,0 +1,114 @@
+"""The towers as ONNX graphs with their weights beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clip_installer.errors import ModelError
+from clip_installer.model_builder.source import SourceModel, quiet
+from clip_udfs.encoders.onnx import INPUT, MODEL, OUTPUT
+
+if TYPE_CHECKING:
+    import onnx
+
+_SHARED_ROWS = 0.5
+_MIN_EXTERNAL_BYTES = 1024
+
+
+def export_towers(source: SourceModel, directory: Path, *, context_length: int, trim: bool) -> None:
+    """Write ``text.onnx`` and ``image.onnx``, each with ``….onnx.data`` beside it, into ``directory``.
+
+    Both take any number of rows; the text tower takes any length up to the context where ``trim`` allows it.
+
+    Raises:
+        ModelError: The exporter cannot express the model.
+    """
+    import torch
+
+    from clip_udfs.encoders.towers import ImageTower, text_tower
+
+    rows = torch.export.Dim("rows", min=1)
+    tokens = torch.zeros(2, 9 if trim else context_length, dtype=torch.int64)
+    tokens[:, 0], tokens[:, 5] = source.tokenizer.sot_token_id, source.tokenizer.eot_token_id
+    text_shape = {0: rows, 1: torch.export.Dim("length", min=2, max=context_length)} if trim else {0: rows}
+    _export(text_tower(source.model), tokens, text_shape, directory, "text")
+    pixels = torch.zeros(2, *source.image.size, 3, dtype=torch.uint8)
+    _export(ImageTower(source.model, source.image), pixels, {0: rows}, directory, "image")
+
+
+def _export(
+    module: torch.nn.Module, example: torch.Tensor, shape: dict[int, object], directory: Path, tower: str
+) -> None:
+    import torch
+
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module.eval(),
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=(shape,),
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many kinds
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"the {tower} tower cannot be exported ({reason}); build it with --engine torch") from error
+    assert program is not None
+    _save(program.model_proto, directory / MODEL.format(tower=tower))
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    import onnx
+
+    _strip(model)
+    _share_equal_rows(model)
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=f"{path.name}.data",
+        size_threshold=_MIN_EXTERNAL_BYTES,
+    )
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: stack traces with the paths of the machine that built the bundle."""
+    del model.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output,
+                 *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _share_equal_rows(model: onnx.ModelProto) -> None:
+    """Store a table whose rows are mostly equal (tokens that never occurred in training) once, behind an index.
+
+    ``Gather(table, ids)`` becomes ``Gather(rows, Gather(place, ids))`` with the distinct rows only; bit for bit the
+    same answers.
+    """
+    from onnx import helper, numpy_helper
+
+    tables = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    for position, node in enumerate(model.graph.node):
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            continue
+        table = numpy_helper.to_array(tables[node.input[0]])
+        rows, place = np.unique(table, axis=0, return_inverse=True)
+        if len(rows) > _SHARED_ROWS * len(table):
+            continue
+        name = node.input[0]
+        tables[name].CopyFrom(numpy_helper.from_array(rows, name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(place.reshape(-1).astype(np.int32), f"{name}.place")
+        )
+        lookup = helper.make_node("Gather", [f"{name}.place", node.input[1]], [f"{name}.row"], axis=0)
+        node.input[1] = f"{name}.row"
+        model.graph.node.insert(position, lookup)
+        return

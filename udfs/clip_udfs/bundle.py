@@ -1,0 +1,195 @@
+"""The model bundle: a directory of plain files that ``manifest.json`` describes and vouches for.
+
+Reading one runs no pickle and no code of the model's; a file that is missing or of another size is noticed at load, an
+altered one by :meth:`Bundle.verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clip_udfs.errors import BundleError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+GOLDEN = "golden.json"
+TOKENIZER = "tokenizer.json"
+TORCH_FOLDER = "torch"
+
+
+@dataclass(frozen=True)
+class TextManifest:
+    """How texts become token ids.
+
+    Attributes:
+        clean: Cleaning before the BPE: ``lower``, ``whitespace`` or ``canonicalize``.
+        context_length: Tokens of the tower's longest sequence, start and end token included.
+        start_id: Id of the start token.
+        end_id: Id of the end token, whose position is pooled.
+        pad_id: Id that fills a sequence up.
+        trim: True where the tower is causal and pools at the end token, so that padding may be cut off.
+    """
+
+    clean: str
+    context_length: int
+    start_id: int
+    end_id: int
+    pad_id: int
+    trim: bool
+
+
+@dataclass(frozen=True)
+class ImageManifest:
+    """How a decoded picture becomes the tower's input, in open_clip's terms.
+
+    Attributes:
+        size: (height, width) of the input in pixels.
+        resize_mode: ``shortest`` (then centre crop), ``squash``, or ``longest`` (then pad).
+        interpolation: ``bicubic`` or ``bilinear``.
+        fill_color: Grey level, 0-255, of the padding of ``longest``.
+        mean: Mean of each channel (RGB, 0-1) that is subtracted; done by the engine.
+        std: Standard deviation of each channel by which is divided; done by the engine.
+    """
+
+    size: tuple[int, int]
+    resize_mode: str
+    interpolation: str
+    fill_color: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of the bundle: its length in bytes and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says.
+
+    Attributes:
+        name: Name of the bundle, e.g. ``ViT-B-32-quickgelu-openai``; also that of its directory once installed.
+        architecture: open_clip architecture.
+        pretrained: open_clip tag or the name of the checkpoint file; '' for random weights.
+        dimension: Length of the vectors.
+        text: How texts become token ids.
+        image: How pictures become pixels.
+        notice: A sentence that must be said wherever the model is offered; '' for none.
+        versions: Versions of the packages that built the bundle.
+        files: Every other file of the bundle by its path relative to the directory.
+    """
+
+    name: str
+    architecture: str
+    pretrained: str
+    dimension: int
+    text: TextManifest
+    image: ImageManifest
+    notice: str
+    versions: Mapping[str, str]
+    files: Mapping[str, FileRecord]
+
+    def to_json(self) -> str:
+        """The content of ``manifest.json``."""
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, content: bytes, where: str) -> Manifest:
+        """Parse ``manifest.json``; ``where`` names it in messages.
+
+        Raises:
+            BundleError: It is not JSON, written by a newer version, or lacks something.
+        """
+        try:
+            values = json.loads(content)
+            version = values.pop("format_version")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise BundleError(f"{where} is not a bundle manifest: {error}") from error
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"{where} has format version {version}, this package reads {FORMAT_VERSION}: "
+                + ("upgrade clickhouse-clip-udfs" if version > FORMAT_VERSION else "build the bundle again")
+            )
+        try:
+            values["text"] = TextManifest(**values["text"])
+            image = values["image"]
+            values["image"] = ImageManifest(
+                **{**image, "size": tuple(image["size"]), "mean": tuple(image["mean"]), "std": tuple(image["std"])}
+            )
+            values["files"] = {name: FileRecord(**record) for name, record in values["files"].items()}
+            return cls(**values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise BundleError(f"{where} is not a complete bundle manifest: {error}") from error
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: where it is, and its manifest."""
+
+    directory: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, directory: Path) -> Bundle:
+        """Read the manifest of ``directory`` and check that every file is there in its full length.
+
+        Raises:
+            BundleError: The directory is not a bundle, or a file is missing or of another length.
+        """
+        path = directory / MANIFEST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{directory} is not a model bundle: cannot read {MANIFEST}: {error.strerror}; "
+                "make one with: clip-udfs build-model"
+            ) from error
+        bundle = cls(directory, Manifest.from_json(content, str(path)))
+        for name, record in bundle.manifest.files.items():
+            try:
+                size = (directory / name).stat().st_size
+            except OSError as error:
+                raise BundleError(f"bundle file {directory / name}: {error.strerror}") from error
+            if size != record.bytes:
+                raise BundleError(
+                    f"bundle file {directory / name} has {size} bytes, the manifest says {record.bytes}: "
+                    "copy the bundle again"
+                )
+        return bundle
+
+    def file(self, name: str) -> Path:
+        """Path of one of the bundle's files.
+
+        Raises:
+            BundleError: The bundle has no such file.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"bundle {self.directory} has no {name}: build it again with the engine that needs it")
+        return self.directory / name
+
+    def verify(self) -> list[str]:
+        """Compare every file with its SHA-256.
+
+        Returns:
+            The names of the files that were altered, in order; empty when all is well.
+        """
+        return [
+            name for name, record in self.manifest.files.items() if sha256(self.directory / name) != record.sha256
+        ]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, read in constant memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""Opening a picture's file only where that is allowed: inside a root, after every symbolic link, and only regular files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_udfs.errors import SettingsError, ValueRefused
+
+OUTSIDE = "outside the directories that encode_image may read"
+
+
+class Roots:
+    """The directories whose files SQL users may have encoded."""
+
+    def __init__(self, roots: Sequence[Path], max_bytes: int) -> None:
+        """Resolve ``roots``; files of more than ``max_bytes`` bytes are refused unread.
+
+        Raises:
+            SettingsError: There is no root, or one is not a directory.
+        """
+        if not roots:
+            raise SettingsError("no picture directory is allowed: install with --image-root DIR")
+        for root in roots:
+            if not root.is_dir():
+                raise SettingsError(f"picture directory {root} is not a directory that this user can reach")
+        self._roots = [os.path.realpath(root) for root in roots]
+        self._max_bytes = max_bytes
+
+    def read(self, path: str) -> bytes:
+        """Content of the file at ``path``: relative to a root (the first that has it), or absolute inside one.
+
+        The file is opened without side effects first (``O_PATH``), then the opened object itself is checked, so that
+        nothing can be swapped between check and use; a FIFO or a device is never opened for reading.
+
+        Raises:
+            ValueRefused: Outside every root (in the same words whether it exists or not), absent, not a regular
+                file, empty, or too large.
+        """
+        if not path:
+            raise ValueRefused("the path is empty")
+        if "\0" in path:
+            raise ValueRefused("the path contains a NUL character")
+        candidates = [path] if path.startswith("/") else [f"{root}/{path}" for root in self._roots]
+        reason = OUTSIDE
+        for candidate in candidates:
+            try:
+                if not self._inside(os.path.realpath(candidate)):
+                    continue
+                handle = os.open(candidate, os.O_PATH | os.O_CLOEXEC)
+            except OSError as error:
+                reason = _spoken(error)
+                continue
+            try:
+                return self._read_opened(handle)
+            finally:
+                os.close(handle)
+        raise ValueRefused(reason)
+
+    def _inside(self, real: str) -> bool:
+        return any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots)
+
+    def _read_opened(self, handle: int) -> bytes:
+        reopened = f"/proc/self/fd/{handle}"
+        if not self._inside(os.readlink(reopened)):
+            raise ValueRefused(OUTSIDE)
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueRefused("is a directory")
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueRefused("is not a regular file")
+        if status.st_size > self._max_bytes:
+            raise ValueRefused(f"the file has {status.st_size} bytes, at most {self._max_bytes} are read")
+        try:
+            descriptor = os.open(reopened, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ValueRefused(_spoken(error)) from error
+        with open(descriptor, "rb", buffering=0) as file:
+            return file.read(self._max_bytes)
+
+
+def _spoken(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file in the directories that encode_image may read"
+    return (error.strerror or "cannot be opened").lower()

@@ -1,0 +1,46 @@
+"""Engines behind one protocol: a batch of one tower's input to its raw vectors."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_udfs.bundle import Bundle
+from clip_udfs.functions import Tower
+from clip_udfs.settings import WorkerSettings
+
+
+class Encoder(Protocol):
+    """One tower of one model, loaded."""
+
+    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Encode a batch.
+
+        Args:
+            batch: Text tower: int64 token ids, shape (rows, length). Image tower: uint8 RGB pixels, shape
+                (rows, height, width, 3).
+
+        Returns:
+            float32, shape (rows, dimension), not normalised.
+
+        Raises:
+            EngineError: The engine failed.
+        """
+
+
+def open_encoder(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> Encoder:
+    """Load ``tower`` of ``bundle`` with the engine that the settings name; the other engine is not imported.
+
+    Raises:
+        BundleError: The bundle lacks the engine's files.
+        EngineError: The engine is not installed or cannot load them.
+    """
+    if settings.engine == "torch":
+        from clip_udfs.encoders.torch import TorchEncoder
+
+        return TorchEncoder(bundle, tower, settings.device, settings.threads)
+    from clip_udfs.encoders.onnx import OnnxEncoder
+
+    return OnnxEncoder(bundle, tower, settings.threads)

@@ -1,0 +1,54 @@
+"""ONNX Runtime on the CPU: the default engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from clip_udfs.bundle import Bundle
+from clip_udfs.errors import EngineError
+from clip_udfs.functions import Tower
+
+MODEL = "{tower}.onnx"
+INPUT = "input"
+OUTPUT = "embedding"
+
+
+class OnnxEncoder:
+    """A tower as an ONNX graph; its external weights are mapped from the file, not copied."""
+
+    def __init__(self, bundle: Bundle, tower: Tower, threads: int) -> None:
+        """Load the tower's graph with ``threads`` engine threads (0: as many as cores).
+
+        Raises:
+            BundleError: The bundle has no such graph.
+            EngineError: ONNX Runtime refuses it.
+        """
+        path = bundle.file(MODEL.format(tower=tower))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # An idle worker must not keep a core busy waiting for work.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The arena keeps the memory of the largest batch for ever; batches here have many sizes.
+        options.enable_cpu_mem_arena = False
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exceptions share no base class
+            raise EngineError(f"ONNX Runtime cannot load {path}: {_one_line(error)}") from error
+
+    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """See :class:`clip_udfs.encoders.Encoder`."""
+        try:
+            (vectors,) = self._session.run([OUTPUT], {INPUT: batch})
+        except Exception as error:  # as above
+            raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {_one_line(error)}") from error
+        return vectors  # type: ignore[no-any-return]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

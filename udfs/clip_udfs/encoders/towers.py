@@ -1,0 +1,83 @@
+"""open_clip's two towers as modules with the package's own inputs: what is exported, and what the torch engine runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clip_udfs.bundle import ImageManifest
+
+
+class ImageTower(nn.Module):
+    """Pixels as bytes to vectors: scaling to floats and the image encoder in one graph."""
+
+    def __init__(self, model: Any, image: ImageManifest) -> None:
+        """Wrap ``model.visual`` of an open_clip model with the scaling of ``image``."""
+        super().__init__()
+        self.visual = model.visual
+        self.register_buffer("mean", torch.tensor(image.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(image.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode uint8 pixels, shape (rows, height, width, 3), to float vectors, shape (rows, dimension)."""
+        scaled = pixels.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
+        features = self.visual((scaled - self.mean) / self.std)
+        return features[0] if isinstance(features, tuple) else features
+
+
+class TextTower(nn.Module):
+    """The text tower of an open_clip ``CLIP``, for sequences of any length up to the context.
+
+    open_clip's own ``encode_text`` adds all rows of the positional embedding and so takes full sequences only; cutting
+    the padding off changes nothing where the mask is causal and the end token's position is pooled.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """Wrap the text half of ``model``."""
+        super().__init__()
+        self.token_embedding = model.token_embedding
+        self.positional_embedding = model.positional_embedding
+        self.transformer = model.transformer
+        self.ln_final = model.ln_final
+        self.text_projection = model.text_projection
+        self.register_buffer("attn_mask", model.attn_mask, persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Encode int64 token ids, shape (rows, length), to float vectors, shape (rows, dimension)."""
+        length = tokens.shape[1]
+        hidden = self.token_embedding(tokens) + self.positional_embedding[:length]
+        hidden = self.transformer(hidden, attn_mask=self.attn_mask[:length, :length])
+        hidden = self.ln_final(hidden)
+        pooled = hidden[torch.arange(hidden.shape[0], device=hidden.device), tokens.argmax(dim=-1)]
+        if isinstance(self.text_projection, nn.Linear):
+            return self.text_projection(pooled)  # type: ignore[no-any-return]
+        return pooled @ self.text_projection  # type: ignore[no-any-return]
+
+
+class FullLengthTextTower(nn.Module):
+    """Any other text tower, on sequences that are padded to the whole context."""
+
+    def __init__(self, model: Any) -> None:
+        """Wrap ``encode_text`` of an open_clip model."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Encode int64 token ids, shape (rows, context), to float vectors, shape (rows, dimension)."""
+        return self.model.encode_text(tokens)  # type: ignore[no-any-return]
+
+
+def is_trimmable(model: Any) -> bool:
+    """True where the text tower is causal, pools at the end token (argmax) and is a plain open_clip ``CLIP``."""
+    return (
+        hasattr(model, "token_embedding")
+        and getattr(model, "attn_mask", None) is not None
+        and getattr(model, "text_pool_type", None) == "argmax"
+    )
+
+
+def text_tower(model: Any) -> nn.Module:
+    """The text tower in the form that suits the model."""
+    return TextTower(model) if is_trimmable(model) else FullLengthTextTower(model)

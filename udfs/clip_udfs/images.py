@@ -1,0 +1,114 @@
+"""A picture's bytes to the pixels that the image tower takes, equal to open_clip's preprocessing step for step.
+
+open_clip resizes and crops in the picture's own mode and converts to RGB afterwards; so does this module, because for
+palette, alpha, 1-bit and 16-bit pictures the order changes the pixels. Scaling to floats is left to the engine.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from clip_udfs.bundle import ImageManifest
+from clip_udfs.errors import ValueRefused
+
+# Formats that Pillow decodes by itself. EPS and the like, which start other programs, are not among them.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "AVIF", "ICO", "TGA", "JPEG2000")
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+# Above this, a resized picture is not made whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.
+_MAX_RESIZED_PIXELS = 16_777_216
+
+
+def decode(content: bytes, manifest: ImageManifest, max_pixels: int) -> NDArray[np.uint8]:
+    """Pixels of the first frame of an encoded picture, resized and cropped as the model was trained.
+
+    Args:
+        content: The file's bytes.
+        manifest: Size, resize mode and interpolation.
+        max_pixels: Largest width x height that is decoded; checked on the header, before memory is spent.
+
+    Returns:
+        uint8, shape (height, width, 3), RGB.
+
+    Raises:
+        ValueRefused: Not a picture, a damaged one, or too large.
+    """
+    if not content:
+        raise ValueRefused("the file is empty")
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ValueRefused(f"the picture is {width} x {height} pixels, at most {max_pixels} are decoded")
+            return np.asarray(transform(image, manifest).convert("RGB"))
+    except ValueRefused:
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueRefused("not a picture in a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF)") from error
+    except Exception as error:  # a damaged file may raise anything from a decoder; the row is refused, not the worker
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise ValueRefused(f"damaged picture: {detail}") from error
+
+
+def transform(image: Image.Image, manifest: ImageManifest) -> Image.Image:
+    """Resize and crop (or pad) in the picture's own mode.
+
+    Source: ``torchvision.transforms.Resize`` and ``CenterCrop``, and open_clip's ``ResizeKeepRatio`` and
+    ``CenterCropOrPad``, as ``open_clip.transform.image_transform`` composes them for evaluation.
+    """
+    height, width = manifest.size
+    resample = _FILTERS[manifest.interpolation]
+    if manifest.resize_mode == "squash":
+        return _resize(image, width, height, resample)
+    if manifest.resize_mode == "longest":
+        ratio = max(image.height / height, image.width / width)
+        resized = _resize(image, round(image.width / ratio), round(image.height / ratio), resample)
+        return _crop_or_pad(resized, width, height, manifest.fill_color)
+    if width == height:
+        if image.width <= image.height:
+            target = width, int(width * image.height / image.width)
+        else:
+            target = int(height * image.width / image.height), height
+    else:
+        ratio = min(image.height / height, image.width / width)
+        target = round(image.width / ratio), round(image.height / ratio)
+    return _resize_and_crop(image, target, (width, height), resample)
+
+
+def _resize(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), resample)
+
+
+def _resize_and_crop(
+    image: Image.Image, target: tuple[int, int], crop: tuple[int, int], resample: Image.Resampling
+) -> Image.Image:
+    left = round((target[0] - crop[0]) / 2.0)
+    top = round((target[1] - crop[1]) / 2.0)
+    if target[0] * target[1] <= _MAX_RESIZED_PIXELS:
+        return _resize(image, *target, resample).crop((left, top, left + crop[0], top + crop[1]))
+    across, down = image.width / target[0], image.height / target[1]
+    box = (left * across, top * down, (left + crop[0]) * across, (top + crop[1]) * down)
+    box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+    return image.resize(crop, resample, box=box)
+
+
+def _crop_or_pad(image: Image.Image, width: int, height: int, fill: int) -> Image.Image:
+    across, down = max(width - image.width, 0), max(height - image.height, 0)
+    if across or down:
+        padded = Image.new(image.mode, (image.width + across, image.height + down), _fill(image.mode, fill))
+        padded.paste(image, (across // 2, down // 2))
+        if image.mode == "P" and image.palette is not None:
+            padded.putpalette(image.palette)
+        image = padded
+    left = round((image.width - width) / 2.0)
+    top = round((image.height - height) / 2.0)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _fill(mode: str, fill: int) -> int | tuple[int, ...]:
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    return fill if bands == 1 else (fill,) * bands

@@ -1,0 +1,176 @@
+"""From a stream of row values to a stream of vectors, in order, in bounded memory: one pipeline per tower."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_udfs.encoders import Encoder
+from clip_udfs.errors import ValueRefused
+from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.wire import Oversized, Value, Vectors
+
+# Texts that are tokenized, sorted by length and answered together.
+TEXT_WINDOW = 1024
+
+
+class RowRefused(ValueRefused):
+    """A row of a block that cannot be encoded, with its place."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        """Name row ``row`` (counted from 1 in the block) and say which value it has and what is wrong with it."""
+        super().__init__(f"row {row}: {reason}")
+
+
+class Pipeline(Protocol):
+    """Encodes the rows of one block."""
+
+    def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
+        """Vectors of all rows in order, in pieces, each as soon as it is done.
+
+        Raises:
+            RowRefused: A row cannot be encoded and the function is strict.
+            EngineError: The engine failed.
+        """
+
+
+class TextPipeline:
+    """Texts: repeated ones once, batches of similar length, recent ones from memory."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, encoder: Encoder, *, strict: bool, normalize: bool, batch: int, cache: int
+    ) -> None:
+        """Encode ``batch`` texts at a time and remember the vectors of the last ``cache`` different ones."""
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._strict = strict
+        self._normalize = normalize
+        self._batch = batch
+        self._capacity = cache
+        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+
+    def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
+        """See :class:`Pipeline`."""
+        row = 1
+        while window := list(islice(values, TEXT_WINDOW)):
+            texts = [self._text(value, row + index) for index, value in enumerate(window)]
+            known = self._vectors(dict.fromkeys(text for text in texts if text is not None))
+            present = np.array([text is not None for text in texts])
+            if known:
+                blank = np.zeros_like(next(iter(known.values())))
+                matrix = np.stack([blank if text is None else known[text] for text in texts])
+            else:
+                matrix = np.zeros((len(texts), 0), np.float32)
+            yield Vectors(matrix, present)
+            row += len(window)
+
+    def _text(self, value: Value, row: int) -> str | None:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if self._strict:
+            raise RowRefused(row, _refusal(value))
+        return None
+
+    def _vectors(self, texts: dict[str, None]) -> dict[str, NDArray[np.float32]]:
+        known: dict[str, NDArray[np.float32]] = {}
+        for text in texts:
+            if (vector := self._cache.get(text)) is not None:
+                self._cache.move_to_end(text)
+                known[text] = vector
+        missing = [text for text in texts if text not in known]
+        tokens = self._tokenizer(missing) if missing else []
+        by_length = sorted(range(len(missing)), key=lambda index: len(tokens[index]))
+        for start in range(0, len(missing), self._batch):
+            chosen = by_length[start : start + self._batch]
+            vectors = self._encoder.encode(self._tokenizer.pad([tokens[index] for index in chosen]))
+            for index, vector in zip(chosen, _finished(vectors, self._normalize), strict=True):
+                known[missing[index]] = vector
+        self._remember(missing, known)
+        return known
+
+    def _remember(self, texts: Sequence[str], vectors: dict[str, NDArray[np.float32]]) -> None:
+        if self._capacity == 0:
+            return
+        for text in texts[-self._capacity :]:
+            self._cache[text] = vectors[text].copy()  # a view would keep the whole batch alive
+        while len(self._cache) > self._capacity:
+            self._cache.popitem(last=False)
+
+
+class ImagePipeline:
+    """Pictures: read and decoded in threads while the engine runs."""
+
+    def __init__(
+        self,
+        load: Callable[[bytes], NDArray[np.uint8]],
+        encoder: Encoder,
+        *,
+        dimension: int,
+        strict: bool,
+        normalize: bool,
+        batch: int,
+        threads: int,
+    ) -> None:
+        """Turn each value into pixels, uint8 (height, width, 3), with ``load`` in ``threads`` threads."""
+        self._load = load
+        self._encoder = encoder
+        self._dimension = dimension
+        self._strict = strict
+        self._normalize = normalize
+        self._batch = batch
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._ahead = 2 * batch
+
+    def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
+        """See :class:`Pipeline`; at most two batches of rows are held decoded or waiting."""
+        pending: deque[Future[NDArray[np.uint8] | ValueRefused]] = deque()
+        row = 1
+        try:
+            while True:
+                for value in islice(values, self._ahead - len(pending)):
+                    pending.append(self._pool.submit(self._decoded, value))
+                if not pending:
+                    return
+                done = [pending.popleft().result() for _ in range(min(self._batch, len(pending)))]
+                yield self._answer(done, row)
+                row += len(done)
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _decoded(self, value: Value) -> NDArray[np.uint8] | ValueRefused:
+        if not isinstance(value, bytes):
+            return ValueRefused(_refusal(value))
+        try:
+            return self._load(value)
+        except ValueRefused as refused:
+            return refused
+
+    def _answer(self, done: Sequence[NDArray[np.uint8] | ValueRefused], first_row: int) -> Vectors:
+        for index, outcome in enumerate(done):
+            if self._strict and isinstance(outcome, ValueRefused):
+                raise RowRefused(first_row + index, str(outcome))
+        pixels = [outcome for outcome in done if not isinstance(outcome, ValueRefused)]
+        present = np.array([not isinstance(outcome, ValueRefused) for outcome in done])
+        matrix = np.zeros((len(done), self._dimension), np.float32)
+        if pixels:
+            matrix[present] = _finished(self._encoder.encode(np.stack(pixels)), self._normalize)
+        return Vectors(matrix, present)
+
+
+def _refusal(value: None | Oversized) -> str:
+    """What is wrong with a value that is not bytes."""
+    return "NULL cannot be encoded" if value is None else f"{value.size} bytes are more than this function takes"
+
+
+def _finished(vectors: NDArray[np.float32], normalize: bool) -> NDArray[np.float32]:
+    if not normalize:
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-12)

@@ -1,0 +1,161 @@
+"""One process of a pool: settings, one tower, then blocks of rows until ClickHouse closes the pipe."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_udfs.bundle import TOKENIZER, Bundle, ImageManifest
+from clip_udfs.encoders import open_encoder
+from clip_udfs.errors import ClipUdfError, ValueRefused
+from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
+from clip_udfs.settings import WorkerSettings
+from clip_udfs.wire import (
+    Reader,
+    RowBinaryReader,
+    TabSeparatedReader,
+    Value,
+    format_row_binary,
+    format_tab_separated,
+    write_all,
+)
+
+_MAX_PATH_BYTES = 4096
+_SHOWN = 200
+
+
+def main(arguments: Sequence[str], answers: int) -> int:
+    """Serve the function that ``arguments`` name, writing answers to descriptor ``answers``.
+
+    Returns:
+        0 at the end of input, 1 after an error, which is then the one line on standard error.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    warnings.simplefilter("ignore")  # ClickHouse reports the last line of standard error: it must be the reason
+    parser = argparse.ArgumentParser(prog="python -m clip_udfs", description=__doc__)
+    parser.add_argument("function", choices=FUNCTIONS)
+    parser.add_argument("--settings", type=Path, required=True, help="the JSON file that the installer wrote")
+    options = parser.parse_args(arguments)
+    function = FUNCTIONS[options.function]
+    name = function.name
+    try:
+        settings = WorkerSettings.load(options.settings)
+        name = function.sql_name(settings.suffix)
+        reader = _reader(function, settings)
+        pipeline = open_pipeline(function, settings)
+        serve(reader, pipeline, settings.format, answers)
+    except ClipUdfError as error:
+        return _fail(name, str(error))
+    except MemoryError:
+        return _fail(name, "out of memory")
+    except BrokenPipeError:
+        return 0  # ClickHouse closed the pool; nobody is left to tell
+    except Exception as error:
+        return _fail(name, f"internal error: {type(error).__name__}: {error}")
+    return 0
+
+
+def serve(reader: Reader, pipeline: Pipeline, output_format: str, answers: int) -> None:
+    """Answer block after block until the input ends.
+
+    Raises:
+        ClipUdfError: The first thing that must fail the query; rows before it may have been written.
+    """
+    formatted = format_row_binary if output_format == "RowBinary" else format_tab_separated
+    while (rows := reader.next_block()) is not None:
+        for vectors in pipeline.encode(_values(reader, rows)):
+            write_all(answers, formatted(vectors))
+
+
+def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
+    """Load what ``function`` needs of the model, and nothing else.
+
+    Raises:
+        ClipUdfError: Settings, bundle or engine do not work.
+    """
+    bundle = Bundle.open(settings.bundle)
+    encoder = open_encoder(settings, bundle, function.tower)
+    if function.tower == "text":
+        from clip_udfs.tokenizer import Tokenizer
+
+        return TextPipeline(
+            Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text),
+            encoder,
+            strict=function.strict,
+            normalize=settings.normalize,
+            batch=settings.text_batch,
+            cache=settings.text_cache,
+        )
+    return ImagePipeline(
+        _loader(function, settings, bundle.manifest.image),
+        encoder,
+        dimension=bundle.manifest.dimension,
+        strict=function.strict,
+        normalize=settings.normalize,
+        batch=settings.image_batch,
+        threads=settings.decode_threads,
+    )
+
+
+def _loader(
+    function: Function, settings: WorkerSettings, image: ImageManifest
+) -> Callable[[bytes], NDArray[np.uint8]]:
+    """What turns a row's value into pixels and says in each refusal which value it was."""
+    from clip_udfs.confinement import Roots
+    from clip_udfs.images import decode
+
+    def load_bytes(content: bytes) -> NDArray[np.uint8]:
+        try:
+            return decode(content, image, settings.max_image_pixels)
+        except ValueRefused as refused:
+            raise ValueRefused(f"{len(content)} bytes: {refused}") from refused
+
+    if function.source == "bytes":
+        return load_bytes
+    roots = Roots(settings.image_roots, settings.max_image_bytes)
+
+    def load_file(value: bytes) -> NDArray[np.uint8]:
+        path = os.fsdecode(value)
+        try:
+            return decode(roots.read(path), image, settings.max_image_pixels)
+        except ValueRefused as refused:
+            shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
+            raise ValueRefused(f"{shown!r}: {refused}") from refused
+
+    return load_file
+
+
+def _reader(function: Function, settings: WorkerSettings) -> Reader:
+    limit = {
+        "text": settings.max_text_bytes,
+        "path": _MAX_PATH_BYTES,
+        "bytes": settings.max_image_bytes,
+    }[function.source]
+    if settings.format == "RowBinary":
+        return RowBinaryReader(_read, limit, nullable=not function.strict)
+    return TabSeparatedReader(_read, limit)
+
+
+def _read(size: int) -> bytes:
+    return os.read(0, size)
+
+
+def _values(reader: Reader, rows: int) -> Iterator[Value]:
+    for _ in range(rows):
+        yield reader.value()
+
+
+def _fail(name: str, reason: str) -> int:
+    line = "".join(character if character.isprintable() else " " for character in f"{name}: {reason}")
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+    return 1
