@@ -108,7 +108,7 @@ def _next_block(source: _Input) -> int | None:
         return None
     header = source.line(_MAX_HEADER)
     if not isinstance(header, bytes) or not header.isdigit():
-        shown = f"{header[:40]!r}" if isinstance(header, bytes) else "something else"
+        shown = repr(header.decode("utf-8", "replace")) if isinstance(header, bytes) else "something else"
         raise ProtocolError(
             f"expected a block header (a number of rows), got {shown}: "
             "the function's XML needs <send_chunk_header>1</send_chunk_header> and the format that it was installed with"

@@ -79,6 +79,9 @@ def _assemble(
         report("writing the weights for the torch engine")
         _write_torch(source, directory / TORCH_FOLDER)
     write_golden(source, directory)
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    for path in files:
+        path.chmod(0o644)  # the writers of weights make theirs private; the server's user must read them
     manifest = Manifest(
         name=name,
         architecture=source.architecture,
@@ -90,8 +93,7 @@ def _assemble(
         versions={package: version(package) for package in _PACKAGES},
         files={
             str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path))
-            for path in sorted(directory.rglob("*"))
-            if path.is_file()
+            for path in files
         },
     )
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,8 @@ def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
     bpe = Tokenizer(
         BPE(vocab=tokenizer.encoder, merges=list(tokenizer.bpe_ranks), end_of_word_suffix="</w>", fuse_unk=False)
     )
-    pattern = Regex("(?i)" + tokenizer.pat.pattern)
     bpe.pre_tokenizer = Sequence(
-        [Split(pattern, "removed", invert=True), ByteLevel(add_prefix_space=False, use_regex=False)]
+        [Split(Regex(_pieces()), "removed", invert=True), ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     bpe.save(str(path), pretty=False)
     return TextManifest(
@@ -50,3 +50,42 @@ def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
         pad_id=0,
         trim=trim,
     )
+
+
+def _pieces() -> str:
+    """open_clip's pattern of words, spelled out as code point ranges.
+
+    ``\\p{L}`` under IGNORECASE is not the same set in the ``regex`` package as in the regular expressions of
+    ``tokenizers``: their Unicode versions and case folding differ. Asking ``regex`` once about every code point settles
+    it for good.
+    """
+    special = "|".join(_any_case(text) for text in ("<start_of_text>", "<end_of_text>"))
+    endings = "|".join(_any_case(text) for text in ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
+    letters, number, other = (_ranges(kind) for kind in (r"[\p{L}]", r"[\p{N}]", r"[^\s\p{L}\p{N}]"))
+    return f"{special}|{endings}|[{letters}]+|[{number}]|[{other}]+"
+
+
+def _any_case(text: str) -> str:
+    import regex
+
+    return "".join(f"[{_ranges(regex.escape(character))}]" for character in text)
+
+
+@cache
+def _ranges(pattern: str) -> str:
+    """The code points that match ``pattern`` in ``regex`` under IGNORECASE, as the inside of a character class."""
+    import regex
+
+    matched = sorted(map(ord, regex.findall(pattern, _all_characters(), regex.IGNORECASE)))
+    runs: list[tuple[int, int]] = []
+    for code in matched:
+        if runs and code == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], code
+        else:
+            runs.append((code, code))
+    return "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in runs)
+
+
+@cache
+def _all_characters() -> str:
+    return "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)

@@ -13,8 +13,8 @@ from clip_udfs.errors import EngineError
 from clip_udfs.functions import Tower
 
 MODEL = "{tower}.onnx"
-INPUT = "input"
-OUTPUT = "embedding"
+INPUT = "clip_input"
+OUTPUT = "clip_vector"
 
 
 class OnnxEncoder:
