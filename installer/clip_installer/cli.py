@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from clip_installer.commands.build_model import build_model
+from clip_installer.commands.install import install
 from clip_installer.commands.sql import sql
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError
@@ -26,6 +27,7 @@ def program() -> None:
 
 
 program.add_command(build_model)
+program.add_command(install)
 program.add_command(sql)
 
 
@@ -61,3 +63,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> NoReturn
 def main() -> NoReturn:
     """Entry point of ``clip-udfs``."""
     run(program, "clip-udfs", sys.argv[1:])
+
+
+def install_main() -> NoReturn:
+    """Entry point of ``install-udfs``, the same code as ``clip-udfs install``."""
+    run(install, "install-udfs", sys.argv[1:])

@@ -35,15 +35,13 @@ def parse(path: Path) -> etree._Element:
 
 def text_of(element: etree._Element) -> str:
     """The element's text as ClickHouse reads a value: everything inside, without the blanks around it."""
-    return "".join(element.itertext()).strip()
+    return "".join(map(str, element.itertext())).strip()
 
 
 def _parse_xml(path: Path, content: bytes) -> etree._Element:
     from lxml import etree
 
-    parser = etree.XMLParser(
-        remove_comments=True, remove_pis=True, resolve_entities="internal", no_network=True, load_dtd=False
-    )
+    parser = etree.XMLParser(remove_comments=True, remove_pis=True, no_network=True, load_dtd=False)
     try:
         return etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
@@ -81,7 +79,7 @@ def _fill_from_mapping(element: etree._Element, mapping: yaml.MappingNode, path:
             for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 _fill_from_mapping(element, merged, path)
         elif key.startswith(_ATTRIBUTE_PREFIX):
-            element.set(key[len(_ATTRIBUTE_PREFIX):], str(value.value))
+            element.set(key[len(_ATTRIBUTE_PREFIX) :], str(value.value))
         elif key == _TEXT_KEY:
             element.text = value.value
         else:

@@ -2,8 +2,11 @@
 
 InstallerError
 ├── ConfigurationError   the server's configuration cannot be read or does not allow the plan
+├── ConflictError        something on the server is not the installer's to change
+├── ApplyError           a change could not be made, or could not be shown to work; it was undone
 ├── ConnectionRefused    no ClickHouse answers where the options point
 ├── SqlError             ClickHouse refused a statement
+├── ImportRefused        a part of a data set cannot be imported as it is
 ├── ModelError           a model cannot be built, compared or found
 └── MissingExtra         a Python package of an optional extra is not installed
 """
@@ -25,6 +28,18 @@ class ConfigurationError(InstallerError):
     code = "configuration"
 
 
+class ConflictError(InstallerError):
+    """Something on the server is somebody else's, or was edited, and is not the installer's to change."""
+
+    code = "conflict"
+
+
+class ApplyError(InstallerError):
+    """A change could not be made, or could not be shown to work; the message says what was undone."""
+
+    code = "apply"
+
+
 class ConnectionRefused(InstallerError):
     """No ClickHouse answers where the connection options point."""
 
@@ -35,6 +50,12 @@ class SqlError(InstallerError):
     """ClickHouse refused a statement; the text is ClickHouse's own first line."""
 
     code = "sql"
+
+
+class ImportRefused(InstallerError):
+    """A part of a data set cannot be imported: its files, their download or the table stand against it."""
+
+    code = "import"
 
 
 class ModelError(InstallerError):

@@ -32,6 +32,8 @@ class ServerConfig:
         user_files_path: Directory that ``file()`` may read.
         function_globs: Absolute patterns of the files that define functions, in the configuration's order.
         files: The files that the configuration was merged from.
+        destdir: Root of the tree that is configured, ``/`` for this machine's own; the other paths are those
+            that the server will see.
     """
 
     main_file: Path
@@ -40,6 +42,7 @@ class ServerConfig:
     user_files_path: Path
     function_globs: tuple[str, ...]
     files: tuple[Path, ...] = field(default=(), repr=False)
+    destdir: Path = Path("/")
 
     @property
     def directory(self) -> Path:
@@ -47,18 +50,21 @@ class ServerConfig:
         return self.main_file.parent
 
     @classmethod
-    def read(cls, location: Path, environment: Mapping[str, str] | None = None) -> ServerConfig:
+    def read(
+        cls, location: Path, environment: Mapping[str, str] | None = None, destdir: Path = Path("/")
+    ) -> ServerConfig:
         """Read and merge the configuration at ``location``, a directory or a main file.
 
         Args:
-            location: E.g. ``/etc/clickhouse-server`` or ``/etc/clickhouse-server/config.xml``.
+            location: As the server sees it, e.g. ``/etc/clickhouse-server``.
             environment: Variables for ``from_env`` [default: this process's].
+            destdir: Root of the tree that holds ``location``.
 
         Raises:
             ConfigurationError: There is none, it is malformed, or a path in it cannot be known from here.
         """
-        main_file = _main_file(location)
-        merged = merge(main_file, os.environ if environment is None else environment)
+        main_file = _main_file(location, destdir)
+        merged = merge(_below(destdir, main_file), os.environ if environment is None else environment)
         path = _directory(merged, main_file, "path", _DEFAULT_PATH)
         return cls(
             main_file=main_file,
@@ -67,13 +73,18 @@ class ServerConfig:
             user_files_path=_directory(merged, main_file, "user_files_path", path / "user_files"),
             function_globs=_function_globs(merged, main_file),
             files=merged.files,
+            destdir=destdir,
         )
+
+    def on_disk(self, path: Path) -> Path:
+        """Where ``path`` of the server is on this machine."""
+        return _below(self.destdir, path)
 
     def function_files(self) -> list[Path]:
         """The files in which ClickHouse finds function definitions now, sorted."""
         # Path.glob, unlike the glob module, lets '*' match a leading dot, as ClickHouse does.
-        found = {path for pattern in self.function_globs for path in Path("/").glob(pattern.lstrip("/"))}
-        return sorted(path for path in found if path.is_file())
+        found = {path for pattern in self.function_globs for path in self.destdir.glob(pattern.lstrip("/"))}
+        return sorted(Path("/") / path.relative_to(self.destdir) for path in found if path.is_file())
 
     def functions(self) -> dict[str, Path]:
         """Names of the executable functions that are defined, with the file that defines each.
@@ -83,7 +94,7 @@ class ServerConfig:
         defined: dict[str, Path] = {}
         for path in self.function_files():
             try:
-                root = parse(path)
+                root = parse(self.on_disk(path))
             except ConfigurationError:
                 continue
             for name in root.findall("function/name"):
@@ -91,15 +102,20 @@ class ServerConfig:
         return defined
 
 
-def _main_file(location: Path) -> Path:
+def _below(destdir: Path, path: Path) -> Path:
+    return destdir / path.relative_to("/")
+
+
+def _main_file(location: Path, destdir: Path) -> Path:
     absolute = location.absolute()
-    if absolute.is_file():
+    on_disk = _below(destdir, absolute)
+    if on_disk.is_file():
         return absolute
     for name in MAIN_FILES:
-        if (absolute / name).is_file():
+        if (on_disk / name).is_file():
             return absolute / name
-    problem = f"holds none of {', '.join(MAIN_FILES)}" if absolute.exists() else "does not exist"
-    raise ConfigurationError(f"{absolute} {problem}; --server-config is the server's configuration directory")
+    problem = f"holds none of {', '.join(MAIN_FILES)}" if on_disk.exists() else "does not exist"
+    raise ConfigurationError(f"{on_disk} {problem}; --server-config is the server's configuration directory")
 
 
 def _value(merged: MergedConfig, main_file: Path, key: str) -> str | None:

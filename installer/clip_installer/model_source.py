@@ -1,0 +1,64 @@
+"""From the value of ``--model`` to an opened bundle: a directory, a built-in model, or one built now."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clip_installer import resources
+from clip_installer.errors import ModelError
+from clip_udfs.bundle import Bundle
+
+BUILTIN_MODEL = "emoji"
+# ClickHouse splits a command at spaces and knows no quoting.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@contextmanager
+def opened_model(model: str) -> Iterator[Bundle]:
+    """Open the bundle that ``model`` means; one that is built lives as long as the ``with`` block.
+
+    Args:
+        model: A bundle's directory, the name of a built-in model, or ``ARCHITECTURE/PRETRAINED`` of open_clip.
+
+    Raises:
+        ModelError: It is none of them, or the bundle's name cannot stand in a command.
+        BundleError: The directory is not a complete bundle.
+        MissingExtra: The model must be built first and the packages for that are not installed.
+    """
+    directory = Path(model)
+    builtin = resources.builtin_models() / model
+    if directory.is_dir():
+        yield _checked(Bundle.open(directory.absolute()))
+    elif MODEL_NAME.fullmatch(model) and builtin.is_dir():
+        yield _checked(Bundle.open(builtin))
+    elif model.count("/") == 1 and all(model.split("/")) and not directory.parent.is_dir():
+        from clip_installer.model_builder import build_model
+
+        architecture, pretrained = model.split("/")
+        with tempfile.TemporaryDirectory(prefix="clip-udfs-model-") as scratch:
+            yield _checked(build_model(architecture, pretrained, Path(scratch) / "bundle"))
+    else:
+        raise ModelError(
+            f"--model {model}: no such bundle directory, and no built-in model"
+            f" (there is: {', '.join(builtin_names()) or 'none'}); make one with: clip-udfs build-model"
+        )
+
+
+def builtin_names() -> list[str]:
+    """Names of the models that the package ships, sorted."""
+    folder = resources.builtin_models()
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _checked(bundle: Bundle) -> Bundle:
+    name = bundle.manifest.name
+    if not MODEL_NAME.fullmatch(name):
+        raise ModelError(
+            f"bundle {bundle.directory}: its name {name!r} cannot stand in a ClickHouse command;"
+            " only letters, digits, '.', '_' and '-' can"
+        )
+    return bundle

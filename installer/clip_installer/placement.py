@@ -1,0 +1,123 @@
+"""Where the files of one model go on a server, so that ClickHouse finds them as it is configured."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from clip_installer.errors import ConfigurationError
+from clip_installer.server_config import ServerConfig
+
+HOME = "clip_udfs"
+OWN_DEFINITIONS = "clip_udfs_functions"
+_DEFINITION_SUFFIX = "_function.xml"
+_WILDCARDS = frozenset("*?[\\")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Final paths of one model's files.
+
+    Attributes:
+        scripts: The server's ``user_scripts_path``.
+        model: Name of the model, also of its directory.
+        definitions: Directory of the function XML.
+        drop_in: File to add to the configuration so that ``definitions`` is searched; None where it is.
+        drop_in_pattern: The pattern that ``drop_in`` adds.
+    """
+
+    scripts: Path
+    model: str
+    definitions: Path
+    drop_in: Path | None = None
+    drop_in_pattern: str = ""
+
+    @property
+    def home(self) -> Path:
+        """The directory that holds every model and the records."""
+        return self.scripts / HOME
+
+    @property
+    def command_directory(self) -> str:
+        """The model's directory as a ``command`` names it: relative to ``user_scripts_path``."""
+        return f"{HOME}/{self.model}"
+
+    @property
+    def launcher(self) -> Path:
+        """The script that ClickHouse starts."""
+        return self.home / self.model / "launch"
+
+    @property
+    def settings(self) -> Path:
+        """The workers' settings."""
+        return self.home / self.model / "worker.json"
+
+    @property
+    def bundle(self) -> Path:
+        """Directory of the model bundle."""
+        return self.home / self.model / "bundle"
+
+    def definition(self, sql_name: str) -> Path:
+        """The file that defines the function ``sql_name``."""
+        return self.definitions / f"{sql_name}{_DEFINITION_SUFFIX}"
+
+
+def place(config: ServerConfig, model: str) -> Placement:
+    """Choose where the files of ``model`` go; writes nothing.
+
+    The definitions go where a pattern of the configuration finds them already. Only where none does, or none
+    of those directories can be written, a drop-in for the configuration is part of the plan.
+
+    Raises:
+        ConfigurationError: No place for the definitions can be written.
+    """
+    scripts = config.user_scripts_path
+    for pattern in config.function_globs:
+        directory = Path(pattern).parent
+        if (
+            directory.name != OWN_DEFINITIONS
+            and _finds_ours(pattern)
+            and _writable(config.on_disk(directory))
+        ):
+            return Placement(scripts, model, directory)
+    drop_ins = config.main_file.with_suffix(".d")
+    writable = _writable(config.on_disk(config.directory)) and _writable(
+        config.on_disk(drop_ins), config.directory
+    )
+    if not writable:
+        searched = ", ".join(config.function_globs) or "nowhere"
+        raise ConfigurationError(
+            f"no place for the function definitions can be written: {config.main_file} has them searched in"
+            f" {searched}, and {config.directory} takes no new file; run as the owner of the configuration"
+        )
+    return Placement(
+        scripts,
+        model,
+        config.directory / OWN_DEFINITIONS,
+        drop_in=drop_ins / "clip_udfs.xml",
+        drop_in_pattern=f"{OWN_DEFINITIONS}/*{_DEFINITION_SUFFIX}",
+    )
+
+
+def finds(pattern: str, path: Path) -> bool:
+    """Whether ClickHouse's glob ``pattern`` finds ``path``: part by part, ``*`` never crosses a ``/``."""
+    wanted, given = Path(pattern).parts, path.parts
+    return len(wanted) == len(given) and all(
+        fnmatchcase(name, part) for name, part in zip(given, wanted, strict=True)
+    )
+
+
+def _finds_ours(pattern: str) -> bool:
+    directory = Path(pattern).parent
+    if _WILDCARDS & set(str(directory)):
+        # ClickHouse would expand the directory too; a name with such a character in it is never found.
+        return False
+    return finds(pattern, directory / f"encode_text{_DEFINITION_SUFFIX}")
+
+
+def _writable(directory: Path, *parents: Path) -> bool:
+    if directory.is_dir():
+        return os.access(directory, os.W_OK | os.X_OK)
+    return any(parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) for parent in parents)
