@@ -7,6 +7,8 @@ from pathlib import Path
 
 LANGUAGES = ("en", "zh")
 COMPONENT_GROUP = 2
+# What general icon sets append to a name to tell the weight of the drawing.
+WEIGHT = re.compile(r"(-(\d|fill|filled|outline|bold|thin|light|duotone|rounded))+$")
 
 
 @dataclass(frozen=True)
@@ -80,23 +82,25 @@ class NameIndex:
 
     def match(self, icons: list[str], chars: dict[str, str], names: str) -> dict[str, int]:
         """Concept number by icon name; `chars` maps code points to icon names where the set gives them."""
-        found = {}
-        for code, icon in chars.items():
-            number = self.by_hexcode.get(bare(code))
-            if number is not None:
-                found[icon] = number
-        if found:
-            return found
-        table = self.by_label if names == "label" else self.by_name
-        for icon in icons:
-            plain = re.sub(r"-(\d|fill|filled|outline|line|bold|thin|light|duotone|24|regular|rounded)$", "", icon)
-            plain = re.sub(r"-(24|rounded)$", "", plain)
-            for name in (icon, plain):
-                number = table.get(normalised(name))
-                if number is not None:
-                    found[icon] = number
-                    break
-        return found
+        if names == "country":
+            found = [(icon, self._flag(icon)) for icon in icons]
+        elif names == "label":
+            found = [(icon, self.by_label.get(normalised(WEIGHT.sub("", icon)))) for icon in icons]
+        elif chars:
+            found = [(icon, self.by_hexcode.get(bare(code))) for code, icon in chars.items()]
+        else:
+            found = [(icon, self._by_name(icon)) for icon in icons]
+        return {icon: number for icon, number in found if number is not None}
+
+    def _by_name(self, icon: str) -> int | None:
+        plain = re.sub(r"-\d$", "", icon.replace("flag-for-", "flag-"))
+        return self.by_name.get(normalised(icon), self.by_name.get(normalised(plain)))
+
+    def _flag(self, icon: str) -> int | None:
+        country = re.fullmatch(r"([a-z]{2})(-4x3|-1x1)?", icon)
+        if country is None:
+            return None
+        return self.by_hexcode.get("-".join(f"{0x1F1E6 + ord(letter) - ord('a'):X}" for letter in country[1]))
 
 
 def bare(hexcode: str) -> str:

@@ -17,7 +17,8 @@ class Source:
     """One iconify set on npm.
 
     `names` says how its icons are matched to emoji: "emoji" trusts any known name of an emoji (labels and
-    shortcodes), "label" only the exact CLDR label, which is what general icon sets need.
+    shortcodes), "label" only the exact CLDR label, which is what general icon sets need, "country" the two
+    letters of a flag.
     """
 
     style: str
@@ -52,13 +53,10 @@ SOURCES = (
     Source("mdi", "1.2.3", "Apache-2.0", "Material Design Icons, Pictogrammers", names="label"),
     Source("lucide", "1.2.137", "ISC", "Lucide Contributors", names="label"),
     Source("game-icons", "1.2.4", "CC-BY-3.0", "game-icons.net and its authors", names="label"),
-    Source("flat-color-icons", "1.2.3", "MIT", "Icons8", names="label"),
     Source("material-symbols", "1.2.98", "Apache-2.0", "Material Symbols, Google", names="label"),
-    Source("fluent", "1.2.60", "MIT", "Fluent UI System Icons, Microsoft Corporation", names="label"),
     Source("streamline-color", "1.2.2", "CC-BY-4.0", "Streamline", names="label"),
-    Source("streamline-ultimate-color", "1.2.2", "CC-BY-4.0", "Streamline", names="label"),
-    Source("streamline-freehand-color", "1.2.2", "CC-BY-4.0", "Streamline", names="label"),
-    Source("streamline-plump-color", "1.2.2", "CC-BY-4.0", "Streamline", names="label"),
-    Source("streamline-kameleon-color", "1.2.2", "CC-BY-4.0", "Streamline", names="label"),
+    Source("flag", "1.2.12", "MIT", "flag-icons, Panayiotis Lipiridis", names="country"),
+    Source("circle-flags", "1.2.11", "MIT", "circle-flags, HatScripts", names="country"),
+    Source("cif", "1.2.7", "CC0-1.0", "CoreUI flags, Łukasz Holeczek", names="country"),
 )
 EMOJIBASE = ("emojibase-data", "17.0.0")

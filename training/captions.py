@@ -1,0 +1,149 @@
+"""Captions as tokens, and for each of them the distribution over the concepts that it names.
+
+A caption is tied to concepts, not to pictures: "dog" is the label of one concept and a keyword of others, so its
+target puts most of the weight on the first and shares the rest. Nothing ambiguous is ever a negative.
+"""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import open_clip
+
+from training.concepts import LANGUAGES, Concept
+from training.themes import TEMPLATES, THEMES
+
+MAX_TOKENS = 24
+LABEL_SHARE = 0.7  # of the target of a text that is one concept's label and a keyword of others
+KINDS = ("label", "template", "keyword", "pair", "group")
+KIND_SHARES = (0.36, 0.14, 0.32, 0.08, 0.10)
+PAIRS = 6
+
+
+@dataclass
+class Captions:
+    """All captions of the training.
+
+    `tokens`: int64 (captions, MAX_TOKENS), CLIP token ids with 0 after the end. `targets`: per caption a pair of
+    arrays, concept numbers and weights that sum to one. `of`: by (concept, language, kind) the caption numbers.
+    """
+
+    tokens: np.ndarray
+    targets: list[tuple[np.ndarray, np.ndarray]]
+    of: dict[tuple[int, str, str], list[int]]
+    number: dict[str, int]
+
+    def sample(self, concepts: np.ndarray, dice: np.random.Generator, chinese: float) -> np.ndarray:
+        """One caption number for each concept number; int64 of the same shape."""
+        languages = np.where(dice.random(len(concepts)) < chinese, "zh", "en")
+        kinds = dice.choice(KINDS, len(concepts), p=KIND_SHARES)
+        chosen = []
+        for concept, lang, kind in zip(concepts.tolist(), languages.tolist(), kinds.tolist(), strict=True):
+            options = self.of.get((concept, lang, kind)) or self.of[concept, lang, "label"]
+            chosen.append(options[dice.integers(len(options))])
+        return np.array(chosen)
+
+    def target_matrix(self, captions: np.ndarray, concepts: int) -> np.ndarray:
+        """Dense targets, float32 (captions, concepts); rows sum to one."""
+        dense = np.zeros((len(captions), concepts), np.float32)
+        for row, caption in enumerate(captions):
+            members, weights = self.targets[caption]
+            dense[row, members] = weights
+        return dense
+
+
+class CaptionBuilder:
+    """Collects texts, their targets and to which concept they belong."""
+
+    def __init__(self, concepts: list[Concept]) -> None:
+        """Work out which concepts carry each text as label or keyword."""
+        self.concepts = concepts
+        self.texts: dict[str, int] = {}
+        self.targets: list[tuple[np.ndarray, np.ndarray]] = []
+        self.of: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+        self.owners: dict[str, set[int]] = defaultdict(set)
+        self.carriers: dict[str, set[int]] = defaultdict(set)
+        for number, concept in enumerate(concepts):
+            for lang in LANGUAGES:
+                self.owners[concept.label[lang].lower()].add(number)
+                for keyword in concept.keywords[lang]:
+                    self.carriers[keyword.lower()].add(number)
+        self.families: dict[str, set[int]] = defaultdict(set)
+        for prefixes, names in THEMES.items():
+            members = {
+                number for number, concept in enumerate(concepts) if concept.subgroup.startswith(prefixes)
+            }
+            for lang in LANGUAGES:
+                for name in names[lang]:
+                    self.families[name] |= members
+        for number, concept in enumerate(concepts):
+            for lang in LANGUAGES:
+                for name in concept.groups[lang]:
+                    self.families[name].add(number)
+
+    def weights(self, text: str) -> dict[int, float]:
+        """The target of a label, a keyword or the name of a family."""
+        owners = self.owners.get(text, set())
+        carriers = (self.carriers.get(text, set()) | self.families.get(text, set())) - owners
+        if not owners or not carriers:
+            everyone = owners | carriers
+            return dict.fromkeys(everyone, 1 / len(everyone))
+        shared = dict.fromkeys(carriers, (1 - LABEL_SHARE) / len(carriers))
+        return shared | dict.fromkeys(owners, LABEL_SHARE / len(owners))
+
+    def add(self, text: str, weights: dict[int, float]) -> int:
+        """Number of a caption; the first target given to a text stays."""
+        if text not in self.texts:
+            self.texts[text] = len(self.targets)
+            members = np.array(sorted(weights), np.int64)
+            self.targets.append((members, np.array([weights[m] for m in members], np.float32)))
+        return self.texts[text]
+
+    def add_concept(self, number: int, dice: random.Random) -> None:
+        """All captions of one concept."""
+        concept = self.concepts[number]
+        for lang in LANGUAGES:
+            label = concept.label[lang].lower()
+            keywords = sorted({keyword.lower() for keyword in concept.keywords[lang]})
+            self.of[number, lang, "label"] = [self.add(label, self.weights(label))]
+            for word in [label, *dice.sample(keywords, min(3, len(keywords)))]:
+                for template in dice.sample(TEMPLATES[lang], 4):
+                    caption = self.add(template.format(word), self.weights(word))
+                    self.of[number, lang, "template"].append(caption)
+            self.of[number, lang, "keyword"] = [self.add(word, self.weights(word)) for word in keywords]
+            for _ in range(PAIRS if len(keywords) > 1 else 0):
+                first, second = dice.sample(keywords, 2)
+                both = (self.carriers[first] | self.owners[first]) & (self.carriers[second] | self.owners[second])
+                joined = f"{first} {second}" if lang == "en" else f"{first}{second}"
+                self.of[number, lang, "pair"].append(self.add(joined, dict.fromkeys(both, 1 / len(both))))
+
+    def add_families(self) -> None:
+        """Names of groups and themes, each for every member."""
+        for lang in LANGUAGES:
+            for prefixes, names in THEMES.items():
+                numbers = [self.add(name, self.weights(name)) for name in names[lang]]
+                for concept, entry in enumerate(self.concepts):
+                    if entry.subgroup.startswith(prefixes):
+                        self.of[concept, lang, "group"] += numbers
+            for concept, entry in enumerate(self.concepts):
+                self.of[concept, lang, "group"] += [
+                    self.add(name, self.weights(name)) for name in entry.groups[lang]
+                ]
+
+
+def build_captions(concepts: list[Concept], seed: int = 0) -> Captions:
+    """All captions of all concepts, tokenised as open_clip does."""
+    dice = random.Random(seed)
+    builder = CaptionBuilder(concepts)
+    for number in range(len(concepts)):
+        builder.add_concept(number, dice)
+    builder.add_families()
+    tokens = tokenise(list(builder.texts))
+    return Captions(tokens, builder.targets, dict(builder.of), builder.texts)
+
+
+def tokenise(texts: list[str]) -> np.ndarray:
+    """Token ids, int64 (texts, MAX_TOKENS); longer texts are cut and still end with the end token."""
+    tokeniser = open_clip.SimpleTokenizer(context_length=MAX_TOKENS)
+    return tokeniser(texts).numpy()

@@ -1,0 +1,68 @@
+"""The rendered pictures and how batches of them are drawn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.augment import COLOUR_WORDS, Dice, augment
+from training.concepts import Concept, load_concepts
+from training.sources import SOURCES
+
+GENERAL_SHARE = 0.4  # weight of a general icon set beside an emoji set
+MANNER_SHARES = (1.0, 1.0, 0.5)  # plain, outlined, drawn
+MIRRORED_MEANING = ("arrow", "hand", "alphanum", "keycap", "math", "punctuation", "time", "country-flag", "subdivision",
+                    "zodiac", "currency", "person-activity", "light-video", "other-symbol", "av-symbol", "religion",
+                    "transport-sign", "warning", "geometric", "music")
+
+
+@dataclass
+class PictureSet:
+    """Training pictures: uint8 RGBA (N, 96, 96, 4), their concepts (N,) and how often each is drawn."""
+
+    pictures: np.ndarray
+    concept: np.ndarray
+    cumulative: np.ndarray
+    colour_matters: np.ndarray
+    flippable: np.ndarray
+
+    def draw(self, batch: int, dice: np.random.Generator) -> np.ndarray:
+        """Row numbers: concepts evenly, then styles evenly, then pictures of the style."""
+        return np.searchsorted(self.cumulative, dice.random(batch)).clip(max=len(self.concept) - 1)
+
+    def augmented(self, rows: np.ndarray, dice: Dice) -> Tensor:
+        """Augmented pictures, float32 (batch, 3, 64, 64) in 0..1."""
+        pixels = torch.from_numpy(self.pictures[rows])
+        numbers = self.concept[rows]
+        matters = torch.from_numpy(self.colour_matters[numbers])
+        return augment(pixels, matters, torch.from_numpy(self.flippable[numbers]), dice)
+
+
+def colour_is_meaning(concept: Concept) -> bool:
+    """Whether another colour would make it another emoji: flags and everything named after its colour."""
+    words = set(concept.label["en"].lower().split())
+    return concept.subgroup.endswith("flag") or bool(words & COLOUR_WORDS)
+
+
+def load_pictures(folder: Path) -> tuple[PictureSet, list[Concept]]:
+    """What `training.fetch` wrote."""
+    concepts = load_concepts(folder / "concepts.json")
+    index = np.load(folder / "pictures.npz")
+    concept, style = index["concept"].astype(np.int64), index["style"].astype(np.int64)
+    general = np.array([source.names == "label" for source in SOURCES])
+    share = np.where(general, GENERAL_SHARE, 1.0)[style] * np.array(MANNER_SHARES)[index["manner"]]
+    share *= index["usable"]
+    group = style * len(concepts) + concept
+    share /= np.bincount(group, minlength=group.max() + 1)[group]
+    share /= np.bincount(concept, share, len(concepts))[concept]
+    pictures = np.load(folder / "pictures.npy")
+    flippable = [not concept.subgroup.startswith(MIRRORED_MEANING) for concept in concepts]
+    return PictureSet(
+        pictures,
+        concept,
+        np.cumsum(share) / share.sum(),
+        np.array([colour_is_meaning(concept) for concept in concepts]),
+        np.array(flippable),
+    ), concepts
