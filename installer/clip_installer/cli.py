@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from clip_installer.commands.build_model import build_model
+from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
 from clip_installer.commands.sql import sql
 from clip_udfs import __version__
@@ -27,6 +28,7 @@ def program() -> None:
 
 
 program.add_command(build_model)
+program.add_command(import_laion)
 program.add_command(install)
 program.add_command(sql)
 

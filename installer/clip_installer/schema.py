@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import SqlError
 from clip_installer.sql_files import Statement, identifier, render
 from clip_udfs.functions import FUNCTIONS
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
 QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
+_DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
 _TABLE = ("10_table.sql",)
 _INDEXES = ("20_indexes.sql",)
 _VIEWS = ("30_search_views.sql", "31_caption_views.sql", "32_filtered_views.sql")
@@ -82,11 +87,29 @@ class SchemaParameters:
         return lambda name: identifier(f"{prefix}{name}{ending}")
 
 
+def table_statements(parameters: SchemaParameters) -> list[Statement]:
+    """The table alone."""
+    return _render(_TABLE, parameters)
+
+
 def statements(parameters: SchemaParameters) -> list[Statement]:
     """The table and the views, in the order in which they can be run, again and again."""
-    return [statement for file in _TABLE + _VIEWS for statement in render(file, parameters._values())]
+    return _render(_TABLE + _VIEWS, parameters)
 
 
 def index_statements(parameters: SchemaParameters) -> list[Statement]:
     """Both vector indexes: added, then built; for after the load, as each insert would build its own."""
-    return [statement for file in _INDEXES for statement in render(file, parameters._values())]
+    return _render(_INDEXES, parameters)
+
+
+def stored_dimension(client: Client, table: str) -> int | None:
+    """The length of vectors that ``table``'s constraint asks for; None without the table or a constraint."""
+    name = identifier(table)
+    if not client.command(f"EXISTS TABLE {name}"):
+        return None
+    found = _DIMENSION.search(str(client.command(f"SHOW CREATE TABLE {name}")))
+    return int(found[1]) if found else None
+
+
+def _render(files: tuple[str, ...], parameters: SchemaParameters) -> list[Statement]:
+    return [statement for file in files for statement in render(file, parameters._values())]

@@ -1,0 +1,91 @@
+"""``clip-udfs import-laion``: LAION's published parts into the searchable table."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from clip_installer.connection import ConnectionOptions, connection_options
+
+
+def _parts(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    from clip_installer.laion.parts import parse_parts
+
+    try:
+        return parse_parts(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command("import-laion", short_help="Import LAION's vectors and metadata into a table.")
+@connection_options
+@click.argument("source")
+@click.option("--parts", required=True, callback=_parts, help="Which parts, e.g. 0-9 or 0,3,7-9.")
+@click.option("--table", default="laion", show_default=True, help="The table; made where it is missing.")
+@click.option(
+    "--downloads",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where files of an http(s) source are fetched to [default: the user's cache].",
+)
+@click.option("--keep-downloads", is_flag=True, help="Keep fetched files after their part is imported.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def import_laion(
+    connection: ConnectionOptions,
+    source: str,
+    parts: list[int],
+    table: str,
+    downloads: Path | None,
+    keep_downloads: bool,
+    as_json: bool,
+) -> None:
+    r"""Import parts from SOURCE, a folder or an http(s) address with the published layout.
+
+    \b
+      img_emb/img_emb_N.npy  text_emb/text_emb_N.npy  metadata/metadata_N.parquet
+
+    The three folders may be missing. Each part is imported once: run the command again after an interruption
+    and it goes on where it was. Build the vector indexes afterwards, with clip-udfs build-index.
+
+    \b
+      clip-udfs import-laion ./laion --parts 0-9 --server-config /etc/clickhouse-server
+    """
+    from clip_installer.laion.download import Downloader
+    from clip_installer.laion.importer import Importer
+    from clip_installer.laion.source import open_source
+    from clip_installer.progress import progress
+
+    began = time.monotonic()
+    outcomes = []
+    with progress() as advance, connection.connect() as client:
+        downloader = Downloader(advance=advance)
+        opened = open_source(source, downloads or _cache(), keep_downloads, downloader)
+        importer = Importer(client, table, opened, advance)
+        for part in parts:
+            outcome = importer.run(part)
+            outcomes.append(outcome)
+            if not as_json:
+                click.echo(f"part {part}: {outcome.state}, {outcome.imported} of {outcome.rows} rows new")
+    imported = sum(outcome.imported for outcome in outcomes)
+    if as_json:
+        answer = {
+            "table": table,
+            "source": opened.name,
+            "parts": [asdict(outcome) for outcome in outcomes],
+            "imported": imported,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        click.echo(json.dumps(answer))
+    elif imported:
+        click.echo(f"{imported} rows imported into {table} in {time.monotonic() - began:.1f} s")
+    else:
+        click.echo(f"nothing imported: {table} has these parts already")
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "clickhouse-clip-udfs" / "laion"

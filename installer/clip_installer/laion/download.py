@@ -1,0 +1,197 @@
+"""Fetching a file over HTTP so that it is whole: resumed with ranges, retried, its size checked."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from clip_installer.connection import first_line
+from clip_installer.errors import ImportRefused
+from clip_installer.progress import Advance, silent
+
+_CHUNK = 1 << 20
+_WAITS_FOR = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MISSING = frozenset({404, 410})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class NotOnServer(ImportRefused):
+    """The server says that there is no such file."""
+
+
+class _Interrupted(Exception):
+    """The connection did not bring what was left of the file; worth another try."""
+
+
+@dataclass(frozen=True)
+class Downloader:
+    """How files are fetched.
+
+    Attributes:
+        attempts: Tries in a row that may bring nothing new before the download is given up.
+        first_wait: Seconds before the second try; each further one waits twice as long, a minute at most.
+        timeout: Seconds without a byte after which a connection counts as lost.
+        sleep: Waits for so many seconds.
+        advance: Is shown the bytes of each file as they arrive.
+    """
+
+    attempts: int = 6
+    first_wait: float = 1.0
+    timeout: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+    advance: Advance = silent
+
+    def fetch(self, url: str, target: Path) -> None:
+        """Fetch ``url`` to ``target``, continuing what an earlier call has left; done where it exists.
+
+        The bytes grow in ``<target>.partial`` until all are there. What the server said of its version is
+        kept beside it, so that a file that has changed since is fetched anew.
+
+        Raises:
+            NotOnServer: The server answers 404 or 410.
+            ImportRefused: The server refuses, or the tries are used up; what has arrived stays.
+        """
+        if target.exists():
+            return
+        partial = _Partial(target)
+        furthest, failures = partial.size, 0
+        while True:
+            try:
+                self._attempt(url, partial)
+            except (_Interrupted, *_NETWORK_ERRORS) as error:
+                failures = 0 if partial.size > furthest else failures + 1
+                furthest = max(furthest, partial.size)
+                if failures >= self.attempts:
+                    raise ImportRefused(
+                        f"{url}: given up after {failures} tries that brought nothing new, at {furthest}"
+                        f" bytes: {first_line(error)}; run again to continue"
+                    ) from error
+                self.sleep(min(self.first_wait * 2.0**failures, 60.0))
+            except OSError as error:
+                raise ImportRefused(f"cannot write {partial.path}: {error.strerror}") from error
+            else:
+                partial.finish()
+                return
+
+    def _attempt(self, url: str, partial: _Partial) -> None:
+        start, version = partial.size, partial.version
+        request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+        if start and version is not None:
+            request.add_header("Range", f"bytes={start}-")
+            if version.validator is not None:
+                request.add_header("If-Range", version.validator)
+        else:
+            start = 0
+        try:
+            response = urllib.request.urlopen(request, timeout=self.timeout)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code in _WAITS_FOR:
+                    raise _Interrupted(f"HTTP {error.code} {error.reason}") from error
+                if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    partial.discard()
+                    raise ImportRefused(
+                        f"{url}: the server has no bytes from {start} on, although it promised more; what was"
+                        " fetched is dropped, run again"
+                    ) from error
+                kind = NotOnServer if error.code in _MISSING else ImportRefused
+                raise kind(f"{url}: HTTP {error.code} {error.reason}") from error
+        with response:
+            start, total = _range_of(response, start)
+            now = _Version(_validator(response), total)
+            if start and version is not None and version.total != total:
+                partial.discard()
+                raise _Interrupted(f"the file has changed from {version.total} to {total} bytes")
+            partial.version = now
+            with partial.open(start) as stream:
+                there = start
+                while chunk := response.read(_CHUNK):
+                    stream.write(chunk)
+                    there += len(chunk)
+                    self.advance(partial.name, there, total, "bytes")
+        if total is not None and there != total:
+            raise _Interrupted(f"the connection ended after {there} of {total} bytes")
+
+
+# urlopen wraps failures to connect in URLError; while reading, sockets raise these.
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What tells a file on a server from a later one: a validator for If-Range, and the size."""
+
+    validator: str | None
+    total: int | None
+
+
+class _Partial:
+    """The bytes of a file that have arrived, and the server's name for their version."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self.name = target.name
+        self.path = target.with_name(target.name + ".partial")
+        self._record = target.with_name(target.name + ".version")
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def version(self) -> _Version | None:
+        """What the server said of the bytes that are there; None where that is not known."""
+        if not self._record.exists():
+            return None
+        return _Version(**json.loads(self._record.read_text(encoding="utf-8")))
+
+    @version.setter
+    def version(self, version: _Version) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._record.write_text(json.dumps(asdict(version)), encoding="utf-8")
+
+    def open(self, start: int) -> IO[bytes]:
+        """Open for writing at ``start``; anything that was there behind it is dropped."""
+        stream = self.path.open("r+b" if start else "wb")
+        stream.seek(start)
+        stream.truncate()
+        return stream
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        self.path.replace(self._target)
+        self._record.unlink(missing_ok=True)
+
+
+def _validator(response: Any) -> str | None:
+    """A strong validator, which is what If-Range takes (RFC 9110, 13.1.5)."""
+    tag: str | None = response.headers.get("ETag")
+    if tag is not None and not tag.startswith("W/"):
+        return tag
+    modified: str | None = response.headers.get("Last-Modified")
+    return modified
+
+
+def _range_of(response: Any, asked: int) -> tuple[int, int | None]:
+    """First byte of a response and the size of the whole file, from its headers."""
+    length = response.headers.get("Content-Length")
+    if response.status != http.client.PARTIAL_CONTENT:
+        return 0, int(length) if length is not None and length.isdecimal() else None
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None or int(match[1]) != asked:
+        answered = response.headers.get("Content-Range")
+        raise _Interrupted(f"asked for bytes from {asked}, the server answered {answered!r}")
+    if match[2] != "*":
+        return asked, int(match[2])
+    return asked, asked + int(length) if length is not None else None

@@ -1,0 +1,236 @@
+"""Importing parts: each once, whole, in bounded memory, continued where an earlier run was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from clip_installer.connection import execute, first_line
+from clip_installer.errors import ImportRefused, SqlError
+from clip_installer.laion.ledger import Entry, Ledger
+from clip_installer.laion.parts import ROWS_OF_A_PART, Part, first_id
+from clip_installer.laion.source import Source
+from clip_installer.progress import Advance
+from clip_installer.schema import SchemaParameters, stored_dimension, table_statements
+from clip_installer.sql_files import identifier
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+# A batch has about so many bytes of float32 vectors: few parts to merge, little memory.
+_BATCH_BYTES = 64 << 20
+_INSERT_SETTINGS = {
+    # An insert must be one block, which ClickHouse stores whole or not at all and knows again by its token.
+    "max_insert_block_size": ROWS_OF_A_PART,
+    "min_insert_block_size_rows": 0,
+    "min_insert_block_size_bytes": 0,
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    # Each insert would build a graph of its own; the whole table's is built afterwards.
+    "materialize_skip_indexes_on_insert": 0,
+    # Through a Distributed table: the shards have the rows when the insert returns.
+    "distributed_foreground_insert": 1,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one part.
+
+    Attributes:
+        part: Its number.
+        rows: Rows that it has in the table.
+        imported: Rows that this run has inserted.
+        state: ``imported``, ``continued`` (an earlier run had begun it) or ``already imported``.
+    """
+
+    part: int
+    rows: int
+    imported: int
+    state: str
+
+
+def batch_rows_for(dimension: int) -> int:
+    """Rows of a batch for vectors of ``dimension`` numbers, two in each row."""
+    return max(1, _BATCH_BYTES // (2 * 4 * dimension))
+
+
+class Importer:
+    """Imports parts of ``source`` into ``table``.
+
+    The table, not the record alone, says what is missing: after a crash the ids that are there are read
+    back and the others are inserted.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        table: str,
+        source: Source,
+        advance: Advance,
+    ) -> None:
+        """Import through ``client``.
+
+        Args:
+            client: The connection.
+            table: Name of the table, ``table`` or ``database.table``.
+            source: Where the parts are.
+            advance: Is shown the rows of each part as they are inserted.
+        """
+        self._client = client
+        self._name = table
+        self._table = identifier(table)
+        self._source = source
+        self._advance = advance
+        self._ledger = Ledger(client, table)
+
+    def run(self, number: int) -> Outcome:
+        """Bring part ``number`` into the table, as far as it is not there.
+
+        Raises:
+            ImportRefused: The files, their download or the rows that are there stand against it.
+            SqlError: ClickHouse refused a statement.
+        """
+        last = self._ledger.last(number)
+        if last is not None and last.state == "finished" and (there := self._count(number)):
+            return Outcome(number, there, 0, "already imported")
+        files = self._source.files(number)
+        try:
+            part = Part.open(number, files)
+            size = batch_rows_for(part.dimension)
+            part.check(size)
+        except ImportRefused:
+            self._source.release(number, refused=True)
+            raise
+        self._prepare_table(part)
+        entry, missing = self._begin(part, last)
+        imported = self._insert(part, entry, missing, size)
+        self._finish(part, entry)
+        self._source.release(number, refused=False)
+        return Outcome(number, part.rows, imported, "imported" if imported == part.rows else "continued")
+
+    def _prepare_table(self, part: Part) -> None:
+        """Make the table where it is missing, and see that it is for vectors of this length."""
+        dimension = stored_dimension(self._client, self._name)
+        if dimension is None:
+            for statement in table_statements(SchemaParameters(table=self._name, dimension=part.dimension)):
+                execute(self._client, statement.sql)
+        elif dimension != part.dimension:
+            raise ImportRefused(
+                f"part {part.number} has vectors of {part.dimension} numbers, the table {self._name} is for"
+                f" {dimension}: another model's? Choose another --table"
+            )
+
+    def _begin(self, part: Part, last: Entry | None) -> tuple[Entry, npt.NDArray[np.bool_]]:
+        """The record's entry for this import, and for each position whether the table lacks it."""
+        missing = self._missing(part)
+        there = part.rows - int(missing.sum())
+        fingerprint = part.fingerprint()
+        if last is not None and last.state == "started" and last.fingerprint == fingerprint:
+            return last, missing
+        if there == 0:
+            return self._start(part), missing
+        if last is None:
+            raise ImportRefused(
+                f"the table {self._name} has {there} rows with ids of part {part.number} ({part.first_id}"
+                " and up) that no import has written; choose another --table, or other ids for those rows"
+            )
+        raise ImportRefused(
+            f"part {part.number} was begun from other files ({last.source}); delete its rows first:"
+            f" ALTER TABLE {self._table} DELETE WHERE {self._where(part.number)}"
+        )
+
+    def _start(self, part: Part) -> Entry:
+        entry = Entry.started(part.number, part.rows, self._source.name, part.fingerprint())
+        self._ledger.write(entry)
+        return entry
+
+    def _finish(self, part: Part, entry: Entry) -> None:
+        there = self._count(part.number)
+        if there > part.rows:
+            raise ImportRefused(f"part {part.number}: the table {self._name} has {there} rows of {part.rows}")
+        if there < part.rows:
+            # ClickHouse knows the tokens of rows that were deleted meanwhile, and would drop them again.
+            self._start(part)
+            raise ImportRefused(
+                f"part {part.number}: the table {self._name} has {there} of {part.rows} rows after the"
+                " import; is something deleting there? Run again to insert the rest"
+            )
+        self._ledger.write(entry.finished())
+
+    def _insert(self, part: Part, entry: Entry, missing: npt.NDArray[np.bool_], size: int) -> int:
+        """Insert the missing rows; gives their number."""
+        imported = 0
+        first_missing = int(missing.argmax()) if missing.any() else part.rows
+        start = first_missing - first_missing % size
+        self._advance(f"part {part.number}", start, part.rows, "rows")
+        for metadata in part.metadata.read(size, start):
+            stop = start + metadata.num_rows
+            wanted = missing[start:stop]
+            count = int(wanted.sum())
+            if count:
+                batch = _batch(part, metadata, start, stop)
+                if count < stop - start:
+                    batch = batch.filter(pa.array(wanted)).combine_chunks()
+                self._insert_batch(batch, token=f"{entry.run}:{start}:{stop}:{count}")
+                imported += count
+            self._advance(f"part {part.number}", stop, part.rows, "rows")
+            start = stop
+        return imported
+
+    def _insert_batch(self, batch: pa.Table, token: str) -> None:
+        from clickhouse_connect.driver.exceptions import Error
+
+        try:
+            self._client.insert_arrow(
+                self._table, batch, settings={**_INSERT_SETTINGS, "insert_deduplication_token": token}
+            )
+        except Error as error:
+            raise SqlError(first_line(error)) from error
+
+    def _where(self, number: int) -> str:
+        first = first_id(number)
+        return f"id BETWEEN {first} AND {first + ROWS_OF_A_PART - 1}"
+
+    def _count(self, number: int) -> int:
+        if not self._client.command(f"EXISTS TABLE {self._table}"):
+            return 0
+        query = f"SELECT count() FROM {self._table} WHERE {self._where(number)}"
+        return int(self._client.query(query).result_rows[0][0])
+
+    def _missing(self, part: Part) -> npt.NDArray[np.bool_]:
+        """For each position of ``part``, whether the table lacks it.
+
+        Raises:
+            ImportRefused: A position is there twice, or is beyond the part's end.
+        """
+        missing = np.ones(part.rows, dtype=bool)
+        seen = 0
+        query = f"SELECT id FROM {self._table} WHERE {self._where(part.number)}"
+        with self._client.query_column_block_stream(query) as stream:
+            for (ids,) in stream:
+                positions = np.asarray(ids, dtype=np.int64) - part.first_id
+                if positions.max() >= part.rows:
+                    raise ImportRefused(
+                        f"the table {self._name} has id {part.first_id + int(positions.max())}, but part"
+                        f" {part.number} has {part.rows} rows; the rows there are of other files"
+                    )
+                missing[positions] = False
+                seen += positions.size
+        if seen != part.rows - int(missing.sum()):
+            raise ImportRefused(f"the table {self._name} has rows of part {part.number} more than once")
+        return missing
+
+
+def _batch(part: Part, metadata: pa.Table, start: int, stop: int) -> pa.Table:
+    """Rows ``start`` to ``stop`` with id and vectors, in one chunk, so that they travel as one block."""
+    table = metadata.combine_chunks()
+    table = table.append_column("id", pa.array(np.arange(part.first_id + start, part.first_id + stop)))
+    for column, file in (("image_embedding", part.images), ("text_embedding", part.texts)):
+        numbers = pa.array(file.read(start, stop).reshape(-1))
+        table = table.append_column(column, pa.FixedSizeListArray.from_arrays(numbers, file.dimension))
+    return table

@@ -1,0 +1,74 @@
+"""The record of imported parts, in a table beside the one that is filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from clip_installer.connection import execute
+from clip_installer.sql_files import identifier, render
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+_COLUMNS = ("part", "run", "state", "rows", "source", "fingerprint")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one part.
+
+    Attributes:
+        part: The part's number.
+        run: Tells this import of the part from any other; the inserts carry it as their deduplication token.
+        state: ``started`` or ``finished``.
+        rows: Rows that the part has.
+        source: Where the files came from.
+        fingerprint: Of the files, see :meth:`clip_installer.laion.parts.Part.fingerprint`.
+    """
+
+    part: int
+    run: UUID
+    state: str
+    rows: int
+    source: str
+    fingerprint: str
+
+    @classmethod
+    def started(cls, part: int, rows: int, source: str, fingerprint: str) -> Entry:
+        """A new beginning of ``part``."""
+        return cls(part, uuid4(), "started", rows, source, fingerprint)
+
+    def finished(self) -> Entry:
+        """The same import, done."""
+        return replace(self, state="finished")
+
+
+class Ledger:
+    """The record's table, ``<table>_imports``."""
+
+    def __init__(self, client: Client, table: str) -> None:
+        """Use the record of ``table``, made now if there is none.
+
+        Raises:
+            SqlError: ClickHouse refuses the record's table.
+        """
+        self._client = client
+        self._table = identifier(f"{table}_imports")
+        for statement in render("40_imports.sql", {"imports_table": self._table}):
+            execute(client, statement.sql)
+
+    def last(self, part: int) -> Entry | None:
+        """The latest entry of ``part``; None where it was never begun."""
+        answer = self._client.query(
+            f"SELECT {', '.join(_COLUMNS)} FROM {self._table} WHERE part = {{part:UInt64}}"
+            " ORDER BY at DESC, state DESC LIMIT 1",
+            parameters={"part": part},
+        )
+        return Entry(*answer.result_rows[0]) if answer.result_rows else None
+
+    def write(self, entry: Entry) -> None:
+        """Add ``entry``."""
+        values = [getattr(entry, column) for column in _COLUMNS]
+        self._client.insert(self._table, [values], column_names=list(_COLUMNS))

@@ -1,0 +1,150 @@
+"""The published layout: which three files a part consists of, and whether they belong together."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from clip_installer.errors import ImportRefused
+from clip_installer.laion.metadata import MetadataFile
+from clip_installer.laion.npy import VectorFile
+
+ROWS_OF_A_PART = 1_000_000_000
+_LARGEST_PART = 2**63 // ROWS_OF_A_PART - 1
+_ENDS = 65_536
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """Paths of one part's files, relative to the source in the published layout.
+
+    Attributes:
+        images: Vectors of the pictures.
+        texts: Vectors of the captions.
+        metadata: Addresses, captions and the rest.
+    """
+
+    images: Path
+    texts: Path
+    metadata: Path
+
+    @classmethod
+    def published(cls, number: int) -> PartFiles:
+        """The layout of LAION's servers: a folder for each kind."""
+        return cls(
+            Path("img_emb") / f"img_emb_{number}.npy",
+            Path("text_emb") / f"text_emb_{number}.npy",
+            Path("metadata") / f"metadata_{number}.parquet",
+        )
+
+    def flat(self) -> PartFiles:
+        """The same names without the folders, as the guide's script leaves them."""
+        return PartFiles(Path(self.images.name), Path(self.texts.name), Path(self.metadata.name))
+
+    def below(self, folder: Path) -> PartFiles:
+        """The same files below ``folder``."""
+        return PartFiles(folder / self.images, folder / self.texts, folder / self.metadata)
+
+    def all(self) -> tuple[Path, Path, Path]:
+        """The three paths."""
+        return self.images, self.texts, self.metadata
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part whose three files agree.
+
+    Attributes:
+        number: Its number in the published names.
+        images: Vectors of the pictures.
+        texts: Vectors of the captions.
+        metadata: Addresses, captions and the rest.
+    """
+
+    number: int
+    images: VectorFile
+    texts: VectorFile
+    metadata: MetadataFile
+
+    @classmethod
+    def open(cls, number: int, files: PartFiles) -> Part:
+        """Open the three files and compare what their headers say.
+
+        Raises:
+            ImportRefused: A file is not what it should be, or they do not have the same number of rows.
+        """
+        images, texts = VectorFile.open(files.images), VectorFile.open(files.texts)
+        metadata = MetadataFile.open(files.metadata)
+        if not images.rows == texts.rows == metadata.rows:
+            raise ImportRefused(
+                f"part {number}: the files do not belong together: {images.rows} rows in {images.path.name},"
+                f" {texts.rows} in {texts.path.name}, {metadata.rows} in {metadata.path.name}"
+            )
+        if images.dimension != texts.dimension:
+            raise ImportRefused(
+                f"part {number}: the vectors are of different models: {images.dimension} numbers in"
+                f" {images.path.name}, {texts.dimension} in {texts.path.name}"
+            )
+        if images.rows > ROWS_OF_A_PART:
+            raise ImportRefused(f"part {number}: {images.rows} rows; ids are good for {ROWS_OF_A_PART}")
+        return cls(number, images, texts, metadata)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.images.rows
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in each vector."""
+        return self.images.dimension
+
+    @property
+    def first_id(self) -> int:
+        """``id`` of the part's first row; the others follow it by position."""
+        return first_id(self.number)
+
+    def check(self, batch_rows: int) -> None:
+        """Read all of the three files once: nothing is to be imported of a part that cannot be finished.
+
+        Raises:
+            ImportRefused: A Parquet page is damaged, or a vector holds NaN or infinity.
+        """
+        self.metadata.check(batch_rows)
+        self.images.check_finite(batch_rows)
+        self.texts.check_finite(batch_rows)
+
+    def fingerprint(self) -> str:
+        """Digest that tells these files from others of the same name, from their sizes and both ends."""
+        digest = hashlib.sha256()
+        for path in (self.images.path, self.texts.path, self.metadata.path):
+            size = path.stat().st_size
+            with path.open("rb") as stream:
+                digest.update(f"{size}\n".encode() + stream.read(_ENDS))
+                stream.seek(max(0, size - _ENDS))
+                digest.update(stream.read(_ENDS))
+        return digest.hexdigest()[:32]
+
+
+def first_id(number: int) -> int:
+    """``id`` of the first row of part ``number``: in decimal, the part and nine digits of position."""
+    return number * ROWS_OF_A_PART
+
+
+def parse_parts(text: str) -> list[int]:
+    """Part numbers of e.g. ``0-9`` or ``0,3,7-9``, in order, each once.
+
+    Raises:
+        ValueError: Naming what is neither a number nor a range of two.
+    """
+    numbers: set[int] = set()
+    for item in text.split(","):
+        first, dash, last = item.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f"{item.strip()!r} is neither a part nor a range; expected e.g. 0-9 or 0,3,7-9")
+        start, stop = int(first), int(last or first)
+        if start > stop or stop > _LARGEST_PART:
+            raise ValueError(f"{item.strip()!r} is not a range of parts from 0 to {_LARGEST_PART}")
+        numbers.update(range(start, stop + 1))
+    return sorted(numbers)
