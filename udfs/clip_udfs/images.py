@@ -10,13 +10,41 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TgaImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from clip_udfs.bundle import ImageManifest
 from clip_udfs.errors import ValueRefused
 
-# Formats that Pillow decodes by itself. EPS and the like, which start other programs, are not among them.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "AVIF", "ICO", "TGA", "JPEG2000")
+# Decoders that run inside the process. EPS and the like, which start other programs, are not among them.
+_DECODERS = (
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    GifImagePlugin.GifImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    PpmImagePlugin.PpmImageFile,
+    AvifImagePlugin.AvifImageFile,
+    IcoImagePlugin.IcoImageFile,
+    Jpeg2KImagePlugin.Jpeg2KImageFile,
+    TgaImagePlugin.TgaImageFile,
+)
+# A decoder whose C library this Pillow was built without does not register itself.
+FORMATS = tuple(decoder.format for decoder in _DECODERS if decoder.format in Image.OPEN)
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 # Above this, a resized picture is not made whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.

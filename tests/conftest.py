@@ -1,0 +1,20 @@
+"""What tests of all kinds share: a small random model as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TINY_CLIP = Path(__file__).parent / "models" / "tiny-clip.json"
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a two-layer CLIP with random weights, 512 dimensions, for both engines."""
+    import torch
+
+    from clip_installer.model_builder import RANDOM, build_model
+
+    torch.manual_seed(7)
+    return build_model(str(TINY_CLIP), RANDOM, tmp_path_factory.mktemp("models") / "tiny", engine="both").directory

@@ -1,0 +1,163 @@
+"""Order, repetition, bounds and refusals, with engines that say what they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clip_udfs.errors import ValueRefused
+from clip_udfs.pipelines import TEXT_WINDOW, ImagePipeline, RowRefused, TextPipeline
+from clip_udfs.wire import Oversized, Value, Vectors
+
+
+class LengthTokenizer:
+    """Stands in for the tokenizer: one token a character."""
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[ord(character) for character in text] or [0] for text in texts]
+
+    def pad(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        batch = np.zeros((len(sequences), max(map(len, sequences))), np.int64)
+        for row, sequence in zip(batch, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return batch
+
+
+class RecordingEncoder:
+    """An engine whose vector is (1, sum of the input) and which remembers the shapes of its batches."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        self.shapes.append(batch.shape)
+        sums = batch.reshape(len(batch), -1).sum(axis=1)
+        return np.stack([np.ones(len(batch)), sums], axis=1).astype(np.float32)
+
+
+def text_pipeline(*, strict: bool = True, batch: int = 8, cache: int = 0) -> tuple[TextPipeline, RecordingEncoder]:
+    encoder = RecordingEncoder()
+    pipeline = TextPipeline(
+        LengthTokenizer(), encoder, strict=strict, normalize=False, batch=batch, cache=cache  # type: ignore[arg-type]
+    )
+    return pipeline, encoder
+
+
+def sums(answers: Iterator[Vectors]) -> list[float | None]:
+    return [
+        float(row[1]) if present else None
+        for vectors in answers
+        for row, present in zip(vectors.matrix, vectors.present, strict=True)
+    ]
+
+
+def test_texts_come_back_in_order_although_batches_are_sorted_by_length() -> None:
+    pipeline, encoder = text_pipeline()
+    texts = [chr(97 + i % 7) * (1 + i * 37 % 23) for i in range(3 * TEXT_WINDOW)]
+    assert sums(pipeline.encode(text.encode() for text in texts)) == [sum(map(ord, text)) for text in texts]
+    assert max(rows for rows, _ in encoder.shapes) <= 8
+
+
+def test_a_repeated_text_is_encoded_once_and_remembered_for_the_next_block() -> None:
+    pipeline, encoder = text_pipeline(cache=2)
+    assert sums(pipeline.encode(iter([b"a", b"b", b"a", b"a"]))) == [97, 98, 97, 97]
+    assert [rows for rows, _ in encoder.shapes] == [2]
+    assert sums(pipeline.encode(iter([b"b", b"a"]))) == [98, 97]
+    assert len(encoder.shapes) == 1
+    list(pipeline.encode(iter([b"c"])))  # forgets "b", the one that was not used last
+    list(pipeline.encode(iter([b"a", b"c"])))
+    assert len(encoder.shapes) == 2
+    list(pipeline.encode(iter([b"b"])))
+    assert len(encoder.shapes) == 3
+
+
+def test_answers_flow_before_the_whole_block_was_read() -> None:
+    pipeline, _ = text_pipeline()
+    taken = 0
+
+    def endless() -> Iterator[Value]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield b"x%d" % taken
+
+    first = next(pipeline.encode(endless()))
+    assert (len(first.matrix), taken) == (TEXT_WINDOW, TEXT_WINDOW)
+
+
+def test_text_that_is_not_utf8_gets_replacement_characters() -> None:
+    pipeline, _ = text_pipeline()
+    assert sums(pipeline.encode(iter([b"a\xff"]))) == [97 + 0xFFFD]
+
+
+@pytest.mark.parametrize(("value", "reason"), [(None, "NULL"), (Oversized(9999), "9999 bytes")])
+def test_a_refused_text_fails_a_strict_function_and_is_empty_in_the_other(value: Value, reason: str) -> None:
+    strict, _ = text_pipeline()
+    with pytest.raises(RowRefused, match=rf"row 3: .*{reason}"):
+        list(strict.encode(iter([b"a", b"b", value])))
+    forgiving, _ = text_pipeline(strict=False)
+    assert sums(forgiving.encode(iter([value, b"b", value]))) == [None, 98, None]
+    assert sums(forgiving.encode(iter([value]))) == [None]
+
+
+def load(value: bytes) -> NDArray[np.uint8]:
+    if value.startswith(b"bad"):
+        raise ValueRefused(f"{value.decode()}: broken")
+    return np.full((2, 2, 3), int(value) % 200, np.uint8)
+
+
+def image_pipeline(*, strict: bool = True, normalize: bool = False) -> tuple[ImagePipeline, RecordingEncoder]:
+    encoder = RecordingEncoder()
+    pipeline = ImagePipeline(
+        load, encoder, dimension=2, strict=strict, normalize=normalize, batch=4, threads=3
+    )
+    return pipeline, encoder
+
+
+def test_pictures_come_back_in_order_in_batches() -> None:
+    pipeline, encoder = image_pipeline()
+    values = [b"%d" % i for i in range(50)]
+    assert sums(pipeline.encode(iter(values))) == [12 * (i % 200) for i in range(50)]
+    assert [shape[0] for shape in encoder.shapes] == [4] * 12 + [2]
+
+
+def test_no_more_than_two_batches_are_held_at_once() -> None:
+    pipeline, _ = image_pipeline()
+    taken = 0
+
+    def endless() -> Iterator[Value]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield b"1"
+
+    answers = pipeline.encode(endless())
+    for done in range(1, 6):
+        next(answers)
+        assert taken <= 4 * done + 8
+    answers.close()
+
+
+def test_a_bad_picture_fails_the_strict_function_with_its_row_and_leaves_the_others_alone() -> None:
+    strict, _ = image_pipeline()
+    values: list[Value] = [b"%d" % i for i in range(9)]
+    values[6] = b"bad one"
+    with pytest.raises(RowRefused, match="row 7: bad one: broken"):
+        list(strict.encode(iter(values)))
+    forgiving, encoder = image_pipeline(strict=False)
+    values[2] = None
+    values[8] = Oversized(5)
+    wanted = [None if i in (2, 6, 8) else 12.0 * i for i in range(9)]
+    assert sums(forgiving.encode(iter(values))) == wanted
+    assert sum(shape[0] for shape in encoder.shapes) == 6
+    assert sums(forgiving.encode(iter([b"bad", None]))) == [None, None]
+
+
+def test_normalised_vectors_have_length_one() -> None:
+    pipeline, _ = image_pipeline(normalize=True)
+    (vectors,) = pipeline.encode(iter([b"1", b"2", b"3"]))
+    assert np.linalg.norm(vectors.matrix, axis=1) == pytest.approx(1, abs=1e-6)

@@ -1,0 +1,223 @@
+"""The process that ClickHouse starts, spoken to over pipes as ClickHouse does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from clip_udfs.functions import FUNCTIONS
+from clip_udfs.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(tiny_bundle: Path, tmp_path: Path) -> WorkerSettings:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    Image.linear_gradient("L").convert("RGB").save(root / "good.png")
+    (root / "text.jpg").write_text("this is no picture")
+    (root / "empty.jpg").touch()
+    (root / "folder").mkdir()
+    content = BytesIO()
+    Image.radial_gradient("L").resize((300, 300)).save(content, "JPEG")
+    (root / "cut.jpg").write_bytes(content.getvalue()[:2000])
+    return WorkerSettings(tiny_bundle, image_roots=(root,))
+
+
+def run(
+    settings: WorkerSettings, function: str, data: bytes, *, file: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    path = file or settings.image_roots[0].parent / "worker.json"
+    if file is None:
+        path.write_text(settings.to_json())
+    return subprocess.run(
+        [sys.executable, "-I", "-m", "clip_udfs", function, "--settings", str(path)],
+        input=data, capture_output=True, env={}, cwd="/", check=False,
+    )
+
+
+def vectors(output: bytes) -> list[list[float]]:
+    return [orjson.loads(line) for line in output.splitlines()]
+
+
+def test_blocks_are_answered_row_for_row_and_the_end_of_input_is_a_clean_exit(settings: WorkerSettings) -> None:
+    done = run(settings, "encode_text", "3\ncat\n\\t猫\\n\\\\\n\n0\n2\n\ncat\n".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    rows = np.array(vectors(done.stdout))
+    assert rows.shape == (5, 512)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (rows[0] == rows[4]).all()
+    assert (rows[2] == rows[3]).all()
+    assert not np.allclose(rows[0], rows[1])
+
+
+def test_row_binary_gives_the_same_bits(settings: WorkerSettings) -> None:
+    from dataclasses import replace
+
+    text = run(settings, "encode_text", b"2\ncat\ndog\n")
+    binary = run(replace(settings, format="RowBinary"), "encode_text", b"2\n\3cat\3dog")
+    wanted = np.array(vectors(text.stdout), "<f4")
+    assert binary.stdout == b"".join(b"\x80\x04" + row.tobytes() for row in wanted)
+    nullable = run(replace(settings, format="RowBinary"), "try_encode_text", b"2\n\0\3cat\1")
+    assert nullable.stdout == b"\x80\x04" + wanted[0].tobytes() + b"\0"
+
+
+def test_a_switch_gives_the_raw_vectors(settings: WorkerSettings) -> None:
+    from dataclasses import replace
+
+    unit = np.array(vectors(run(settings, "encode_text", b"1\ncat\n").stdout)[0])
+    raw = np.array(vectors(run(replace(settings, normalize=False), "encode_text", b"1\ncat\n").stdout)[0])
+    assert np.linalg.norm(raw) != pytest.approx(1, abs=0.01)
+    assert raw / np.linalg.norm(raw) == pytest.approx(unit, abs=1e-6)
+
+
+BAD_PICTURES = {
+    "missing.png": "no such file",
+    "text.jpg": "not a picture",
+    "empty.jpg": "is empty",
+    "folder": "is a directory",
+    "cut.jpg": "damaged picture",
+    "../worker.json": "outside the directories",
+}
+
+
+@pytest.mark.parametrize("name", BAD_PICTURES)
+def test_one_line_names_function_row_value_and_reason(settings: WorkerSettings, name: str) -> None:
+    done = run(settings, "encode_image", f"2\ngood.png\n{name}\n".encode())
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert len(lines) == 1
+    assert lines[0].startswith(f"encode_image: row 2: '{name}': ")
+    assert BAD_PICTURES[name] in lines[0]
+
+
+def test_the_try_functions_answer_an_empty_array_instead(settings: WorkerSettings) -> None:
+    names = ["good.png", *BAD_PICTURES, "good.png"]
+    done = run(settings, "try_encode_image", f"{len(names) + 1}\n{chr(10).join(names)}\n\\N\n".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [len(row) for row in vectors(done.stdout)] == [512, *[0] * len(BAD_PICTURES), 512, 0]
+    null = run(settings, "try_encode_text", b"2\n\\N\ncat\n")
+    assert [len(row) for row in vectors(null.stdout)] == [0, 512]
+
+
+def test_bytes_and_file_give_the_same_bits(settings: WorkerSettings) -> None:
+    content = (settings.image_roots[0] / "good.png").read_bytes()
+    escaped = content.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\t", b"\\t").replace(b"\0", b"\\0")
+    by_path = run(settings, "encode_image", b"1\ngood.png\n")
+    assert run(settings, "encode_image_bytes", b"1\n" + escaped + b"\n").stdout == by_path.stdout != b""
+    refused = run(settings, "encode_image_bytes", b"1\nabc\n")
+    assert refused.stderr.decode().startswith("encode_image_bytes: row 1: 3 bytes: not a picture")
+
+
+def test_limits_are_hit_before_memory_is_spent(settings: WorkerSettings) -> None:
+    from dataclasses import replace
+
+    small = replace(settings, max_image_bytes=100, max_image_pixels=50, max_text_bytes=10)
+    assert b"at most 100 are read" in run(small, "encode_image", b"1\ngood.png\n").stderr
+    large = replace(settings, max_image_pixels=50)
+    assert b"256 x 256 pixels, at most 50" in run(large, "encode_image", b"1\ngood.png\n").stderr
+    assert b"row 2: 11 bytes" in run(small, "encode_text", b"2\ncat\nelevenbytes\n").stderr
+
+
+def test_without_a_block_header_it_refuses_to_guess(settings: WorkerSettings) -> None:
+    done = run(settings, "encode_text", b"cat\ndog\n")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"send_chunk_header" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_broken_installation_is_one_line(settings: WorkerSettings, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    cases = {
+        "not a model bundle": replace(settings, bundle=tmp_path / "nowhere").to_json(),
+        "unknown key 'colour'": json.dumps({"bundle": "/x", "colour": 1}),
+        "is not JSON": "{",
+        "--image-root": replace(settings, image_roots=()).to_json(),
+    }
+    for reason, content in cases.items():
+        path = tmp_path / "broken.json"
+        path.write_text(content)
+        done = run(settings, "encode_image", b"1\nx\n", file=path)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert reason in done.stderr.decode()
+    missing = run(settings, "encode_text", b"1\nx\n", file=tmp_path / "none.json")
+    assert b"cannot read the worker's settings" in missing.stderr
+
+
+def test_a_bundle_that_was_cut_short_or_is_newer_is_refused(
+    settings: WorkerSettings, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    import shutil
+    from dataclasses import replace
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_bundle, copy)
+    weights = copy / "text.onnx.data"
+    os.truncate(weights, weights.stat().st_size - 10)
+    assert b"copy the bundle again" in run(replace(settings, bundle=copy), "encode_text", b"1\nx\n").stderr
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["format_version"] = 2
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert b"upgrade clickhouse-clip-udfs" in run(replace(settings, bundle=copy), "encode_text", b"1\nx\n").stderr
+
+
+STRAY = """
+import os, sys
+sys.argv = ["clip_udfs", "encode_text", "--settings", sys.argv[1]]
+import clip_udfs.__main__ as program
+real = program.os.dup2
+def guarded(*a):
+    answer = real(*a)
+    print("stray line of a library"); sys.stdout.flush(); os.write(1, b"stray bytes"); os.system("echo stray child")
+    return answer
+program.os.dup2 = guarded
+sys.exit(program.main())
+"""
+
+
+def test_what_a_library_prints_never_reaches_the_answers(settings: WorkerSettings, tmp_path: Path) -> None:
+    path = tmp_path / "worker.json"
+    path.write_text(settings.to_json())
+    done = subprocess.run(
+        [sys.executable, "-c", STRAY, str(path)], input=b"1\ncat\n", capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert len(vectors(done.stdout)[0]) == 512
+    for stray in (b"stray line", b"stray bytes", b"stray child"):
+        assert stray in done.stderr
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_default_engine_imports_neither_torch_nor_the_installer(settings: WorkerSettings, function: str) -> None:
+    path = settings.image_roots[0].parent / "worker.json"
+    path.write_text(settings.to_json())
+    program = (
+        "import sys; from clip_udfs.worker import main; "
+        f"code = main([{function!r}, '--settings', {str(path)!r}], 1); "
+        "loaded = {name.split('.')[0] for name in sys.modules}; "
+        "print(sorted(loaded & {'torch', 'open_clip', 'clip_installer', 'click', 'chdb', 'transformers'}), code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert done.stdout == b"[] 0\n"
+
+
+def test_the_torch_engine_gives_the_same_vectors(settings: WorkerSettings) -> None:
+    from dataclasses import replace
+
+    torch_settings = replace(settings, engine="torch", device="cpu")
+    for function, data in (("encode_text", b"3\ncat\n\nlonger text\n"), ("encode_image", b"1\ngood.png\n")):
+        onnx = np.array(vectors(run(settings, function, data).stdout))
+        torch = np.array(vectors(run(torch_settings, function, data).stdout))
+        assert np.abs(onnx - torch).max() < 1e-5
+    missing = run(replace(torch_settings, device="cuda:7"), "encode_text", b"1\ncat\n")
+    assert b"cuda:7" in missing.stderr
+    assert missing.returncode == 1
