@@ -17,17 +17,21 @@ CREATE TABLE IF NOT EXISTS {{ stored_table }}{{ on_cluster }}
 )
 {% if cluster %}
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+{% else %}
+ENGINE = MergeTree
+{% endif %}
 ORDER BY id
--- A search reads the whole granules of its candidates: small ones make it quick.
-SETTINGS index_granularity = 1024;
+SETTINGS
+    index_granularity = 1024, -- a search reads the whole granules of its candidates: small ones make it quick
+{% if not cluster %}
+    non_replicated_deduplication_window = 1000, -- a block sent twice, as after a lost connection, is stored once
+{% endif %}
+    -- Merges take one column at a time, so that they hold one vector of a row in memory, not both.
+    vertical_merge_algorithm_min_rows_to_activate = 1,
+    vertical_merge_algorithm_min_columns_to_activate = 1;
+{% if cluster %}
 
 -- The distributed table: what the views search and the import fills, over the shards' own tables
 CREATE TABLE IF NOT EXISTS {{ table }}{{ on_cluster }} AS {{ stored_table }}
 ENGINE = Distributed({{ cluster | literal }}, {{ database_expression }}, {{ stored_name | literal }}, cityHash64(id));
-{% else %}
-ENGINE = MergeTree
-ORDER BY id
--- A search reads the whole granules of its candidates: small ones make it quick.
--- A block that is sent twice, as after a lost connection, is stored once.
-SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 1000;
 {% endif %}

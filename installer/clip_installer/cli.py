@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from clip_installer.commands.build_index import build_index
 from clip_installer.commands.build_model import build_model
 from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
@@ -27,6 +28,7 @@ def program() -> None:
     """CLIP embeddings as ClickHouse functions: install them, feed them, check them."""
 
 
+program.add_command(build_index)
 program.add_command(build_model)
 program.add_command(import_laion)
 program.add_command(install)

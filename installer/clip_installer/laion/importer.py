@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 # A batch has about so many bytes of float32 vectors: few parts to merge, little memory.
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 32 << 20
 _INSERT_SETTINGS = {
     # An insert must be one block, which ClickHouse stores whole or not at all and knows again by its token.
     "max_insert_block_size": ROWS_OF_A_PART,

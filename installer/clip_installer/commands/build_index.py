@@ -1,0 +1,63 @@
+"""``clip-udfs build-index``: the vector indexes of a loaded table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from clip_installer.connection import ConnectionOptions, connection_options
+from clip_installer.errors import SqlError
+from clip_installer.schema import QUANTIZATIONS, SchemaParameters, stored_dimension
+
+
+@click.command("build-index", short_help="Build the vector indexes of a loaded table.")
+@connection_options
+@click.option("--table", default="laion", show_default=True, help="The table.")
+@click.option("--quantization", type=click.Choice(QUANTIZATIONS), default="bf16", show_default=True)
+@click.option("--m", default=64, show_default=True, help="Connections of each vector.")
+@click.option("--ef-construction", default=256, show_default=True, help="Candidates seen while building.")
+@click.option("--cluster", help="The table is <table>_local on the shards of this cluster.")
+@click.option("--rebuild", is_flag=True, help="Replace indexes of other parameters.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def build_index(
+    connection: ConnectionOptions,
+    table: str,
+    quantization: str,
+    m: int,
+    ef_construction: int,
+    cluster: str | None,
+    rebuild: bool,
+    as_json: bool,
+) -> None:
+    r"""Add image_index and text_index to a table and build them for its rows.
+
+    Run it after loading: an index that is there before is built again with each merge of the load.
+    clip-udfs recall shows what other parameters would cost and bring.
+
+    \b
+      clip-udfs build-index --table laion --server-config /etc/clickhouse-server
+    """
+    from clip_installer.progress import progress
+    from clip_installer.vector_index import build_indexes
+
+    with progress() as advance, connection.connect() as client:
+        stored = f"{table}_local" if cluster else table
+        dimension = stored_dimension(client, stored)
+        if dimension is None:
+            raise SqlError(f"there is no table {stored} whose constraint tells its vectors' length; import first")
+        parameters = SchemaParameters(
+            table=table,
+            dimension=dimension,
+            quantization=quantization,
+            m=m,
+            ef_construction=ef_construction,
+            cluster=cluster,
+        )
+        built = build_indexes(client, parameters, rebuild, advance)
+    if as_json:
+        click.echo(json.dumps({"table": stored, "indexes": [asdict(index) for index in built]}))
+        return
+    for index in built:
+        click.echo(f"{index.name}: {index.definition}, {index.bytes_on_disk / 2**20:,.1f} MiB")

@@ -1,0 +1,110 @@
+"""Building the vector indexes of a loaded table, and watching ClickHouse do it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clip_installer.connection import execute
+from clip_installer.errors import SqlError
+from clip_installer.progress import Advance
+from clip_installer.schema import SchemaParameters, index_statements
+from clip_installer.sql_files import identifier, literal
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+INDEXES = ("image_index", "text_index")
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class BuiltIndex:
+    """One vector index.
+
+    Attributes:
+        name: ``image_index`` or ``text_index``.
+        definition: Its type with all parameters, as ClickHouse writes it.
+        bytes_on_disk: Size of what is stored; about what a search holds in memory.
+    """
+
+    name: str
+    definition: str
+    bytes_on_disk: int
+
+
+def build_indexes(
+    client: Client,
+    parameters: SchemaParameters,
+    rebuild: bool,
+    advance: Advance,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[BuiltIndex]:
+    """Add both vector indexes and build them for the rows that are there, waiting until they are done.
+
+    Args:
+        client: The connection.
+        parameters: The table and the indexes' parameters.
+        rebuild: Drop indexes of other parameters first, instead of refusing.
+        advance: Is shown the data parts that are done, with the fraction of those under way.
+        sleep: Waits between two looks at ``system.mutations``.
+
+    Raises:
+        SqlError: The indexes are there with other parameters, or ClickHouse cannot build them.
+    """
+    table = identifier(parameters.stored_table)
+    wanted = f"'hnsw', 'cosineDistance', {parameters.dimension}, '{parameters.quantization}'"
+    wanted = f"vector_similarity({wanted}, {parameters.m}, {parameters.ef_construction})"
+    for index in vector_indexes(client, parameters.stored_table):
+        if index.definition == wanted:
+            continue
+        if not rebuild:
+            raise SqlError(
+                f"the table {parameters.stored_table} has {index.name} as {index.definition}, not as"
+                f" {wanted}; --rebuild drops it and builds it anew"
+            )
+        execute(client, f"ALTER TABLE {table} DROP INDEX {index.name}", mutations_sync=2)
+    for statement in index_statements(parameters):
+        execute(client, statement.sql, mutations_sync=0, alter_sync=1)
+    _wait(client, parameters.stored_table, advance, sleep)
+    return vector_indexes(client, parameters.stored_table)
+
+
+def vector_indexes(client: Client, table: str) -> list[BuiltIndex]:
+    """The vector indexes of ``table`` that are ours by name, with their sizes."""
+    answer = client.query(
+        "SELECT name, type_full, data_compressed_bytes FROM system.data_skipping_indices"
+        f" WHERE {_is_table(table)} AND name IN {INDEXES} ORDER BY name"
+    )
+    return [BuiltIndex(*row) for row in answer.result_rows]
+
+
+def _wait(client: Client, table: str, advance: Advance, sleep: Callable[[float], None]) -> None:
+    total = 0
+    while True:
+        mutations = client.query(
+            "SELECT mutation_id, parts_to_do, latest_fail_reason FROM system.mutations"
+            f" WHERE {_is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
+        ).result_rows
+        for mutation, _, reason in mutations:
+            if reason:
+                # ClickHouse would try again for ever, and hold every later mutation of the table back.
+                execute(client, f"KILL MUTATION WHERE {_is_table(table)} AND mutation_id = '{mutation}'")
+                raise SqlError(f"an index of {table} cannot be built: {reason.splitlines()[0]}")
+        to_do = sum(parts for _, parts, _ in mutations)
+        total = max(total, to_do)
+        under_way = client.query(
+            f"SELECT sum(progress) FROM system.merges WHERE {_is_table(table)} AND is_mutation"
+        ).result_rows[0][0]
+        advance(f"indexes of {table}", total - to_do + min(under_way, to_do), total, "parts")
+        if not mutations:
+            return
+        sleep(_POLL_SECONDS)
+
+
+def _is_table(name: str) -> str:
+    database, _, table = name.rpartition(".")
+    where = literal(database) if database else "currentDatabase()"
+    return f"database = {where} AND table = {literal(table)}"
