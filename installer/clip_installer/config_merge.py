@@ -70,9 +70,12 @@ def merge(main_file: Path, environment: Mapping[str, str]) -> MergedConfig:
     files = [main_file]
     for drop_in in drop_ins(main_file):
         addition = parse(drop_in)
-        if addition.tag in ROOTS:
-            _merge_children(root, addition, drop_in)
-            files.append(drop_in)
+        if addition.tag not in ROOTS:
+            raise ConfigurationError(
+                f"{drop_in}: the root element is <{addition.tag}>, expected <clickhouse>"
+            )
+        _merge_children(root, addition, drop_in)
+        files.append(drop_in)
     include_file = _include_file(root, environment)
     included = None
     if include_file is not None:
@@ -143,7 +146,7 @@ def _substitute(
     if element.tag == "include" and not given:
         raise ConfigurationError(f"{source}: <include> has none of {', '.join(_SUBSTITUTIONS)}")
     finders: dict[str, Callable[[str], etree._Element | None]] = {
-        "incl": lambda name: included.find(name.replace(".", "/")) if included is not None else None,
+        "incl": lambda name: included.find(name) if included is not None else None,
         "from_zk": lambda name: None,
         "from_env": lambda name: _from_environment(name, environment),
     }
@@ -164,23 +167,26 @@ def _substitute(
                 parent.insert(position + offset, copy)
                 _substitute(copy, included, environment, source)
             return
-        _fill(element, replacement)
+        _fill(element, replacement, source)
         _substitute(element, included, environment, source)
         return
     for child in list(element):
         _substitute(child, included, environment, source)
 
 
-def _fill(element: etree._Element, replacement: etree._Element) -> None:
+def _fill(element: etree._Element, replacement: etree._Element, source: Path) -> None:
     replaces = "replace" in element.attrib
-    element.attrib.pop("replace", "")
-    for name in _SUBSTITUTIONS:
+    if not replaces and "from_env" in element.attrib and text_of(element):
+        raise ConfigurationError(
+            f'{source}: <{element.tag}> has a value and from_env; ClickHouse wants replace="1" for that'
+        )
+    for name in ("replace", *_SUBSTITUTIONS):
         element.attrib.pop(name, "")
     if replaces:
         for child in list(element):
             element.remove(child)
         element.text = None
-    element.text = (element.text or "").strip() + (replacement.text or "")
+    element.text = (element.text or "") + (replacement.text or "")
     for child in replacement:
         element.append(deepcopy(child))
     element.attrib.update(replacement.attrib)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clip_installer.embedded_config import embedded_main_file
 from clip_installer.errors import ConnectionRefused, MissingExtra, SqlError
 from clip_installer.server_config import ServerConfig
 
@@ -72,10 +73,10 @@ class ConnectionOptions:
             return clickhouse_connect.get_client(
                 interface="chdb",
                 path=str(data),
-                chdb_options={"config-file": str(config.main_file.resolve())},
+                chdb_options={"config-file": str(embedded_main_file(config, data).resolve())},
                 settings=settings,
             )
-        except (Error, OSError, RuntimeError) as error:
+        except (Error, OSError, RuntimeError, ValueError) as error:
             raise ConnectionRefused(
                 f"the embedded engine does not start on {config.main_file} with data in {data}: {first_line(error)}"
             ) from error

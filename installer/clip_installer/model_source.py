@@ -19,10 +19,11 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @contextmanager
 def opened_model(model: str) -> Iterator[Bundle]:
-    """Open the bundle that ``model`` means; one that is built lives as long as the ``with`` block.
+    """Open the bundle that ``model`` means; one built now lives until the ``with`` block ends.
 
     Args:
-        model: A bundle's directory, the name of a built-in model, or ``ARCHITECTURE/PRETRAINED`` of open_clip.
+        model: A bundle's directory, the name of a built-in model, or ``ARCHITECTURE/PRETRAINED`` of
+        open_clip.
 
     Raises:
         ModelError: It is none of them, or the bundle's name cannot stand in a command.

@@ -11,6 +11,7 @@ from clip_installer.errors import ConfigurationError
 from clip_installer.server_config import ServerConfig
 
 HOME = "clip_udfs"
+BUNDLE = "bundle"
 OWN_DEFINITIONS = "clip_udfs_functions"
 _DEFINITION_SUFFIX = "_function.xml"
 _WILDCARDS = frozenset("*?[\\")
@@ -57,7 +58,7 @@ class Placement:
     @property
     def bundle(self) -> Path:
         """Directory of the model bundle."""
-        return self.home / self.model / "bundle"
+        return self.home / self.model / BUNDLE
 
     def definition(self, sql_name: str) -> Path:
         """The file that defines the function ``sql_name``."""

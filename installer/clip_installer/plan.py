@@ -1,4 +1,4 @@
-"""What an install or a removal would change: from the wanted files, the records and the disk; writes nothing."""
+"""What an install or a removal would change, from wanted files, records and disk; writes nothing."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class Step:
     """What happens to one file.
 
     Attributes:
-        action: ``create`` a new file, ``replace`` our own, ``take over`` somebody else's after keeping a copy,
-            leave it ``unchanged``, ``keep`` what was edited by hand, ``remove`` it, or ``restore`` what was
-            taken over.
+        action: ``create`` a new file, ``replace`` our own, ``take over`` somebody else's after keeping a
+        copy,
+            leave it ``unchanged``, ``keep`` what was edited by hand, ``remove`` it, or ``restore`` what it
+            was.
         path: The file as the server sees it.
         reason: Why, in a few words.
         wanted: The new content; None where the file goes or stays.
@@ -76,7 +77,7 @@ class Plan:
     @property
     def changed(self) -> bool:
         """Whether anything on the disk would change."""
-        return any(step.changes for step in self.steps)
+        return bool(self.directories) or any(step.changes for step in self.steps)
 
     def kept(self) -> list[Path]:
         """The files that were edited by hand and stay as they are."""
@@ -94,6 +95,8 @@ def plan_install(
     user: ServerUser,
     installation: Installation,
     *,
+    drops: tuple[str, ...] = (),
+    deployed_schema: str | None = None,
     force: bool = False,
 ) -> Plan:
     """Plan the change from what is on the disk to ``installation``.
@@ -103,7 +106,9 @@ def plan_install(
         records: What is installed now.
         user: Who shall own the files.
         installation: The model as it shall be.
-        force: Take over foreign files and overwrite edited ones, keeping a copy that an uninstall restores.
+        drops: Statements to record that remove the model's views and indexes.
+        deployed_schema: SHA-256 of the DDL that will be run; None where none will.
+        force: Overwrite edited files, and foreign ones too, keeping a copy that a removal restores.
 
     Raises:
         ConflictError: A file or a function's name belongs to somebody else, or an edit would be lost.
@@ -125,10 +130,9 @@ def plan_install(
         own.append(OwnFile(file.path, recorded))
         steps.append(step)
     paths = {file.path for file in wanted}
-    if before is not None:
-        for old in before.files:
-            if old.path not in paths:
-                steps.extend(_removal(config, old, backups.pop(old.path, None), force=force))
+    for old in before.files if before else ():
+        if old.path not in paths:
+            steps.extend(_removal(config, old, backups.pop(old.path, None), force=force))
     model = InstalledModel(
         suffix=installation.suffix,
         model=installation.bundle.manifest.name,
@@ -137,10 +141,14 @@ def plan_install(
         functions=tuple(installation.sql_names),
         files=tuple(own),
         backups=tuple(backups.values()),
+        drops=drops,
+        schema=deployed_schema if deployed_schema is not None else before.schema if before else "",
     )
-    missing = _missing_directories(
-        config, [*(step.path for step in steps if step.changes), records_path(config)]
-    )
+    needed = [records_path(config), *(step.path for step in steps if step.changes)]
+    # A worker does not start without its picture directories, and the server makes this one only when it
+    # starts.
+    needed += [root / "any" for root in installation.settings.image_roots if root == config.user_files_path]
+    missing = _missing_directories(config, needed)
     after = records.with_model(model, missing)
     return _with_records(config, user, steps, missing, after, (installation.suffix,))
 
@@ -179,7 +187,9 @@ def _with_records(
     obsolete = tuple(
         directory
         for directory in reversed(Records.load(config.on_disk(path)).directories)
-        if not any(directory in one.parents for one in used)
+        # Directories of the server's own, such as user_files, stay until nothing is installed any more.
+        if not after.models
+        or (path.parent in directory.parents and not any(directory in one.parents for one in used))
     )
     kept = tuple(directory for directory in after.directories if directory not in obsolete)
     after = Records(after.models, kept)
@@ -206,7 +216,8 @@ def _refuse_taken_names(config: ServerConfig, records: Records, installation: In
             owner = records.owner_of(path)
             if owner is None or owner[0].suffix != installation.suffix:
                 raise ConflictError(
-                    f"the function {name} is already defined in {config.on_disk(path)}; install this model beside it"
+                    f"the function {name} is already defined in {config.on_disk(path)}; install this"
+                    " model beside it"
                     " with --suffix NAME, or remove that definition"
                 )
 
@@ -228,14 +239,16 @@ def _step(
     if known is None:
         if not force:
             raise ConflictError(
-                f"{on_disk} is there and was not installed by install-udfs; --force keeps a copy, replaces it, and"
+                f"{on_disk} is there and was not installed by install-udfs; --force keeps a copy,"
+                " replaces it, and"
                 " --uninstall restores it"
             )
         return Step("take over", file.path, file.reason, file)
     model, recorded = known
     if model.suffix != installation.suffix:
         raise ConflictError(
-            f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r}; uninstall that first, or"
+            f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r};"
+            " uninstall that first, or"
             " install a bundle of another name"
         )
     if current == file.digest:
@@ -262,7 +275,8 @@ def _removal(config: ServerConfig, file: OwnFile, backup: Backup | None, *, forc
     current = _content_digest(on_disk)
     if current is not None and current != file.sha256 and not force:
         raise ConflictError(
-            f"{on_disk} was edited since it was installed, and would be lost; keep a copy elsewhere and repeat with"
+            f"{on_disk} was edited since it was installed, and would be lost; keep a copy elsewhere"
+            " and repeat with"
             " --force"
         )
     if backup is not None:

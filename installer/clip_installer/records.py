@@ -1,4 +1,4 @@
-"""What was installed, file by file with its SHA-256: the installer's memory, on the server beside the files."""
+"""What was installed, file by file with its SHA-256: the installer's memory, beside the files."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class InstalledModel:
         functions: SQL names of its functions.
         files: Its files.
         backups: Foreign files that it replaced.
+        drops: Statements that remove the views and indexes of its schema, for who wants that.
+        schema: SHA-256 of the DDL that was run for it; '' where none was.
     """
 
     suffix: str
@@ -50,6 +52,8 @@ class InstalledModel:
     functions: tuple[str, ...]
     files: tuple[OwnFile, ...]
     backups: tuple[Backup, ...] = ()
+    drops: tuple[str, ...] = ()
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,4 +140,6 @@ def _model(values: dict[str, Any]) -> InstalledModel:
         functions=tuple(values["functions"]),
         files=tuple(OwnFile(Path(file["path"]), file["sha256"]) for file in values["files"]),
         backups=tuple(Backup(Path(one["path"]), Path(one["kept"])) for one in values["backups"]),
+        drops=tuple(values["drops"]),
+        schema=values["schema"],
     )

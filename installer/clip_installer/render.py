@@ -40,6 +40,8 @@ _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "stderr_reaction": re.compile(r"none|log|log_first|log_last|throw"),
     "check_exit_code": _FLAG,
     "lifetime": _NUMBER,
+    # Ours, and ignored by ClickHouse, except that a changed definition makes it start fresh workers.
+    "revision": re.compile(r"[0-9a-f]{12}"),
 }
 _ARGUMENT_KEYS = {"type": re.compile(r"\S.*"), "name": re.compile(r"\w+")}
 
@@ -54,6 +56,7 @@ class FunctionDefinition:
         directory: The model's directory relative to ``user_scripts_path``, with ``/`` between its parts.
         format: ClickHouse format of the pool.
         pool_size: Processes of the pool.
+        revision: Changes with everything that a running worker has loaded.
     """
 
     function: Function
@@ -61,6 +64,7 @@ class FunctionDefinition:
     directory: str
     format: str
     pool_size: int
+    revision: str
 
     @property
     def sql_name(self) -> str:
@@ -85,6 +89,7 @@ def function_xml(definition: FunctionDefinition) -> str:
         pool_wait_seconds=POOL_WAIT_SECONDS,
         silence_milliseconds=SILENCE_MILLISECONDS,
         termination_seconds=TERMINATION_SECONDS,
+        revision=definition.revision,
     )
     _check_function_xml(text, definition.sql_name)
     return text

@@ -27,6 +27,11 @@ class ServerUser:
     gid: int
     reason: str
 
+    @classmethod
+    def current(cls, reason: str) -> ServerUser:
+        """Who runs this process."""
+        return cls(_name(os.geteuid()), os.geteuid(), os.getegid(), reason)
+
     @property
     def is_current(self) -> bool:
         """Whether this process runs as this user."""
@@ -58,8 +63,8 @@ def server_user(name: str | None = None) -> ServerUser:
             return ServerUser(DEFAULT_USER, entry.pw_uid, entry.pw_gid, "ClickHouse's usual user")
         except KeyError:
             reason = f"this machine has no user {DEFAULT_USER}; say --user if it is another"
-            return ServerUser(_name(0), 0, 0, reason)
-    return ServerUser(_name(os.geteuid()), os.geteuid(), os.getegid(), "who runs this command")
+            return ServerUser.current(reason)
+    return ServerUser.current("who runs this command")
 
 
 def _name(uid: int) -> str:

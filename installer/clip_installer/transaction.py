@@ -1,13 +1,14 @@
 """All or nothing on a file system: staged copies, renames, and a journal that survives the process.
 
 Order of events: the journal is written, directories are made, every file is staged beside its target under a
-name that no pattern of the server finds, then each is renamed into place. Until :meth:`Transaction.commit`, what
-was there before is kept under another name, and :meth:`Transaction.roll_back` (or :func:`recover` in a later
-process) puts it back.
+name that no pattern of the server finds, then each is renamed into place. Until :meth:`Transaction.commit`,
+what was there before is kept under another name, and :meth:`Transaction.roll_back` (or :func:`recover` in a
+later process) puts it back.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from clip_installer.errors import ApplyError
+from clip_udfs.errors import ClipUdfError
 
 JOURNAL = ".clip-udfs-journal.json"
+_UNDONE = "everything is as it was before"
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,19 @@ class Transaction:
         _roll_back(self._state)
 
     def commit(self) -> None:
-        """Forget what was there before; from here on there is no way back."""
+        """Decide that the new state stays; from here on there is no way back.
+
+        Raises:
+            OSError: The decision could not be written; the caller rolls back.
+        """
         self._state.write(committed=True)
+
+    def clean_up(self) -> None:
+        """Remove what was kept of the old state.
+
+        Raises:
+            OSError: A step failed; the journal stays for the next attempt.
+        """
         _finish(self._state)
 
 
@@ -137,11 +151,12 @@ def all_or_nothing(transaction: Transaction) -> Iterator[None]:
     """Perform ``transaction``, run the body, commit; any failure in between rolls everything back.
 
     Raises:
-        ApplyError: A file operation failed; says what, and what was undone.
+        ApplyError: A step failed; says what, and that it was undone.
     """
     try:
         transaction.perform()
         yield
+        transaction.commit()
     except BaseException as error:
         try:
             transaction.roll_back()
@@ -149,10 +164,13 @@ def all_or_nothing(transaction: Transaction) -> Iterator[None]:
             raise ApplyError(
                 f"{describe(error)}; undoing failed too ({describe(second)}): the next run tries again"
             ) from error
-        if isinstance(error, OSError):
-            raise ApplyError(f"{describe(error)}; everything is as it was before") from error
+        if isinstance(error, (OSError, ClipUdfError)):
+            raise ApplyError(f"{describe(error)}; {_UNDONE}") from error
         raise
-    transaction.commit()
+    try:
+        transaction.clean_up()
+    except OSError as error:
+        raise ApplyError(f"all is installed, but {describe(error)}: the next run cleans up") from error
 
 
 def recover(key: str, places: Sequence[Path]) -> str | None:
@@ -267,6 +285,8 @@ def _swap(operation: Operation) -> None:
             os.link(operation.target, operation.saved, follow_symlinks=False)
         except OSError:
             operation.target.rename(operation.saved)
+    elif os.path.lexists(operation.target):
+        raise FileExistsError(errno.EEXIST, "appeared while it was being installed", str(operation.target))
     operation.staged.replace(operation.target)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from clip_installer import render
 from clip_installer.placement import Placement
+from clip_udfs import __version__
 from clip_udfs.bundle import MANIFEST, Bundle
 from clip_udfs.bundle import sha256 as sha256_of_file
 from clip_udfs.functions import FUNCTIONS
@@ -82,11 +83,8 @@ def wanted_files(installation: Installation) -> list[WantedFile]:
 
     The definitions come last: ClickHouse must not see a function before what it starts is complete.
     """
-    return [
-        *_bundle_files(installation),
-        *_launch_files(installation),
-        *_definitions(installation),
-    ]
+    started = [*_bundle_files(installation), *_launch_files(installation)]
+    return [*started, *_definitions(installation, started)]
 
 
 def _bundle_files(installation: Installation) -> Iterator[WantedFile]:
@@ -107,8 +105,9 @@ def _launch_files(installation: Installation) -> Iterator[WantedFile]:
     yield WantedFile(placement.launcher, EXECUTABLE, "what ClickHouse starts", text.encode())
 
 
-def _definitions(installation: Installation) -> Iterator[WantedFile]:
+def _definitions(installation: Installation, others: Sequence[WantedFile]) -> Iterator[WantedFile]:
     placement = installation.placement
+    revision = sha256("".join((__version__, *(file.digest for file in others))).encode()).hexdigest()[:12]
     for function in FUNCTIONS.values():
         definition = render.FunctionDefinition(
             function=function,
@@ -116,6 +115,7 @@ def _definitions(installation: Installation) -> Iterator[WantedFile]:
             directory=placement.command_directory,
             format=installation.settings.format,
             pool_size=installation.pool_size,
+            revision=revision,
         )
         name = definition.sql_name
         text = render.function_xml(definition)

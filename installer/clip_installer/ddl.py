@@ -1,0 +1,124 @@
+"""Deploying the schema: all of its statements, or none of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from clip_installer.connection import execute
+from clip_installer.errors import ApplyError, SqlError
+from clip_installer.schema import SchemaParameters, index_statements, statements
+from clip_installer.sql_checks import ask
+from clip_installer.sql_files import Statement
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+_NAME = r"(?:`(?:[^`\\]|\\.)*`|\w+)"
+_NAMES = rf"{_NAME}(?:\.{_NAME})?"
+_CREATED = re.compile(
+    rf"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?({_NAMES})( ON CLUSTER {_NAME})?", re.MULTILINE
+)
+_INDEXED = re.compile(
+    rf"^ALTER TABLE ({_NAMES})( ON CLUSTER {_NAME})?\s+ADD INDEX (?:IF NOT EXISTS )?({_NAME})", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The DDL for one model.
+
+    Attributes:
+        parameters: What it was rendered from.
+        statements: Table and views, in the order in which they can be run.
+        index_statements: The vector indexes, for after the load.
+    """
+
+    parameters: SchemaParameters
+    statements: tuple[Statement, ...]
+    index_statements: tuple[Statement, ...]
+
+    @classmethod
+    def render(cls, parameters: SchemaParameters) -> Schema:
+        """The schema for ``parameters``."""
+        return cls(parameters, tuple(statements(parameters)), tuple(index_statements(parameters)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the statements that are run."""
+        return sha256("\n".join(statement.sql for statement in self.statements).encode()).hexdigest()
+
+    def objects(self) -> list[tuple[str, str, str]]:
+        """Kind, name and ``ON CLUSTER`` clause of everything that is created, in order."""
+        return [_created(statement) for statement in self.statements]
+
+    def drops(self) -> tuple[str, ...]:
+        """Statements that remove the views and the indexes, and keep the data."""
+        views = [
+            f"DROP VIEW IF EXISTS {name}{cluster}" for kind, name, cluster in self.objects() if kind == "VIEW"
+        ]
+        indexes = [
+            f"ALTER TABLE {found[1]}{found[2] or ''} DROP INDEX IF EXISTS {found[3]}"
+            for statement in self.index_statements
+            for found in _INDEXED.finditer(statement.sql)
+        ]
+        return (*reversed(views), *indexes)
+
+
+def is_deployed(client: Client, schema: Schema, recorded: str) -> bool:
+    """Whether exactly this schema was deployed, by the records, and everything of it is still there."""
+    return recorded == schema.digest and all(_exists(client, name) for _, name, _ in schema.objects())
+
+
+@contextmanager
+def deployed(client: Client, schema: Schema) -> Iterator[None]:
+    """Run the statements, then the body; when either fails, the objects are as they were before.
+
+    Raises:
+        ApplyError: ClickHouse refused a statement; names it and says why.
+    """
+    undo: list[str] = []
+    try:
+        for statement in schema.statements:
+            step_back = _undo(client, statement)
+            try:
+                execute(client, statement.sql)
+            except SqlError as error:
+                raise ApplyError(f"{statement.name}: {error}") from error
+            undo.extend(step_back)
+        yield
+    except BaseException as error:
+        for step_back_sql in reversed(undo):
+            try:
+                execute(client, step_back_sql)
+            except SqlError as second:
+                raise ApplyError(f"{error}; undoing failed too, at {step_back_sql}: {second}") from error
+        raise
+
+
+def _created(statement: Statement) -> tuple[str, str, str]:
+    found = _CREATED.search(statement.sql)
+    if found is None:
+        raise SqlError(f"{statement.name}: expected CREATE TABLE or CREATE VIEW")
+    return found[1], found[2], found[3] or ""
+
+
+def _undo(client: Client, statement: Statement) -> Sequence[str]:
+    kind, name, cluster = _created(statement)
+    if not _exists(client, name):
+        return [f"DROP {kind} IF EXISTS {name}{cluster}"]
+    if kind == "TABLE":
+        return []
+    ((before,),) = ask(client, f"SHOW CREATE VIEW {name}")
+    _, _, definition = str(before).partition("CREATE VIEW ")
+    old_name, rest = definition.split(maxsplit=1)
+    return [f"CREATE OR REPLACE VIEW {old_name}{cluster} {rest}"]
+
+
+def _exists(client: Client, name: str) -> bool:
+    ((there,),) = ask(client, f"EXISTS TABLE {name}")
+    return bool(there)

@@ -1,0 +1,244 @@
+"""The whole of an install, and of a removal: lock, plan, change, prove, deploy the schema, or undo it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clip_installer.apply import applied, locked, was_interrupted
+from clip_installer.connection import execute
+from clip_installer.ddl import Schema, deployed, is_deployed
+from clip_installer.errors import ApplyError, ConflictError, SqlError
+from clip_installer.findings import Finding, problems
+from clip_installer.plan import Plan, plan_install, plan_removal, records_path
+from clip_installer.records import InstalledModel, Records
+from clip_installer.request import InstallRequest
+from clip_installer.schema import stored_dimension
+from clip_installer.server_config import ServerConfig
+from clip_installer.server_user import ServerUser
+from clip_installer.sql_checks import ask, reload_functions
+from clip_installer.sql_files import literal
+from clip_installer.verify import verify_host, verify_server
+from clip_installer.wanted import Installation
+from clip_udfs.bundle import Bundle
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An install that was planned.
+
+    Attributes:
+        installation: The model as it shall be.
+        schema: Its schema; None where none is wanted.
+        plan: The changes of files.
+        interrupted: Whether a killed installer's work has to be undone first.
+    """
+
+    installation: Installation
+    schema: Schema | None
+    plan: Plan
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an install or a removal did.
+
+    Attributes:
+        plan: The changes of files.
+        recovered: What was done about an earlier, killed installer; None where there was nothing.
+        findings: The checks that were made.
+        schema_changed: Whether DDL was run.
+    """
+
+    plan: Plan
+    recovered: str | None
+    findings: tuple[Finding, ...]
+    schema_changed: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is not as it was."""
+        return self.plan.changed or self.schema_changed or self.recovered is not None
+
+
+def propose(request: InstallRequest, bundle: Bundle) -> Proposal:
+    """Plan an install of ``bundle``; writes nothing.
+
+    Raises:
+        ClipUdfError: It cannot be done, or must not.
+    """
+    config = request.config()
+    installation = request.installation(config, bundle)
+    schema = request.schema(bundle.manifest.dimension)
+    records = load_records(config)
+    run = schema is not None and request.connection is not None
+    plan = plan_install(
+        config,
+        records,
+        request.owner(),
+        installation,
+        drops=schema.drops() if schema else (),
+        deployed_schema=schema.digest if schema and run else None,
+        force=request.force,
+    )
+    return Proposal(installation, schema, plan, was_interrupted(config))
+
+
+def install(request: InstallRequest, bundle: Bundle) -> tuple[Proposal, Outcome]:
+    """Install ``bundle`` and prove that it works; when any step fails, everything is as it was.
+
+    Raises:
+        ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
+    """
+    config = request.config()
+    with locked(config) as recovered:
+        recorded = load_records(config).find(request.suffix)
+        proposal = propose(request, bundle)
+        plan, schema = proposal.plan, proposal.schema
+        model = plan.records.find(request.suffix)
+        assert model is not None
+        findings: list[Finding] = []
+        schema_changed = False
+        server = None
+        if request.connection is not None and request.connection.url is not None:
+            server = request.connection.connect()
+            _refuse_sql_functions(server, model)
+        with _reloaded_after_failure(server), applied(plan):
+            _require(findings, list(verify_host(config, model, plan.user)))
+            client = server
+            if request.connection is not None and client is None:
+                # The embedded engine reads the configuration as it starts, so it starts on the new files.
+                client = request.connection.connect()
+            if client is not None:
+                if plan.changed:
+                    _reload(client, plan)
+                _require(findings, list(verify_server(config, model, client)))
+                if schema is not None:
+                    schema_changed = _deploy(client, schema, recorded)
+        return proposal, Outcome(plan, recovered, tuple(findings), schema_changed)
+
+
+def propose_removal(
+    config: ServerConfig, user: ServerUser, suffixes: Sequence[str], *, force: bool
+) -> tuple[Plan, list[InstalledModel]]:
+    """Plan the removal of the models of ``suffixes``; writes nothing.
+
+    Raises:
+        ConflictError: One of them is not installed, or a file of it was edited.
+    """
+    records = load_records(config)
+    models = [model for suffix in suffixes if (model := records.find(suffix)) is not None]
+    return plan_removal(config, records, user, suffixes, force=force), models
+
+
+def remove(request: InstallRequest, suffixes: Sequence[str] | None) -> tuple[Outcome, list[InstalledModel]]:
+    """Remove the models of ``suffixes`` (None: the only one), restoring what they replaced.
+
+    Raises:
+        ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
+    """
+    config = request.config()
+    with locked(config) as recovered:
+        chosen = choose_suffixes(config, suffixes)
+        plan, models = propose_removal(config, request.owner(), chosen, force=request.force)
+        server = request.connection.connect() if request.connection and request.connection.url else None
+        with _reloaded_after_failure(server), applied(plan):
+            if server is not None and plan.changed:
+                _reload(server, plan)
+                for model in models:
+                    _require_gone(server, model)
+        return Outcome(plan, recovered, ()), models
+
+
+def choose_suffixes(config: ServerConfig, suffixes: Sequence[str] | None) -> list[str]:
+    """The suffixes to remove or verify: the given ones, or that of the only model.
+
+    Raises:
+        ConflictError: None is given and several are installed.
+    """
+    installed = [model.suffix for model in load_records(config).models]
+    if suffixes is not None:
+        return [suffix for suffix in suffixes if suffix in installed]
+    if len(installed) > 1:
+        names = ", ".join(f"--suffix {suffix!r}" for suffix in installed)
+        raise ConflictError(f"{len(installed)} models are installed; say which: {names}, or --all")
+    return installed
+
+
+def load_records(config: ServerConfig) -> Records:
+    """What is installed for this server.
+
+    Raises:
+        ConfigurationError: The records cannot be read.
+    """
+    return Records.load(config.on_disk(records_path(config)))
+
+
+@contextmanager
+def _reloaded_after_failure(client: Client | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if client is not None:
+            reload_functions(client)
+        raise
+
+
+def _require(findings: list[Finding], found: list[Finding]) -> None:
+    findings.extend(found)
+    wrong = problems(found)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ApplyError(f"{wrong[0]}{more}")
+
+
+def _reload(client: Client, plan: Plan) -> None:
+    if any(
+        plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes
+    ):
+        execute(client, "SYSTEM RELOAD CONFIG")
+    reload_functions(client)
+
+
+def _deploy(client: Client, schema: Schema, recorded: InstalledModel | None) -> bool:
+    if is_deployed(client, schema, recorded.schema if recorded else ""):
+        return False
+    parameters = schema.parameters
+    stored = stored_dimension(client, parameters.stored_table)
+    if stored is not None and stored != parameters.dimension:
+        raise SqlError(
+            f"the table {parameters.stored_table} holds vectors of {stored} numbers, this model makes"
+            f" {parameters.dimension}; give the model a table of its own with --table NAME"
+        )
+    with deployed(client, schema):
+        pass
+    return True
+
+
+def _refuse_sql_functions(client: Client, model: InstalledModel) -> None:
+    names = ", ".join(literal(name) for name in model.functions)
+    taken = ask(
+        client,
+        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'SQLUserDefined' LIMIT 1",
+    )
+    if taken:
+        raise ConflictError(
+            f"the server has an SQL function {taken[0][0]}; use --suffix NAME, or DROP FUNCTION {taken[0][0]}"
+        )
+
+
+def _require_gone(client: Client, model: InstalledModel) -> None:
+    names = ", ".join(literal(name) for name in model.functions)
+    left = ask(
+        client,
+        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin ="
+        " 'ExecutableUserDefined' LIMIT 1",
+    )
+    if left:
+        raise ApplyError(f"the server still has {left[0][0]}; is it the server of that configuration?")

@@ -1,0 +1,127 @@
+"""Start a launcher as ClickHouse would: as its user, with no environment, speaking the pool protocol."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from clip_installer.errors import ApplyError
+from clip_installer.server_user import ServerUser
+from clip_udfs.settings import WorkerSettings
+
+_TIMEOUT_SECONDS = 600
+
+
+def answer(
+    launcher: Path, function: str, value: bytes, settings: WorkerSettings, user: ServerUser
+) -> list[float]:
+    """The vector that the worker for ``function`` gives for one value.
+
+    Raises:
+        ApplyError: The worker does not start or does not answer; the text is its own last line.
+    """
+    if settings.format == "RowBinary":
+        block = b"1\n" + _varint(len(value)) + value
+    else:
+        block = b"1\n" + _escaped(value) + b"\n"
+    completed = run_as(user, [str(launcher), function], block)
+    if completed.returncode != 0:
+        raise ApplyError(last_line(completed.stderr) or f"exit status {completed.returncode}")
+    try:
+        if settings.format == "RowBinary":
+            numbers = np.frombuffer(
+                completed.stdout, dtype="<f4", offset=len(_varint(_length(completed.stdout)))
+            )
+            return [float(number) for number in numbers]
+        return [float(number) for number in completed.stdout.strip().strip(b"[]").split(b",")]
+    except ValueError as error:
+        raise ApplyError(f"not a vector: {completed.stdout[:80]!r}") from error
+
+
+def run_as(user: ServerUser, command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run ``command`` as ``user`` where that is possible, with no environment, in the root directory.
+
+    Raises:
+        ApplyError: It cannot be started, or does not end.
+    """
+    other = user.can_own and not user.is_current
+    try:
+        return subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            env={},
+            cwd="/",
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            user=user.uid if other else None,
+            group=user.gid if other else None,
+            extra_groups=[] if other else None,
+        )
+    except OSError as error:
+        raise ApplyError(f"cannot start {command[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ApplyError(f"no answer within {_TIMEOUT_SECONDS} seconds") from error
+
+
+def closed_directory(path: Path, user: ServerUser) -> Path | None:
+    """The first directory on the way to ``path``, or to what it links to, that ``user`` may not enter."""
+    for way in (path, Path(os.path.realpath(path))):
+        for directory in reversed(way.parents):
+            try:
+                status = directory.stat()
+            except OSError:
+                return directory
+            if user.uid != 0 and not _may_enter(status, user):
+                return directory
+    return None
+
+
+def last_line(output: bytes) -> str:
+    """The last line of a program's output that is not blank; '' where there is none."""
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def _may_enter(status: os.stat_result, user: ServerUser) -> bool:
+    if status.st_uid == user.uid:
+        return bool(status.st_mode & stat.S_IXUSR)
+    if status.st_gid == user.gid:
+        return bool(status.st_mode & stat.S_IXGRP)
+    return bool(status.st_mode & stat.S_IXOTH)
+
+
+def _escaped(value: bytes) -> bytes:
+    escaped = value.replace(b"\\", b"\\\\")
+    for raw, letter in (
+        (b"\t", b"t"),
+        (b"\n", b"n"),
+        (b"\r", b"r"),
+        (b"\0", b"0"),
+        (b"\b", b"b"),
+        (b"\f", b"f"),
+    ):
+        escaped = escaped.replace(raw, b"\\" + letter)
+    return escaped
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _length(encoded: bytes) -> int:
+    number = 0
+    for position, byte in enumerate(encoded):
+        number |= (byte & 0x7F) << (7 * position)
+        if byte < 0x80:
+            return number
+    raise ValueError("no length")

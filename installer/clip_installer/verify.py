@@ -1,0 +1,69 @@
+"""Prove that an installed model works: on this machine, and through ClickHouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_installer.config_documents import parse, text_of
+from clip_installer.findings import Finding, problem
+from clip_installer.golden import Golden
+from clip_installer.host_checks import check_files, check_interpreter, check_pictures, check_workers
+from clip_installer.placement import HOME, Placement
+from clip_installer.records import InstalledModel
+from clip_installer.server_config import ServerConfig
+from clip_installer.server_user import ServerUser
+from clip_installer.sql_checks import check_calls, check_definitions, check_server
+from clip_udfs.errors import ClipUdfError
+from clip_udfs.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
+    """Check files, interpreter, packages, picture directories, workers; of a staged tree only the files."""
+    yield from check_files(config, model, user)
+    if config.destdir != Path("/"):
+        return
+    interpreter = check_interpreter(model, user)
+    yield interpreter
+    if interpreter.level == "problem":
+        return
+    placement = Placement(config.user_scripts_path, model.model, config.directory)
+    try:
+        settings = WorkerSettings.load(placement.settings)
+        golden = Golden.of(settings.bundle)
+    except ClipUdfError as error:
+        yield problem("settings", str(error), "run install-udfs again")
+        return
+    yield from check_pictures(settings, user)
+    yield from check_workers(placement.launcher, settings, golden, user)
+
+
+def verify_server(config: ServerConfig, model: InstalledModel, client: Client) -> Iterator[Finding]:
+    """Check through ClickHouse what the server loaded and what each function answers."""
+    try:
+        settings = WorkerSettings.load(
+            config.on_disk(config.user_scripts_path / HOME / model.model / "worker.json")
+        )
+        golden = Golden.of(config.on_disk(settings.bundle))
+        definitions = _definitions(config, model)
+    except ClipUdfError as error:
+        yield problem("settings", str(error), "run install-udfs again")
+        return
+    yield from check_server(client)
+    yield from check_definitions(client, definitions)
+    yield from check_calls(client, settings, golden)
+
+
+def _definitions(config: ServerConfig, model: InstalledModel) -> dict[str, dict[str, str]]:
+    found = {}
+    for file in model.files:
+        if file.path.name.endswith("_function.xml"):
+            function = parse(config.on_disk(file.path)).find("function")
+            if function is not None:
+                values = {str(element.tag): text_of(element) for element in function}
+                found[values["name"]] = values
+    return found
