@@ -1,5 +1,7 @@
-"""Style augmentation on whole batches; every function takes and gives float32 (batch, 3, 64, 64) in 0..1
-unless it says otherwise."""
+"""Style augmentation on whole batches.
+
+Every function takes and gives float32 (batch, 3, 64, 64) in 0..1 unless it says otherwise.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +11,19 @@ from torch.nn import functional as F
 
 IMAGE_SIZE = 64
 LUMA = torch.tensor([0.299, 0.587, 0.114])
-COLOUR_WORDS = {"red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white", "grey", "pink"}
+COLOUR_WORDS = {
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "brown",
+    "black",
+    "white",
+    "grey",
+    "pink",
+}
 
 
 @dataclass
@@ -63,13 +77,13 @@ def hue_turn(angle: Tensor) -> Tensor:
 
 
 def recoloured(rgb: Tensor, colour_matters: Tensor, dice: Dice) -> Tensor:
-    """Turn hues, change saturation, drop colour; only slightly where the colour is the meaning (bool, batch)."""
+    """Turn hues, change saturation, drop colour; gently where colour is the meaning: bool (batch,)."""
     batch = len(rgb)
     free = (~colour_matters).float()
-    wild = (dice.uniform(0, 1, batch) < 0.25).float() * free
+    wild = (dice.uniform(0, 1, batch) < 0.12).float() * free
     angle = dice.uniform(-1, 1, batch) * (0.15 * free + 3.0 * wild)
     saturation = torch.exp(dice.uniform(-0.6, 0.5, batch))
-    grey = (dice.uniform(0, 1, batch) < 0.14) & ~colour_matters
+    grey = (dice.uniform(0, 1, batch) < 0.08) & ~colour_matters
     saturation = torch.where(grey, torch.zeros(()), saturation)[:, None, None]
     matrix = saturation * torch.eye(3) + (1 - saturation) * LUMA.expand(3, 3)
     matrix = matrix @ hue_turn(angle)
@@ -77,7 +91,7 @@ def recoloured(rgb: Tensor, colour_matters: Tensor, dice: Dice) -> Tensor:
 
 
 def on_background(rgb: Tensor, alpha: Tensor, dice: Dice) -> Tensor:
-    """Lay premultiplied pictures on white (mostly), black, pale or any colours; `alpha`: (batch, 1, 64, 64)."""
+    """Lay premultiplied pictures on white (mostly), black or a colour; `alpha`: (batch, 1, 64, 64)."""
     batch = len(rgb)
     kind = dice.uniform(0, 1, batch)[:, None]
     pale = dice.uniform(0.75, 1, batch, 3)
@@ -174,18 +188,18 @@ def augment(pictures: Tensor, colour_matters: Tensor, flippable: Tensor, dice: D
     free = ~colour_matters
     batch = len(rgb)
     steps = (
-        (0.10, inked, False),
-        (0.12, lambda x: posterised(x, dice), True),
-        (0.07, edges, True),
-        (0.08, lambda x: swapped_palette(x, dice), True),
+        (0.06, inked, False),
+        (0.08, lambda x: posterised(x, dice), True),
+        (0.03, edges, True),
+        (0.05, lambda x: swapped_palette(x, dice), True),
         (0.30, lambda x: toned(x, dice), False),
-        (0.08, lambda x: shaded(x, dice), False),
-        (0.10, thicker, False),
+        (0.04, lambda x: shaded(x, dice), False),
+        (0.08, thicker, False),
         (0.06, thinner, False),
-        (0.10, blurred, False),
-        (0.03, lambda x: 1 - x, True),
-        (0.15, lambda x: noisy(x, dice), False),
-        (0.25, lambda x: cut_out(x, dice), False),
+        (0.08, blurred, False),
+        (0.015, lambda x: 1 - x, True),
+        (0.08, lambda x: noisy(x, dice), False),
+        (0.12, lambda x: cut_out(x, dice), False),
     )
     for share, change, only_free in steps:
         chosen = dice.some(share, batch)

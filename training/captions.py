@@ -1,7 +1,7 @@
 """Captions as tokens, and for each of them the distribution over the concepts that it names.
 
-A caption is tied to concepts, not to pictures: "dog" is the label of one concept and a keyword of others, so its
-target puts most of the weight on the first and shares the rest. Nothing ambiguous is ever a negative.
+A caption is tied to concepts, not to pictures: "dog" is the label of one concept and a keyword of others, so
+its target puts most of the weight on the first and shares the rest. Nothing ambiguous is ever a negative.
 """
 
 import random
@@ -25,8 +25,9 @@ PAIRS = 6
 class Captions:
     """All captions of the training.
 
-    `tokens`: int64 (captions, MAX_TOKENS), CLIP token ids with 0 after the end. `targets`: per caption a pair of
-    arrays, concept numbers and weights that sum to one. `of`: by (concept, language, kind) the caption numbers.
+    `tokens`: int64 (captions, MAX_TOKENS), CLIP token ids with 0 after the end. `targets`: per caption the
+    concept numbers and weights that sum to one. `of`: caption numbers by (concept, language, kind). `number`:
+    by text.
     """
 
     tokens: np.ndarray
@@ -114,7 +115,9 @@ class CaptionBuilder:
             self.of[number, lang, "keyword"] = [self.add(word, self.weights(word)) for word in keywords]
             for _ in range(PAIRS if len(keywords) > 1 else 0):
                 first, second = dice.sample(keywords, 2)
-                both = (self.carriers[first] | self.owners[first]) & (self.carriers[second] | self.owners[second])
+                both = (self.carriers[first] | self.owners[first]) & (
+                    self.carriers[second] | self.owners[second]
+                )
                 joined = f"{first} {second}" if lang == "en" else f"{first}{second}"
                 self.of[number, lang, "pair"].append(self.add(joined, dict.fromkeys(both, 1 / len(both))))
 
@@ -122,10 +125,11 @@ class CaptionBuilder:
         """Names of groups and themes, each for every member."""
         for lang in LANGUAGES:
             for prefixes, names in THEMES.items():
-                numbers = [self.add(name, self.weights(name)) for name in names[lang]]
                 for concept, entry in enumerate(self.concepts):
                     if entry.subgroup.startswith(prefixes):
-                        self.of[concept, lang, "group"] += numbers
+                        self.of[concept, lang, "group"] += [
+                            self.add(name, self.weights(name)) for name in names[lang]
+                        ]
             for concept, entry in enumerate(self.concepts):
                 self.of[concept, lang, "group"] += [
                     self.add(name, self.weights(name)) for name in entry.groups[lang]

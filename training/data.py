@@ -11,11 +11,30 @@ from training.augment import COLOUR_WORDS, Dice, augment
 from training.concepts import Concept, load_concepts
 from training.sources import SOURCES
 
-GENERAL_SHARE = 0.4  # weight of a general icon set beside an emoji set
-MANNER_SHARES = (1.0, 1.0, 0.5)  # plain, outlined, drawn
-MIRRORED_MEANING = ("arrow", "hand", "alphanum", "keycap", "math", "punctuation", "time", "country-flag", "subdivision",
-                    "zodiac", "currency", "person-activity", "light-video", "other-symbol", "av-symbol", "religion",
-                    "transport-sign", "warning", "geometric", "music")
+GENERAL_SHARE = 0.25  # weight of a general icon set beside an emoji set
+MANNER_SHARES = (1.0, 1.0, 0.35)  # plain, outlined, drawn
+MIRRORED_MEANING = (
+    "arrow",
+    "hand",
+    "alphanum",
+    "keycap",
+    "math",
+    "punctuation",
+    "time",
+    "country-flag",
+    "subdivision",
+    "zodiac",
+    "currency",
+    "person-activity",
+    "light-video",
+    "other-symbol",
+    "av-symbol",
+    "religion",
+    "transport-sign",
+    "warning",
+    "geometric",
+    "music",
+)
 
 
 @dataclass
@@ -31,6 +50,14 @@ class PictureSet:
     def draw(self, batch: int, dice: np.random.Generator) -> np.ndarray:
         """Row numbers: concepts evenly, then styles evenly, then pictures of the style."""
         return np.searchsorted(self.cumulative, dice.random(batch)).clip(max=len(self.concept) - 1)
+
+    def one_each(self, dice: np.random.Generator) -> np.ndarray:
+        """One row number for every concept, in their order, drawn with the same weights."""
+        share = np.diff(self.cumulative, prepend=0.0)
+        with np.errstate(divide="ignore"):
+            arrival = dice.exponential(size=len(share)) / share
+        order = np.lexsort((arrival, self.concept))
+        return order[np.unique(self.concept[order], return_index=True)[1]]
 
     def augmented(self, rows: np.ndarray, dice: Dice) -> Tensor:
         """Augmented pictures, float32 (batch, 3, 64, 64) in 0..1."""
@@ -57,7 +84,7 @@ def load_pictures(folder: Path) -> tuple[PictureSet, list[Concept]]:
     group = style * len(concepts) + concept
     share /= np.bincount(group, minlength=group.max() + 1)[group]
     share /= np.bincount(concept, share, len(concepts))[concept]
-    pictures = np.load(folder / "pictures.npy")
+    pictures = np.load(folder / "pictures.npy", mmap_mode="r")
     flippable = [not concept.subgroup.startswith(MIRRORED_MEANING) for concept in concepts]
     return PictureSet(
         pictures,

@@ -1,5 +1,6 @@
 """A gallery of one style, searched with labels and keywords."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,15 @@ def load_gallery(path: Path) -> tuple[Tensor, np.ndarray]:
         np.asarray(Image.fromarray(picture).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
         for picture in stored["pictures"]
     ]
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255, stored["concept"].astype(np.int64)
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255, stored["concept"].astype(
+        np.int64
+    )
 
 
 @torch.no_grad()
-def encode_pictures(model: TrainableClip, pictures: Tensor) -> np.ndarray:
-    """Unit vectors, float32 (pictures, dim)."""
-    parts = [model.encode_image(normalised(part)) for part in pictures.split(BATCH)]
+def encode_pictures(encode: Callable[[Tensor], Tensor], pictures: Tensor) -> np.ndarray:
+    """Unit vectors, float32 (pictures, dim), of pictures in 0..1; `encode` takes normalised batches."""
+    parts = [encode(normalised(part)) for part in pictures.split(BATCH)]
     return torch.cat(parts).numpy()
 
 
@@ -48,5 +51,5 @@ def evaluate(
 ) -> dict[str, Figures]:
     """Figures of one style by language; the model must be in evaluation mode."""
     pictures, numbers = load_gallery(gallery)
-    vectors = encode_pictures(model, pictures)
+    vectors = encode_pictures(model.encode_image, pictures)
     return figures(lambda texts: encode_texts(model, vocabulary, texts), vectors, numbers, concepts)

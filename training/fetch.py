@@ -84,7 +84,7 @@ def training_jobs(
 
 
 def render_training(modules: Path, index: NameIndex, concepts: list[Concept], folder: Path) -> None:
-    """Write `pictures.npy` (uint8, N x 96 x 96 x premultiplied RGBA) and `pictures.npz` (style, concept, manner)."""
+    """Write `pictures.npy` (uint8 premultiplied RGBA, N x 96 x 96 x 4) and what each row is."""
     styles, numbers, manners, jobs = zip(*training_jobs(modules, index, concepts), strict=True)
     pictures = np.lib.format.open_memmap(
         folder / "pictures.npy", "w+", np.uint8, (len(jobs), RENDER_SIZE, RENDER_SIZE, 4)
@@ -111,7 +111,9 @@ def gallery_picture(icon: dict, icon_set: dict) -> Image.Image:
     pixels = Image.fromarray(redraw(icon, icon_set, "plain", GALLERY_SIZE))
     white = Image.new("RGBA", pixels.size, "white")
     white.alpha_composite(pixels)
-    return white.convert("RGB").quantize(GALLERY_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return white.convert("RGB").quantize(
+        GALLERY_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
 
 
 def chosen_icons(source: Source, modules: Path, index: NameIndex) -> dict[int, tuple[dict, dict]]:

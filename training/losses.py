@@ -15,8 +15,8 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def to_concepts(vectors: Tensor, concept_vectors: Tensor, targets: Tensor) -> Tensor:
     """Auxiliary softmax over the learned concept vectors.
 
-    `vectors`: unit vectors (rows, dim); `concept_vectors`: (concepts, dim), normalised here; `targets`: concept
-    numbers (rows,) or distributions (rows, concepts).
+    `vectors`: unit vectors (rows, dim); `concept_vectors`: (concepts, dim), normalised here; `targets`:
+    concept numbers (rows,) or distributions (rows, concepts).
     """
     logits = CONCEPT_SCALE * vectors @ F.normalize(concept_vectors, dim=-1).T
     if targets.ndim == 1:
@@ -27,8 +27,8 @@ def to_concepts(vectors: Tensor, concept_vectors: Tensor, targets: Tensor) -> Te
 def multi_positive(images: Tensor, texts: Tensor, targets: Tensor, concepts: Tensor, scale: Tensor) -> Tensor:
     """InfoNCE in both directions where a caption may fit several pictures of the batch.
 
-    `images`, `texts`: unit vectors (batch, dim), row i of both of one concept; `targets`: what each caption names,
-    (batch, concepts); `concepts`: concept of each picture (batch,).
+    `images`, `texts`: unit vectors (batch, dim), row i of both of one concept; `targets`: what each caption
+    names, (batch, concepts); `concepts`: concept of each picture (batch,).
     """
     logits = scale * images @ texts.T
     fits = targets[:, concepts].T + 1e-6 * torch.eye(len(images))

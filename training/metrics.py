@@ -1,6 +1,7 @@
 """Figures of a retrieval: from vectors and captions to recall and keyword precision."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ KEYWORD_CARRIERS = 5
 
 @dataclass(frozen=True)
 class Figures:
-    """Shares in 0..1 for one language: label recall at 1, 5 and 10, and how much of the top 5 carries a keyword."""
+    """Shares in 0..1 for one language: label recall, and how much of the top 5 carries a keyword."""
 
     recall_1: float
     recall_5: float
@@ -21,19 +22,21 @@ class Figures:
 
 
 def recall_at(similarity: np.ndarray, wanted: np.ndarray, depth: int) -> float:
-    """Share of rows whose wanted column is among the `depth` most similar: float32 (texts, pictures), int (texts,)."""
+    """Share of rows of (texts, pictures) whose wanted column is among the `depth` most similar."""
     own = similarity[np.arange(len(wanted)), wanted]
     return float(((similarity > own[:, None]).sum(1) < depth).mean())
 
 
 def keyword_precision(similarity: np.ndarray, carriers: list[set[int]], depth: int = 5) -> float:
     """Mean share of the `depth` most similar pictures that carry the keyword of the row."""
-    top = np.argsort(-similarity, 1, kind="stable")[:, :depth]
-    return float(np.mean([np.mean([c in carrier for c in row]) for row, carrier in zip(top.tolist(), carriers, strict=True)]))
+    top = np.argsort(-similarity, 1, kind="stable")[:, :depth].tolist()
+    return float(
+        np.mean([len(carrier.intersection(row)) / depth for row, carrier in zip(top, carriers, strict=True)])
+    )
 
 
 def keywords_of(concepts: list[Concept], gallery: np.ndarray, lang: str) -> dict[str, set[int]]:
-    """Keywords that at least five gallery pictures carry (as keyword or label), and the rows of those pictures."""
+    """Rows of the pictures that carry a keyword (or label), for keywords with at least five of them."""
     carriers: dict[str, set[int]] = defaultdict(set)
     for row, number in enumerate(gallery.tolist()):
         for keyword in {*concepts[number].keywords[lang], concepts[number].label[lang]}:
@@ -41,11 +44,16 @@ def keywords_of(concepts: list[Concept], gallery: np.ndarray, lang: str) -> dict
     return {keyword: rows for keyword, rows in sorted(carriers.items()) if len(rows) >= KEYWORD_CARRIERS}
 
 
-def figures(encode_texts, pictures: np.ndarray, gallery: np.ndarray, concepts: list[Concept]) -> dict[str, Figures]:
+def figures(
+    encode_texts: Callable[[list[str]], np.ndarray],
+    pictures: np.ndarray,
+    gallery: np.ndarray,
+    concepts: list[Concept],
+) -> dict[str, Figures]:
     """Figures by language.
 
-    `encode_texts`: list of str to unit vectors; `pictures`: unit vectors of the gallery, float32 (pictures, dim);
-    `gallery`: concept number of each picture.
+    `encode_texts`: texts to unit vectors (texts, dim); `pictures`: unit vectors of the gallery, float32
+    (pictures, dim); `gallery`: concept number of each picture.
     """
     answer = {}
     for lang in LANGUAGES:

@@ -1,4 +1,4 @@
-"""The open_clip model as it is trained: only the token rows that occur, averaged weights, the shipped file."""
+"""The open_clip model as it is trained: only the token rows that occur; averaging; the shipped file."""
 
 import copy
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Vocabulary:
     """Token ids in use, and their rows in the compact embedding; row 0 is the shared unknown token."""
 
     def __init__(self, tokens: np.ndarray) -> None:
-        """`tokens`: CLIP token ids of all captions. Rows keep the order of the ids: the end token stays last."""
+        """Rows keep the order of the ids, so the end token stays last; `tokens`: ids of all captions."""
         self.used = np.unique(tokens[tokens != 0])
         self.row_of = np.zeros(49408, np.int64)
         self.row_of[self.used] = np.arange(1, len(self.used) + 1)
@@ -70,7 +70,9 @@ class TrainableClip(nn.Module):
         """
         ends = rows.argmax(-1)
         order = ends.argsort()
-        parts = [self._encode_text(rows[part, : int(ends[part].max()) + 1]) for part in order.chunk(LENGTH_GROUPS)]
+        parts = [
+            self._encode_text(rows[part, : int(ends[part].max()) + 1]) for part in order.chunk(LENGTH_GROUPS)
+        ]
         return torch.cat(parts)[order.argsort()]
 
     def _encode_text(self, rows: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ class TrainableClip(nn.Module):
 class MixStyle:
     """Training-time hook: mixes channel statistics between pictures of a batch (Zhou et al., 2021)."""
 
-    def __init__(self, share: float = 0.4, spread: float = 0.2) -> None:
+    def __init__(self, share: float = 0.2, spread: float = 0.2) -> None:
         """`share` of the batches is mixed, with weights from Beta(spread, spread)."""
         self.share = share
         self.weights = torch.distributions.Beta(spread, spread)
@@ -139,7 +141,8 @@ def shipped_state(model: TrainableClip, vocabulary: Vocabulary) -> dict[str, Ten
     state = {name: value.detach() for name, value in model.clip.state_dict().items()}
     state["token_embedding.weight"] = state["token_embedding.weight"][torch.from_numpy(vocabulary.row_of)]
     return {
-        name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in state.items()
     }
 
 

@@ -29,8 +29,8 @@ Captions and keywords: emojibase-data {emojibase} (MIT, Miles Johnson), with tex
 (Unicode License v3).
 
 The pictures under `openmoji/` are adaptations of OpenMoji (https://openmoji.org) and stay under CC BY-SA 4.0
-(https://creativecommons.org/licenses/by-sa/4.0/): whoever passes them on, changed or not, names OpenMoji and keeps
-that licence. They are data beside the software, and no part of the model was derived from them.
+(https://creativecommons.org/licenses/by-sa/4.0/): whoever passes them on, changed or not, names OpenMoji and
+keeps that licence. They are data beside the software, and no part of the model was derived from them.
 The pictures under `fluent-emoji-flat/` are from Fluent Emoji (https://github.com/microsoft/fluentui-emoji),
 Copyright (c) Microsoft Corporation, MIT License.
 """
@@ -90,8 +90,10 @@ def pack(output: Path) -> int:
                 add(archive, row["path"], png(gallery_picture(icon, defaults)))
             pictures += len(icons)
             size = "drawn at 112 x 112 on white, 64 colours"
-            licences.append(f"| `{style}/` | {len(icons)} | {source.attribution} ({source.package} {source.version}) "
-                            f"| {source.licence} | {size} |")
+            licences.append(
+                f"| `{style}/` | {len(icons)} | {source.attribution} ({source.package} {source.version}) "
+                f"| {source.licence} | {size} |"
+            )
         add(archive, "pictures.tsv", table.getvalue())
         add(archive, "LICENSES.md", LICENCES.format(rows="\n".join(licences), emojibase=EMOJIBASE[1]))
     partial.replace(output)

@@ -48,7 +48,9 @@ def render(svg: str, size: int, style_sheet: str = "") -> np.ndarray:
     if style_sheet:
         # A style sheet outranks attributes, but not style="…".
         svg = re.sub(r' style="[^"]*"', "", svg)
-    png = resvg_py.svg_to_bytes(svg_string=svg, style_sheet=style_sheet or None, skip_system_fonts=True, **fit)
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg, style_sheet=style_sheet or None, skip_system_fonts=True, **fit
+    )
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
     canvas = Image.new("RGBA", (size, size))
     canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
@@ -62,6 +64,6 @@ def premultiplied(pixels: np.ndarray) -> np.ndarray:
 
 
 def redraw(icon: dict, defaults: dict, manner: str, size: int, stroke: float = 0.028) -> np.ndarray:
-    """One icon in one manner: uint8 RGBA of shape (size, size, 4); `stroke` as a share of the icon's width."""
+    """One icon in one manner: uint8 RGBA (size, size, 4); `stroke` is a share of the icon's width."""
     svg, width = svg_of(icon, defaults)
     return render(svg, size, MANNERS[manner](stroke * width))

@@ -35,7 +35,10 @@ THEMES: dict[tuple[str, ...], dict[str, list[str]]] = {
     },
     ("face-affection", "heart"): {"en": ["love", "in love", "romance"], "zh": ["爱", "爱情", "浪漫"]},
     ("face-concerned",): {"en": ["sad", "a sad face", "worried", "unhappy"], "zh": ["难过", "伤心", "担心"]},
-    ("face-negative",): {"en": ["angry", "an angry face", "anger", "mad"], "zh": ["生气", "愤怒", "生气的脸"]},
+    ("face-negative",): {
+        "en": ["angry", "an angry face", "anger", "mad"],
+        "zh": ["生气", "愤怒", "生气的脸"],
+    },
     ("face-sleepy",): {"en": ["tired", "sleepy", "asleep"], "zh": ["困", "疲倦", "睡觉"]},
     ("face-unwell",): {"en": ["ill", "sick", "a sick person", "feeling unwell"], "zh": ["生病", "不舒服"]},
     ("heart",): {"en": ["a heart", "hearts"], "zh": ["心", "爱心"]},
@@ -64,7 +67,10 @@ THEMES: dict[tuple[str, ...], dict[str, list[str]]] = {
     ("event",): {"en": ["a celebration", "a party", "holiday"], "zh": ["庆祝", "节日", "派对"]},
     ("award-medal",): {"en": ["an award", "winning", "a prize"], "zh": ["奖", "奖牌", "获奖"]},
     ("game",): {"en": ["a game", "playing", "a toy"], "zh": ["游戏", "玩具"]},
-    ("clothing",): {"en": ["clothes", "clothing", "something to wear", "fashion"], "zh": ["衣服", "服装", "穿的"]},
+    ("clothing",): {
+        "en": ["clothes", "clothing", "something to wear", "fashion"],
+        "zh": ["衣服", "服装", "穿的"],
+    },
     ("sound", "music"): {"en": ["music", "sound"], "zh": ["音乐", "声音"]},
     ("musical-instrument",): {"en": ["a musical instrument", "playing music"], "zh": ["乐器", "演奏"]},
     ("phone", "computer"): {"en": ["technology", "electronics", "a device"], "zh": ["科技", "电子产品"]},
@@ -89,7 +95,17 @@ THEMES: dict[tuple[str, ...], dict[str, list[str]]] = {
 }
 
 TEMPLATES: dict[str, list[str]] = {
-    "en": ["a picture of {}", "a photo of {}", "a drawing of {}", "emoji of {}", "{} emoji", "a {}", "the {}",
-           "{} icon", "a photo of a {}", "an image of {}"],
+    "en": [
+        "a picture of {}",
+        "a photo of {}",
+        "a drawing of {}",
+        "emoji of {}",
+        "{} emoji",
+        "a {}",
+        "the {}",
+        "{} icon",
+        "a photo of a {}",
+        "an image of {}",
+    ],
     "zh": ["{}的图片", "一张{}的照片", "{}表情", "一个{}", "画着{}", "{}图标"],
 }

@@ -5,10 +5,13 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from torch import Tensor, nn
 
 from training import paths
@@ -17,7 +20,15 @@ from training.captions import build_captions
 from training.data import load_pictures
 from training.evaluation import evaluate
 from training.losses import multi_positive, to_concepts
-from training.model import Average, MixStyle, TrainableClip, Vocabulary, normalised, refresh_batch_norm, save_shipped
+from training.model import (
+    Average,
+    MixStyle,
+    TrainableClip,
+    Vocabulary,
+    normalised,
+    refresh_batch_norm,
+    save_shipped,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +38,14 @@ class Recipe:
     """Everything that decides the result, next to the data and the seed."""
 
     steps: int
-    batch: int = 256
+    batch: int = 128
+    captioned: int = 64
     chinese: float = 0.45
     unknown: float = 0.04
-    image_rate: float = 2e-3
-    text_rate: float = 6e-4
+    image_rate: float = 1.5e-3
+    text_rate: float = 5e-4
     weight_decay: float = 0.05
-    warm_up: int = 200
+    warm_up: int = 300
     decay: float = 0.35
     average: float = 0.998
 
@@ -45,8 +57,8 @@ class Recipe:
 class Trainer:
     """One run: model, averaged model, optimiser and random numbers."""
 
-    def __init__(self, recipe: Recipe, data: Path, seed: int) -> None:
-        """Everything fresh."""
+    def __init__(self, recipe: Recipe, data: Path, seed: int, rank: int = 0) -> None:
+        """Everything fresh; workers of other ranks start from the same weights and draw other batches."""
         torch.manual_seed(seed)
         self.recipe = recipe
         self.data = data
@@ -58,12 +70,20 @@ class Trainer:
         visual = self.model.clip.visual
         for stage in (visual.avgpool, visual.layer1, visual.layer2):
             stage.register_forward_hook(MixStyle())
-        self.concept_vectors = nn.Parameter(torch.randn(len(self.concepts), self.model.clip.text_projection.shape[1]))
+        self.concept_vectors = nn.Parameter(
+            torch.randn(len(self.concepts), self.model.clip.text_projection.shape[1])
+        )
         self.average = Average(self.model, recipe.average)
-        self.optimiser = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
-        self.numbers = np.random.default_rng(seed)
-        self.dice = Dice(torch.Generator().manual_seed(seed))
+        self.optimiser = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), fused=True)
+        self.seed = (seed, rank)
         self.step = 0
+        self._reseed()
+
+    def _reseed(self) -> None:
+        """Random numbers that depend on the seed, the worker and the step at which it starts or goes on."""
+        self.numbers = np.random.default_rng((*self.seed, self.step))
+        self.dice = Dice(torch.Generator().manual_seed(int(self.numbers.integers(2**62))))
+        torch.manual_seed(int(self.numbers.integers(2**62)))
 
     def _groups(self) -> list[dict]:
         towers = {True: self.recipe.image_rate, False: self.recipe.text_rate}
@@ -79,15 +99,19 @@ class Trainer:
                 groups.append({"params": params, "base": rate, "weight_decay": decay})
         return groups
 
-    def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pictures in 0..1, their concepts, caption rows and caption targets."""
-        drawn = self.pictures.draw(self.recipe.batch, self.numbers)
-        concepts = self.pictures.concept[drawn]
+    def caption_batch(self, concepts: np.ndarray) -> tuple[Tensor, Tensor]:
+        """A caption for each concept, some words made unknown: rows and targets (captions, concepts)."""
         captions = self.captions.sample(concepts, self.numbers, self.recipe.chinese)
         rows = self.rows[captions]
         words = (rows != 0) & (rows != rows.max()) & (torch.arange(rows.shape[1]) > 0)
         rows = rows.masked_fill(words & (self.dice.uniform(0, 1, *rows.shape) < self.recipe.unknown), 0)
-        targets = torch.from_numpy(self.captions.target_matrix(captions, len(self.concepts)))
+        return rows, torch.from_numpy(self.captions.target_matrix(captions, len(self.concepts)))
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pictures in 0..1 and their concepts; caption rows and targets for the first `captioned` of them."""
+        drawn = self.pictures.draw(self.recipe.batch, self.numbers)
+        concepts = self.pictures.concept[drawn]
+        rows, targets = self.caption_batch(concepts[: self.recipe.captioned])
         return self.pictures.augmented(drawn, self.dice), torch.from_numpy(concepts), rows, targets
 
     def train_step(self) -> list[float]:
@@ -101,10 +125,12 @@ class Trainer:
         losses = [
             to_concepts(images, self.concept_vectors, concepts),
             to_concepts(texts, self.concept_vectors, targets),
-            multi_positive(images, texts, targets, concepts, scale),
+            multi_positive(images[: len(texts)], texts, targets, concepts[: len(texts)], scale),
         ]
         self.optimiser.zero_grad(set_to_none=True)
         sum(losses).backward()
+        if dist.is_initialized():
+            average_gradients([p for group in self.optimiser.param_groups for p in group["params"]])
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimiser.step()
         self.average.update(self.model)
@@ -126,9 +152,6 @@ class Trainer:
             "updates": self.average.updates,
             "concept_vectors": self.concept_vectors.data,
             "optimiser": self.optimiser.state_dict(),
-            "numbers": self.numbers.bit_generator.state,
-            "dice": self.dice.generator.get_state(),
-            "torch": torch.get_rng_state(),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, path.with_suffix(".partial"))
@@ -142,9 +165,18 @@ class Trainer:
         self.average.model.load_state_dict(state["average"])
         self.concept_vectors.data.copy_(state["concept_vectors"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.numbers.bit_generator.state = state["numbers"]
-        self.dice.generator.set_state(state["dice"])
-        torch.set_rng_state(state["torch"])
+        self._reseed()
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Replace every worker's gradients by their mean over the workers."""
+    flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    start = 0
+    for parameter in parameters:
+        parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
+        start += parameter.numel()
 
 
 def report(trainer: Trainer, model: TrainableClip, style: str) -> None:
@@ -162,35 +194,68 @@ def run_steps(trainer: Trainer, run: Path, output: Path, every: int, style: str)
     while trainer.step < trainer.recipe.steps:
         losses = np.array(trainer.train_step())
         smooth = losses if not smooth.any() else 0.98 * smooth + 0.02 * losses
-        if trainer.step % 50 == 0:
+        if trainer.seed[1] == 0 and trainer.step % 50 == 0:
             pace = (time.monotonic() - started) / (trainer.step - first)
             log.info("step %d losses %s, %.2f s a step", trainer.step, np.round(smooth, 3), pace)
-        if trainer.step % every == 0 or trainer.step == trainer.recipe.steps:
+        last = trainer.step == trainer.recipe.steps
+        if trainer.seed[1] == 0 and (last or trainer.step % every == 0):
             trainer.save(run / "state.pt")
             model = trainer.finished_average(batches=8)
             save_shipped(model, trainer.vocabulary, output)
             report(trainer, model, style)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What the command line says about a run."""
+
+    steps: int
+    every: int
+    batch: int
+    seed: int
+    workers: int
+    data: Path
+    run: Path
+    output: Path
+    validation: str
+
+
+def work(rank: int, job: Job) -> None:
+    """One of `job.workers` processes, each with its share of the batch and one thread."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
+    if job.workers > 1:
+        meeting = f"file://{job.run.resolve()}/meeting-{os.getppid()}"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=job.workers)
+    share = job.batch // job.workers
+    trainer = Trainer(Recipe(job.steps, batch=share, captioned=share // 2), job.data, job.seed, rank)
+    if (job.run / "state.pt").exists():
+        trainer.load(job.run / "state.pt")
+        log.info("going on at step %d", trainer.step)
+    run_steps(trainer, job.run, job.output, job.every, job.validation)
+    if job.workers > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 @click.command()
-@click.option("--steps", default=6000, show_default=True)
-@click.option("--every", default=400, show_default=True, help="Steps between checkpoints with validation figures.")
-@click.option("--batch", default=256, show_default=True)
+@click.option("--steps", default=7000, show_default=True)
+@click.option("--every", default=500, show_default=True, help="Steps between checkpoints with figures.")
+@click.option("--batch", default=128, show_default=True, help="Pictures a step, over all workers.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=os.cpu_count(), show_default="all cores")
+@click.option("--workers", default=2, show_default=True, help="Processes of one thread each.")
 @click.option("--data", type=click.Path(path_type=Path), default=paths.DATA)
-@click.option("--run", type=click.Path(path_type=Path), default=paths.RUNS / "main", help="Folder of the run's state.")
+@click.option("--run", type=click.Path(path_type=Path), default=paths.RUNS / "main", help="The run's state.")
 @click.option("--output", type=click.Path(path_type=Path), default=paths.CHECKPOINT)
 @click.option("--validation", default="fxemoji", show_default=True, help="Style of the figures on the way.")
-def main(steps: int, every: int, batch: int, seed: int, threads: int, data: Path, run: Path, output: Path, validation: str) -> None:
+def main(**options: Any) -> None:
     """Train both towers together; `python -m training.refine` follows."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(threads)
-    trainer = Trainer(Recipe(steps=steps, batch=batch), data, seed)
-    if (run / "state.pt").exists():
-        trainer.load(run / "state.pt")
-        log.info("going on at step %d", trainer.step)
-    run_steps(trainer, run, output, every, validation)
+    job = Job(**options)
+    job.run.mkdir(parents=True, exist_ok=True)
+    if job.workers > 1:
+        torch.multiprocessing.spawn(work, (job,), nprocs=job.workers)
+    else:
+        work(0, job)
 
 
 if __name__ == "__main__":
