@@ -46,7 +46,7 @@ def build_index(
         stored = f"{table}_local" if cluster else table
         dimension = stored_dimension(client, stored)
         if dimension is None:
-            raise SqlError(f"there is no table {stored} whose constraint tells its vectors' length; import first")
+            raise SqlError(f"no table {stored} has a constraint that tells its vectors' length; import first")
         parameters = SchemaParameters(
             table=table,
             dimension=dimension,

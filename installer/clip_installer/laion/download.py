@@ -8,8 +8,8 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +41,7 @@ class Downloader:
         timeout: Seconds without a byte after which a connection counts as lost.
         sleep: Waits for so many seconds.
         advance: Is shown the bytes of each file as they arrive.
+        headers: Sent with each request.
     """
 
     attempts: int = 6
@@ -48,6 +49,7 @@ class Downloader:
     timeout: float = 60.0
     sleep: Callable[[float], None] = time.sleep
     advance: Advance = silent
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def fetch(self, url: str, target: Path) -> None:
         """Fetch ``url`` to ``target``, continuing what an earlier call has left; done where it exists.
@@ -83,7 +85,7 @@ class Downloader:
 
     def _attempt(self, url: str, partial: _Partial) -> None:
         start, version = partial.size, partial.version
-        request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+        request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", **self.headers})
         if start and version is not None:
             request.add_header("Range", f"bytes={start}-")
             if version.validator is not None:

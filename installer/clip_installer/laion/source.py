@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from clip_installer.errors import ImportRefused
 from clip_installer.laion.download import Downloader, NotOnServer
@@ -63,8 +66,16 @@ class WebServer:
     """Parts below an http(s) address, fetched into a folder of their own, a part at a time."""
 
     def __init__(self, base: str, downloads: Path, keep: bool, downloader: Downloader) -> None:
-        """Fetch from ``base`` into a folder below ``downloads`` that is this base's alone."""
-        self._base = base.rstrip("/")
+        """Fetch from ``base`` into a folder below ``downloads`` that is this base's alone.
+
+        A user and a password in ``base`` are sent as HTTP basic authentication.
+        """
+        parts = urlsplit(base.rstrip("/"))
+        user, at, host = parts.netloc.rpartition("@")
+        self._base = urlunsplit(parts._replace(netloc=host))
+        if at:
+            basic = base64.b64encode(unquote(user).encode()).decode()
+            downloader = replace(downloader, headers={"Authorization": f"Basic {basic}"})
         self._folder = downloads / hashlib.sha256(self._base.encode()).hexdigest()[:12]
         self._keep = keep
         self._downloader = downloader
@@ -72,8 +83,7 @@ class WebServer:
     @property
     def name(self) -> str:
         """The address, without a user and a password in it."""
-        scheme, _, rest = self._base.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return self._base
 
     def files(self, part: int) -> PartFiles:
         """Fetch what is not there yet of the part's files; the metadata, the smallest, first."""
