@@ -57,9 +57,9 @@ def row_of(source: Source, concept: Concept) -> dict[str, str]:
 
 
 def png(picture: Image.Image) -> bytes:
-    """A palette PNG without metadata."""
+    """An RGB PNG without metadata: Pillow, and so open_clip, scales a palette picture without smoothing."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.convert("RGB").save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
