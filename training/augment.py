@@ -54,13 +54,13 @@ def placed(pictures: Tensor, flippable: Tensor, dice: Dice) -> Tensor:
     batch = len(pictures)
     small = dice.whole(52, 84)
     pictures = F.interpolate(pictures, size=(small, small), mode="bilinear", antialias=True).float().div_(255)
-    turn = dice.uniform(-1, 1, batch) ** 3 * 0.45
-    scale = torch.exp(dice.uniform(-0.18, 0.3, batch))
-    aspect = torch.exp(dice.uniform(-0.13, 0.13, batch))
-    shear = dice.uniform(-0.12, 0.12, batch)
-    mirror = torch.where(flippable & (dice.uniform(0, 1, batch) < 0.35), -1.0, 1.0)
+    turn = dice.uniform(-1, 1, batch) ** 3 * 0.35
+    scale = torch.exp(dice.uniform(-0.12, 0.22, batch))
+    aspect = torch.exp(dice.uniform(-0.1, 0.1, batch))
+    shear = dice.uniform(-0.08, 0.08, batch)
+    mirror = torch.where(flippable & (dice.uniform(0, 1, batch) < 0.25), -1.0, 1.0)
     cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale
-    shift = dice.uniform(-0.12, 0.12, batch, 2)
+    shift = dice.uniform(-0.08, 0.08, batch, 2)
     rows = [
         torch.stack([cos * aspect * mirror, -sin + shear, shift[:, 0]], 1),
         torch.stack([sin * mirror, cos / aspect, shift[:, 1]], 1),
@@ -192,14 +192,14 @@ def augment(pictures: Tensor, colour_matters: Tensor, flippable: Tensor, dice: D
         (0.08, lambda x: posterised(x, dice), True),
         (0.03, edges, True),
         (0.05, lambda x: swapped_palette(x, dice), True),
-        (0.30, lambda x: toned(x, dice), False),
+        (0.20, lambda x: toned(x, dice), False),
         (0.04, lambda x: shaded(x, dice), False),
-        (0.08, thicker, False),
+        (0.06, thicker, False),
         (0.06, thinner, False),
-        (0.08, blurred, False),
+        (0.06, blurred, False),
         (0.015, lambda x: 1 - x, True),
-        (0.08, lambda x: noisy(x, dice), False),
-        (0.12, lambda x: cut_out(x, dice), False),
+        (0.05, lambda x: noisy(x, dice), False),
+        (0.08, lambda x: cut_out(x, dice), False),
     )
     for share, change, only_free in steps:
         chosen = dice.some(share, batch)

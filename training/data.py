@@ -11,8 +11,10 @@ from training.augment import COLOUR_WORDS, Dice, augment
 from training.concepts import Concept, load_concepts
 from training.sources import SOURCES
 
-GENERAL_SHARE = 0.25  # weight of a general icon set beside an emoji set
-MANNER_SHARES = (1.0, 1.0, 0.35)  # plain, outlined, drawn
+GENERAL_SHARE = 0.2  # weight of a general icon set beside a coloured emoji set
+MONOCHROME = ("fluent-emoji-high-contrast", "emojione-monotone")
+MONOCHROME_SHARE = 0.5
+MANNER_SHARES = (1.0, 1.0, 0.2)  # plain, outlined, drawn
 MIRRORED_MEANING = (
     "arrow",
     "hand",
@@ -78,8 +80,11 @@ def load_pictures(folder: Path) -> tuple[PictureSet, list[Concept]]:
     concepts = load_concepts(folder / "concepts.json")
     index = np.load(folder / "pictures.npz")
     concept, style = index["concept"].astype(np.int64), index["style"].astype(np.int64)
-    general = np.array([source.names == "label" for source in SOURCES])
-    share = np.where(general, GENERAL_SHARE, 1.0)[style] * np.array(MANNER_SHARES)[index["manner"]]
+    of_style = [
+        GENERAL_SHARE if source.names == "label" else MONOCHROME_SHARE if source.style in MONOCHROME else 1.0
+        for source in SOURCES
+    ]
+    share = np.array(of_style)[style] * np.array(MANNER_SHARES)[index["manner"]]
     share *= index["usable"]
     group = style * len(concepts) + concept
     share /= np.bincount(group, minlength=group.max() + 1)[group]

@@ -86,7 +86,7 @@ class TrainableClip(nn.Module):
 class MixStyle:
     """Training-time hook: mixes channel statistics between pictures of a batch (Zhou et al., 2021)."""
 
-    def __init__(self, share: float = 0.2, spread: float = 0.2) -> None:
+    def __init__(self, share: float = 0.1, spread: float = 0.2) -> None:
         """`share` of the batches is mixed, with weights from Beta(spread, spread)."""
         self.share = share
         self.weights = torch.distributions.Beta(spread, spread)
@@ -151,4 +151,5 @@ def save_shipped(model: TrainableClip, vocabulary: Vocabulary, path: Path) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(shipped_state(model, vocabulary), partial)
+    partial.chmod(0o644)
     partial.replace(path)

@@ -40,7 +40,7 @@ class Recipe:
     steps: int
     batch: int = 128
     captioned: int = 64
-    chinese: float = 0.45
+    chinese: float = 0.5
     unknown: float = 0.04
     image_rate: float = 1.5e-3
     text_rate: float = 5e-4
