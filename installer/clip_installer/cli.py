@@ -15,8 +15,10 @@ import click
 
 from clip_installer.commands.build_index import build_index
 from clip_installer.commands.build_model import build_model
+from clip_installer.commands.demo import demo
 from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
+from clip_installer.commands.recall import recall
 from clip_installer.commands.sql import sql
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError
@@ -30,8 +32,10 @@ def program() -> None:
 
 program.add_command(build_index)
 program.add_command(build_model)
+program.add_command(demo)
 program.add_command(import_laion)
 program.add_command(install)
+program.add_command(recall)
 program.add_command(sql)
 
 

@@ -1,0 +1,111 @@
+"""``clip-udfs recall``: which index parameters to take, and what they cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from clip_installer.connection import ConnectionOptions, connection_options
+from clip_installer.schema import QUANTIZATIONS
+
+_COLUMNS = {"image": "image_embedding", "text": "text_embedding"}
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    items = [item.strip() for item in value.split(",")]
+    if not all(item.isdecimal() and int(item) > 0 for item in items):
+        raise click.BadParameter(f"{value!r} is not a list of positive numbers such as 16,64")
+    return tuple(int(item) for item in items)
+
+
+def _quantizations(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    items = tuple(item.strip() for item in value.split(","))
+    if unknown := [item for item in items if item not in QUANTIZATIONS]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(QUANTIZATIONS)}")
+    return items
+
+
+@click.command(short_help="Measure the vector index against brute force.")
+@connection_options
+@click.option("--table", default="laion", show_default=True, help="The table.")
+@click.option("--search", "searched", type=click.Choice(list(_COLUMNS)), default="image", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(list(_COLUMNS)),
+    default="text",
+    show_default=True,
+    help="Vectors of the table's own captions or pictures are the queries.",
+)
+@click.option("--rows", default=100_000, show_default=True, help="Rows of the sample.")
+@click.option("--queries", default=100, show_default=True, help="Queries of the sample.")
+@click.option("-k", "k", default=10, show_default=True, help="Neighbours of each query.")
+@click.option("--quantization", default="bf16,i8", show_default=True, callback=_quantizations)
+@click.option("--m", default="64", show_default=True, callback=_numbers, help="Connections of each vector.")
+@click.option("--ef-construction", default="256", show_default=True, callback=_numbers)
+@click.option("--ef-search", default="16,64,256", show_default=True, callback=_numbers)
+@click.option(
+    "--target", default=0.98, show_default=True, help="Recall that the recommended index must have."
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw into a png, svg or pdf file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def recall(
+    connection: ConnectionOptions,
+    table: str,
+    searched: str,
+    by: str,
+    rows: int,
+    queries: int,
+    k: int,
+    quantization: tuple[str, ...],
+    m: tuple[int, ...],
+    ef_construction: tuple[int, ...],
+    ef_search: tuple[int, ...],
+    target: float,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    r"""Build each index on a sample of the table, search it as the views do, and compare with brute force.
+
+    Lists are separated by commas. The copies of the sample are dropped in the end.
+
+    \b
+      clip-udfs recall --quantization bf16,i8 --m 16,64 --server-config /etc/clickhouse-server
+    """
+    from clip_installer import recall_report
+    from clip_installer.progress import progress
+    from clip_installer.recall import RecallPlan, measure
+
+    plan = RecallPlan(
+        table=table,
+        column=_COLUMNS[searched],
+        query_column=_COLUMNS[by],
+        rows=rows,
+        queries=queries,
+        k=k,
+        quantizations=quantization,
+        m=m,
+        ef_construction=ef_construction,
+        ef_search=ef_search,
+    )
+    with progress() as advance, connection.connect() as client:
+        report = measure(client, plan, advance)
+    if plot is not None:
+        recall_report.plot(report, plot)
+    best = report.best(target)
+    if as_json:
+        click.echo(json.dumps({"table": table, **asdict(report), "recommended": best and asdict(best)}))
+        return
+    click.echo(f"recall@{report.k} of {report.queries} searches in {report.rows} rows of {table}\n")
+    click.echo(recall_report.markdown(report))
+    if best is None:
+        click.echo(f"\nno index of these has a recall of {target}: try a larger --ef-search, --m or bf16")
+    else:
+        click.echo(
+            f"\ntake {best.quantization}, M {best.m}, ef {best.ef_construction}, and ef {best.ef_search} for"
+            f" searching: recall {best.index_recall:.4f}"
+        )
