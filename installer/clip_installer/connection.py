@@ -73,7 +73,7 @@ class ConnectionOptions:
             return clickhouse_connect.get_client(
                 interface="chdb",
                 path=str(data),
-                chdb_options={"config-file": str(embedded_main_file(config, data).resolve())},
+                chdb_options={"config-file": str(embedded_main_file(config, data))},
                 settings=settings,
             )
         except (Error, OSError, RuntimeError, ValueError) as error:
@@ -98,9 +98,7 @@ def connection_options(command: _Command) -> _Command:
         help="Data directory of the embedded engine [default: 'path' of the configuration].",
     )
     @wraps(command)
-    def wrapped(
-        *arguments: Any, url: str | None, server_config: Path | None, data: Path | None, **options: Any
-    ) -> Any:
+    def wrapped(*arguments: Any, url: str | None, server_config: Path | None, data: Path | None, **options: Any) -> Any:
         if data is not None and server_config is None:
             raise click.UsageError("--data belongs to --server-config; a server at --url has its own")
         return command(*arguments, connection=ConnectionOptions(url, server_config, data), **options)

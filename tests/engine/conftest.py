@@ -36,8 +36,18 @@ class ServerTree:
     def install(self, *arguments: str) -> str:
         """Run ``clip-udfs install`` on the tree and give what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "clip_installer", "install", "--server-config", str(self.config), *arguments],
-            capture_output=True, text=True, check=False,
+            [
+                sys.executable,
+                "-m",
+                "clip_installer",
+                "install",
+                "--server-config",
+                str(self.config),
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -23,7 +23,10 @@ class Engine:
         """Start the engine behind the command ``prefix``; ``options`` go to :class:`subprocess.Popen`."""
         self.process = subprocess.Popen(
             [*prefix, sys.executable, __file__, str(config), str(data)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            **options,
         )
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
@@ -64,7 +67,12 @@ def _serve(config: str, data: str) -> None:
     for line in sys.stdin:
         try:
             statement = json.loads(line)
-            answers_rows = statement.lstrip().split(None, 1)[0].upper() in ("SELECT", "WITH", "EXPLAIN", "SHOW")
+            answers_rows = statement.lstrip().split(None, 1)[0].upper() in (
+                "SELECT",
+                "WITH",
+                "EXPLAIN",
+                "SHOW",
+            )
             text = client.raw_query(statement, fmt="JSONCompact" if answers_rows else None)
             answer: dict[str, Any] = {"rows": json.loads(text)["data"] if answers_rows else []}
         except Error as error:

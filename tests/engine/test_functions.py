@@ -17,9 +17,19 @@ from tests.engine.driver import Engine, QueryFailed
 from tests.models.pictures import corpus
 
 AWKWARD = {
-    "tab": r"'a\tb'", "newline": r"'a\nb'", "backslash": r"'a\\b'", "quote": r"'a\'b'", "nul": r"'a\0b'",
-    "backspace": r"'a\bb'", "form feed": r"'a\fb'", "return": r"'a\rb'", "escaped N": r"'\\N'", "empty": "''",
-    "emoji": "'\N{CAT FACE} and \N{DOG FACE}'", "chinese": "'一只黑猫'", "10 000 characters": "repeat('wörd ', 2000)",
+    "tab": r"'a\tb'",
+    "newline": r"'a\nb'",
+    "backslash": r"'a\\b'",
+    "quote": r"'a\'b'",
+    "nul": r"'a\0b'",
+    "backspace": r"'a\bb'",
+    "form feed": r"'a\fb'",
+    "return": r"'a\rb'",
+    "escaped N": r"'\\N'",
+    "empty": "''",
+    "emoji": "'\N{CAT FACE} and \N{DOG FACE}'",
+    "chinese": "'一只黑猫'",
+    "10 000 characters": "repeat('wörd ', 2000)",
     "not utf-8": "unhex('61FF62')",
 }
 
@@ -33,10 +43,10 @@ def workers(engine: Engine, function: str) -> list[psutil.Process]:
 
 
 def test_unit_vectors_of_the_models_dimension(engine: Engine) -> None:
-    assert engine.rows("SELECT length(encode_text('cat')), round(arraySum(x -> x * x, encode_text('cat')), 3), "
-                       "toTypeName(encode_text('cat')), toTypeName(try_encode_text(NULL))") == [
-        (512, 1, "Array(Float32)", "Array(Float32)")
-    ]
+    assert engine.rows(
+        "SELECT length(encode_text('cat')), round(arraySum(x -> x * x, encode_text('cat')), 3), "
+        "toTypeName(encode_text('cat')), toTypeName(try_encode_text(NULL))"
+    ) == [(512, 1, "Array(Float32)", "Array(Float32)")]
 
 
 def test_awkward_texts_arrive_as_they_are(engine: Engine, tiny_bundle: Path) -> None:
@@ -49,7 +59,16 @@ def test_awkward_texts_arrive_as_they_are(engine: Engine, tiny_bundle: Path) -> 
     bundle = Bundle.open(tiny_bundle)
     tokenizer = Tokenizer(bundle.file("tokenizer.json"), bundle.manifest.text)
     encoder = open_encoder(WorkerSettings(tiny_bundle), bundle, "text")
-    literal = {"\\t": "\t", "\\n": "\n", "\\\\": "\\", "\\'": "'", "\\0": "\0", "\\b": "\b", "\\f": "\f", "\\r": "\r"}
+    literal = {
+        "\\t": "\t",
+        "\\n": "\n",
+        "\\\\": "\\",
+        "\\'": "'",
+        "\\0": "\0",
+        "\\b": "\b",
+        "\\f": "\f",
+        "\\r": "\r",
+    }
     for name, sql in AWKWARD.items():
         text = "wörd " * 2000 if "repeat" in sql else "a\ufffdb" if "unhex" in sql else sql[1:-1]
         for escape, character in literal.items():
@@ -65,9 +84,11 @@ def test_awkward_texts_arrive_as_they_are(engine: Engine, tiny_bundle: Path) -> 
 
 
 def test_many_rows_equal_each_row_alone_in_order_and_memory_stays_flat(engine: Engine) -> None:
-    engine.rows("CREATE TABLE bulk ENGINE = MergeTree ORDER BY n AS SELECT number AS n, "
-                "concat('text ', toString(number * 7919 % 100000), if(n % 3 = 0, ' of a certain length', '')) AS s "
-                "FROM numbers(100000)")
+    engine.rows(
+        "CREATE TABLE bulk ENGINE = MergeTree ORDER BY n AS SELECT number AS n, "
+        "concat('text ', toString(number * 7919 % 100000), if(n % 3 = 0, ' of a certain length', '')) AS s "
+        "FROM numbers(100000)"
+    )
     engine.rows("SELECT sum(length(encode_text(s))) FROM bulk WHERE n < 20000")
     before = max(worker.memory_info().rss for worker in workers(engine, "encode_text"))
     engine.rows("CREATE TABLE encoded ENGINE = MergeTree ORDER BY n AS SELECT n, s, encode_text(s) AS v FROM bulk")
@@ -79,8 +100,10 @@ def test_many_rows_equal_each_row_alone_in_order_and_memory_stays_flat(engine: E
     for _, text, vector in picked:
         alone = engine.value(f"SELECT encode_text('{text}')")
         assert np.array(alone) @ np.array(vector) > 0.99999
-    small_blocks = "SELECT min(arraySum((a, b) -> a * b, v, w)) FROM encoded JOIN (SELECT n, encode_text(s) AS w FROM " \
-                   "bulk WHERE n < 5000) AS again USING n SETTINGS max_block_size = 7"
+    small_blocks = (
+        "SELECT min(arraySum((a, b) -> a * b, v, w)) FROM encoded JOIN (SELECT n, encode_text(s) AS w FROM "
+        "bulk WHERE n < 5000) AS again USING n SETTINGS max_block_size = 7"
+    )
     assert engine.value(small_blocks) > 0.99999
 
 
@@ -107,7 +130,7 @@ def refusal(engine: Engine, sql: str) -> str:
 @pytest.fixture(scope="module")
 def pictures(tree: ServerTree) -> Path:
     for name, content in corpus().items():
-        if name.endswith((".png", ".jpg")) and "64x64" in name or "96x72" in name:
+        if (name.endswith((".png", ".jpg")) and "64x64" in name) or "96x72" in name:
             (tree.pictures / name).write_bytes(content)
     bad = tree.pictures / "bad"
     bad.mkdir()
@@ -121,8 +144,14 @@ def pictures(tree: ServerTree) -> Path:
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    {"missing.png": "no such file", "bad/text.jpg": "not a picture", "bad/empty.jpg": "is empty",
-     "bad/folder.jpg": "is a directory", "bad/cut.jpg": "damaged picture", "/etc/passwd": "outside"}.items(),
+    {
+        "missing.png": "no such file",
+        "bad/text.jpg": "not a picture",
+        "bad/empty.jpg": "is empty",
+        "bad/folder.jpg": "is a directory",
+        "bad/cut.jpg": "damaged picture",
+        "/etc/passwd": "outside",
+    }.items(),
 )
 def test_a_bad_picture_is_one_line_for_the_analyst_and_empty_for_the_try_function(
     engine: Engine, pictures: Path, path: str, reason: str
@@ -156,11 +185,15 @@ def test_bytes_from_clickhouse_equal_the_file_bit_for_bit(engine: Engine, tree: 
 
 
 def test_a_constant_uses_the_vector_index_and_is_encoded_once(engine: Engine) -> None:
-    engine.rows("CREATE TABLE searched (id UInt32, v Array(Float32), INDEX i v TYPE "
-                "vector_similarity('hnsw', 'cosineDistance', 512) GRANULARITY 100000000) ENGINE = MergeTree ORDER BY id")
+    engine.rows(
+        "CREATE TABLE searched (id UInt32, v Array(Float32), INDEX i v TYPE "
+        "vector_similarity('hnsw', 'cosineDistance', 512) GRANULARITY 100000000) ENGINE = MergeTree ORDER BY id"
+    )
     engine.rows("INSERT INTO searched SELECT n, v FROM encoded WHERE n < 3000")
-    search = "WITH encode_text('text 7919') AS q SELECT id, cosineDistance(v, q) FROM searched ORDER BY " \
-             "cosineDistance(v, q) LIMIT 10"
+    search = (
+        "WITH encode_text('text 7919') AS q SELECT id, cosineDistance(v, q) FROM searched ORDER BY "
+        "cosineDistance(v, q) LIMIT 10"
+    )
     plan = "\n".join(row[0] for row in engine.rows(f"EXPLAIN indexes = 1 {search}"))
     assert "vector_similarity" in plan
     best = engine.rows(search)
@@ -175,10 +208,14 @@ def test_a_constant_uses_the_vector_index_and_is_encoded_once(engine: Engine) ->
     assert calls() == started, "a pool that is warm starts no process"
 
 
-# The right to pass through directories, because a test's interpreter often lives in root's home; nothing else of root's.
+# The right to pass through directories, because a test's interpreter often lives in root's home.
 AS_NOBODY = (
-    shutil.which("setpriv") or "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
-    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+    shutil.which("setpriv") or "setpriv",
+    "--reuid=nobody",
+    "--regid=nogroup",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
 )
 
 

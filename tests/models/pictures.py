@@ -53,7 +53,11 @@ def corpus() -> dict[str, bytes]:
         files[f"i16-{size}.png"] = _encoded(Image.fromarray(deep), "PNG")
         files[f"rgba-{size}.webp"] = _encoded(alpha, "WEBP", lossless=True)
         files[f"animated-{size}.gif"] = _encoded(
-            palette, "GIF", save_all=True, append_images=[drawing(width, height, 99).quantize(20)], duration=50
+            palette,
+            "GIF",
+            save_all=True,
+            append_images=[drawing(width, height, 99).quantize(20)],
+            duration=50,
         )
         files[f"rgb-{size}.bmp"] = _encoded(rgb, "BMP")
         files[f"rgb-{size}.tiff"] = _encoded(rgb, "TIFF")

@@ -37,15 +37,39 @@ def bundle(source: SourceModel, tmp_path_factory: pytest.TempPathFactory) -> Bun
     from safetensors.torch import save_file
 
     place = tmp_path_factory.mktemp("vit")
-    save_file({name: tensor.contiguous() for name, tensor in source.model.state_dict().items()},
-              place / "weights.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in source.model.state_dict().items()},
+        place / "weights.safetensors",
+    )
     return build_model(ARCHITECTURE, str(place / "weights.safetensors"), place / "bundle")
 
 
 def texts(count: int) -> list[str]:
     """Captions of every length from none to far beyond the context, in several scripts, with markup and mojibake."""
-    words = ("a photo of", "cat", "DOG", "Straße", "naïve", "猫と犬", "一只狗", "кошка", "😀", "&amp;", "<b>x</b>", "12,345.6",
-             "it's", "http://example.org/a.jpg?x=1", "cafÃ©", "...", "\t", "\n", "ﬁne", "“quoted”", "$19.99", "antidisestablishment")
+    words = (
+        "a photo of",
+        "cat",
+        "DOG",
+        "Straße",
+        "naïve",
+        "猫と犬",
+        "一只狗",
+        "кошка",
+        "😀",
+        "&amp;",
+        "<b>x</b>",
+        "12,345.6",
+        "it's",
+        "http://example.org/a.jpg?x=1",
+        "cafÃ©",
+        "...",
+        "\t",
+        "\n",
+        "ﬁne",
+        "“quoted”",
+        "$19.99",
+        "antidisestablishment",
+    )
     choose = random.Random(5)
     return ["", " ", *(" ".join(choose.choices(words, k=choose.randint(1, 60))) for _ in range(count - 2))]
 

@@ -32,8 +32,12 @@ def test_no_pixel_differs_from_open_clip(variant: str) -> None:
     manifest = VARIANTS[variant]
     theirs = image_transform_v2(
         PreprocessCfg(
-            size=manifest.size, mean=manifest.mean, std=manifest.std, interpolation=manifest.interpolation,
-            resize_mode=manifest.resize_mode, fill_color=manifest.fill_color,
+            size=manifest.size,
+            mean=manifest.mean,
+            std=manifest.std,
+            interpolation=manifest.interpolation,
+            resize_mode=manifest.resize_mode,
+            fill_color=manifest.fill_color,
         ),
         is_train=False,
     )

@@ -43,9 +43,21 @@ def test_outside_is_refused_in_the_same_words_whether_it_exists_or_not(place: Pa
     (place / "root/up").symlink_to(place)
     (place / "root-beside").mkdir()
     (place / "root-beside/x.png").write_bytes(b"x")
-    for path in ("../secret.png", "../nothing.png", f"{place}/secret.png", f"{place}/nothing.png", "link.png",
-                 "dangling.png", "up/secret.png", "up/nothing.png", f"{place}/root-beside/x.png", "/etc/passwd",
-                 "/proc/self/environ", "/dev/zero", "/proc/self/root/etc/passwd"):
+    for path in (
+        "../secret.png",
+        "../nothing.png",
+        f"{place}/secret.png",
+        f"{place}/nothing.png",
+        "link.png",
+        "dangling.png",
+        "up/secret.png",
+        "up/nothing.png",
+        f"{place}/root-beside/x.png",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/dev/zero",
+        "/proc/self/root/etc/passwd",
+    ):
         assert refusal(roots, path) == OUTSIDE, path
 
 
@@ -89,9 +101,9 @@ def test_settings_without_a_usable_root_are_refused(place: Path) -> None:
 
 def test_no_descriptor_is_left_open(place: Path) -> None:
     roots = Roots([place / "root"], 100)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         roots.read("sub/a.png")
         refusal(roots, "sub")
         refusal(roots, "none")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

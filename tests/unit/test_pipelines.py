@@ -42,7 +42,12 @@ class RecordingEncoder:
 def text_pipeline(*, strict: bool = True, batch: int = 8, cache: int = 0) -> tuple[TextPipeline, RecordingEncoder]:
     encoder = RecordingEncoder()
     pipeline = TextPipeline(
-        LengthTokenizer(), encoder, strict=strict, normalize=False, batch=batch, cache=cache  # type: ignore[arg-type]
+        LengthTokenizer(),
+        encoder,
+        strict=strict,
+        normalize=False,
+        batch=batch,
+        cache=cache,  # type: ignore[arg-type]
     )
     return pipeline, encoder
 
@@ -112,9 +117,7 @@ def load(value: bytes) -> NDArray[np.uint8]:
 
 def image_pipeline(*, strict: bool = True, normalize: bool = False) -> tuple[ImagePipeline, RecordingEncoder]:
     encoder = RecordingEncoder()
-    pipeline = ImagePipeline(
-        load, encoder, dimension=2, strict=strict, normalize=normalize, batch=4, threads=3
-    )
+    pipeline = ImagePipeline(load, encoder, dimension=2, strict=strict, normalize=normalize, batch=4, threads=3)
     return pipeline, encoder
 
 

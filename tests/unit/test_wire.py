@@ -41,8 +41,16 @@ def source(data: bytes, step: int = 1 << 20) -> Callable[[int], bytes]:
 
 def escape(value: bytes) -> bytes:
     """What ClickHouse writes for a string in TabSeparated (WriteHelpers, writeAnyEscapedString)."""
-    for byte, written in ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\t", b"\\t"), (b"\0", b"\\0"), (b"\r", b"\\r"),
-                          (b"\b", b"\\b"), (b"\f", b"\\f"), (b"'", b"\\'")):
+    for byte, written in (
+        (b"\\", b"\\\\"),
+        (b"\n", b"\\n"),
+        (b"\t", b"\\t"),
+        (b"\0", b"\\0"),
+        (b"\r", b"\\r"),
+        (b"\b", b"\\b"),
+        (b"\f", b"\\f"),
+        (b"'", b"\\'"),
+    ):
         value = value.replace(byte, written)
     return value
 
@@ -72,9 +80,7 @@ def test_tab_separated_blocks_survive_any_division(blocks: list[list[bytes | Non
 
 @given(st.lists(st.none() | st.binary(max_size=300), max_size=8), st.integers(1, 7))
 def test_row_binary_blocks_survive_any_division(rows: list[bytes | None], step: int) -> None:
-    data = b"%d\n" % len(rows) + b"".join(
-        b"\1" if row is None else b"\0" + leb128(len(row)) + row for row in rows
-    )
+    data = b"%d\n" % len(rows) + b"".join(b"\1" if row is None else b"\0" + leb128(len(row)) + row for row in rows)
     reader = RowBinaryReader(source(data, step), LIMIT, nullable=True)
     assert reader.next_block() == len(rows)
     assert [reader.value() for _ in rows] == rows
@@ -86,9 +92,7 @@ def test_a_value_that_is_too_long_is_counted_and_the_next_one_is_right() -> None
     reader = TabSeparatedReader(source(b"3\na\n" + long + b"\nb\n", 65536), LIMIT)
     assert reader.next_block() == 3
     assert [reader.value() for _ in range(3)] == [b"a", Oversized(len(long)), b"b"]
-    reader = RowBinaryReader(
-        source(b"3\n\1a" + leb128(len(long)) + long + b"\1b", 65536), LIMIT, nullable=False
-    )
+    reader = RowBinaryReader(source(b"3\n\1a" + leb128(len(long)) + long + b"\1b", 65536), LIMIT, nullable=False)
     assert reader.next_block() == 3
     assert [reader.value() for _ in range(3)] == [b"a", Oversized(len(long)), b"b"]
 
@@ -161,9 +165,7 @@ def test_a_missing_vector_is_an_empty_array_in_its_place() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("formatted", [format_tab_separated, format_row_binary])
-def test_a_vector_that_is_not_finite_never_reaches_the_wire(
-    bad: float, formatted: Callable[[Vectors], bytes]
-) -> None:
+def test_a_vector_that_is_not_finite_never_reaches_the_wire(bad: float, formatted: Callable[[Vectors], bytes]) -> None:
     wrong = vectors(3)
     wrong.matrix[1, 5] = bad
     with pytest.raises(EngineError, match="not finite"):

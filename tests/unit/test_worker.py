@@ -40,7 +40,11 @@ def run(
         path.write_text(settings.to_json())
     return subprocess.run(
         [sys.executable, "-I", "-m", "clip_udfs", function, "--settings", str(path)],
-        input=data, capture_output=True, env={}, cwd="/", check=False,
+        input=data,
+        capture_output=True,
+        env={},
+        cwd="/",
+        check=False,
     )
 
 
@@ -48,7 +52,9 @@ def vectors(output: bytes) -> list[list[float]]:
     return [orjson.loads(line) for line in output.splitlines()]
 
 
-def test_blocks_are_answered_row_for_row_and_the_end_of_input_is_a_clean_exit(settings: WorkerSettings) -> None:
+def test_blocks_are_answered_row_for_row_and_the_end_of_input_is_a_clean_exit(
+    settings: WorkerSettings,
+) -> None:
     done = run(settings, "encode_text", "3\ncat\n\\t猫\\n\\\\\n\n0\n2\n\ncat\n".encode())
     assert (done.returncode, done.stderr) == (0, b"")
     rows = np.array(vectors(done.stdout))
@@ -187,9 +193,7 @@ sys.exit(program.main())
 def test_what_a_library_prints_never_reaches_the_answers(settings: WorkerSettings, tmp_path: Path) -> None:
     path = tmp_path / "worker.json"
     path.write_text(settings.to_json())
-    done = subprocess.run(
-        [sys.executable, "-c", STRAY, str(path)], input=b"1\ncat\n", capture_output=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", STRAY, str(path)], input=b"1\ncat\n", capture_output=True, check=False)
     assert done.returncode == 0
     assert len(vectors(done.stdout)[0]) == 512
     for stray in (b"stray line", b"stray bytes", b"stray child"):

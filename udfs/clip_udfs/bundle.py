@@ -122,7 +122,12 @@ class Manifest:
             values["text"] = TextManifest(**values["text"])
             image = values["image"]
             values["image"] = ImageManifest(
-                **{**image, "size": tuple(image["size"]), "mean": tuple(image["mean"]), "std": tuple(image["std"])}
+                **{
+                    **image,
+                    "size": tuple(image["size"]),
+                    "mean": tuple(image["mean"]),
+                    "std": tuple(image["std"]),
+                }
             )
             values["files"] = {name: FileRecord(**record) for name, record in values["files"].items()}
             return cls(**values)
@@ -181,9 +186,7 @@ class Bundle:
         Returns:
             The names of the files that were altered, in order; empty when all is well.
         """
-        return [
-            name for name, record in self.manifest.files.items() if sha256(self.directory / name) != record.sha256
-        ]
+        return [name for name, record in self.manifest.files.items() if sha256(self.directory / name) != record.sha256]
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Opening a picture's file only where that is allowed: inside a root, after every symbolic link, and only regular files."""
+"""Opening a picture's file only where that is allowed: inside a root after every symbolic link, regular files only."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Roots:
 
     def _read_opened(self, handle: int) -> bytes:
         reopened = f"/proc/self/fd/{handle}"
-        if not self._inside(os.readlink(reopened)):
+        if not self._inside(str(Path(reopened).readlink())):
             raise ValueRefused(OUTSIDE)
         status = os.fstat(handle)
         if stat.S_ISDIR(status.st_mode):
@@ -77,7 +77,7 @@ class Roots:
             descriptor = os.open(reopened, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise ValueRefused(_spoken(error)) from error
-        with open(descriptor, "rb", buffering=0) as file:
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
             return file.read(self._max_bytes)
 
 

@@ -164,7 +164,7 @@ class ImagePipeline:
         return Vectors(matrix, present)
 
 
-def _refusal(value: None | Oversized) -> str:
+def _refusal(value: Oversized | None) -> str:
     """What is wrong with a value that is not bytes."""
     return "NULL cannot be encoded" if value is None else f"{value.size} bytes are more than this function takes"
 
@@ -173,4 +173,5 @@ def _finished(vectors: NDArray[np.float32], normalize: bool) -> NDArray[np.float
     if not normalize:
         return vectors
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
+    unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
+    return unit

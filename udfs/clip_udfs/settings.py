@@ -62,8 +62,14 @@ class WorkerSettings:
             raise SettingsError(f"engine {self.engine!r} is not one of {', '.join(ENGINES)}")
         if self.format not in FORMATS:
             raise SettingsError(f"format {self.format!r} is not one of {', '.join(FORMATS)}")
-        for name in ("max_text_bytes", "max_image_bytes", "max_image_pixels", "text_batch", "image_batch",
-                     "decode_threads"):
+        for name in (
+            "max_text_bytes",
+            "max_image_bytes",
+            "max_image_pixels",
+            "text_batch",
+            "image_batch",
+            "decode_threads",
+        ):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}, it must be at least 1")
         for name in ("threads", "text_cache"):
@@ -92,8 +98,13 @@ class WorkerSettings:
         arguments = dict(values)
         for name, value in values.items():
             expected: tuple[type, ...] = {
-                "bundle": (str,), "suffix": (str,), "engine": (str,), "format": (str,), "normalize": (bool,),
-                "image_roots": (list,), "device": (str, type(None)),
+                "bundle": (str,),
+                "suffix": (str,),
+                "engine": (str,),
+                "format": (str,),
+                "normalize": (bool,),
+                "image_roots": (list,),
+                "device": (str, type(None)),
             }.get(name, (int,))
             if not isinstance(value, expected) or (expected == (int,) and isinstance(value, bool)):
                 raise SettingsError(f"{where}: {name} is {value!r}, expected {expected[0].__name__}")

@@ -84,9 +84,11 @@ class Tokenizer:
         encodings = self._bpe.encode_batch_fast(cleaned, add_special_tokens=False)
         room = manifest.context_length - 2
         return [
-            [manifest.start_id,
-             *(self._with_specials(text) if "_of_text>" in text else encoding.ids)[:room],
-             manifest.end_id]
+            [
+                manifest.start_id,
+                *(self._with_specials(text) if "_of_text>" in text else encoding.ids)[:room],
+                manifest.end_id,
+            ]
             for text, encoding in zip(cleaned, encodings, strict=True)
         ]
 

@@ -1,6 +1,6 @@
-"""Bytes on the pipe: ClickHouse blocks with ``send_chunk_header``, in TabSeparated or RowBinary.
+r"""Bytes on the pipe: ClickHouse blocks with ``send_chunk_header``, in TabSeparated or RowBinary.
 
-ClickHouse writes ``N\\n`` and then N rows of one column; it must get exactly N rows back. Both formats are described in
+ClickHouse writes ``N\n`` and then N rows of one column; it must get exactly N rows back. Both formats are described in
 https://clickhouse.com/docs/en/interfaces/formats; the block header in
 https://clickhouse.com/docs/en/engines/table-functions/executable (``send_chunk_header``).
 """
@@ -111,13 +111,13 @@ def _next_block(source: _Input) -> int | None:
         shown = repr(header.decode("utf-8", "replace")) if isinstance(header, bytes) else "something else"
         raise ProtocolError(
             f"expected a block header (a number of rows), got {shown}: "
-            "the function's XML needs <send_chunk_header>1</send_chunk_header> and the format that it was installed with"
+            "the function's XML needs <send_chunk_header>1</send_chunk_header> and the format it was installed with"
         )
     return int(header)
 
 
 class TabSeparatedReader:
-    """Reads one column of TabSeparated rows: escaped bytes, one row a line, ``\\N`` for NULL."""
+    r"""Reads one column of TabSeparated rows: escaped bytes, one row a line, ``\N`` for NULL."""
 
     def __init__(self, read: Callable[[int], bytes], max_value: int) -> None:
         """Read from ``read(size)``; values of more than ``max_value`` bytes become :class:`Oversized`."""
@@ -149,12 +149,19 @@ class TabSeparatedReader:
         return Oversized(len(value)) if len(value) > self._max_value else value
 
 
-_ESCAPES = ((b"\\n", b"\n"), (b"\\t", b"\t"), (b"\\0", b"\0"), (b"\\r", b"\r"), (b"\\b", b"\b"), (b"\\f", b"\f"),
-            (b"\\'", b"'"))
+_ESCAPES = (
+    (b"\\n", b"\n"),
+    (b"\\t", b"\t"),
+    (b"\\0", b"\0"),
+    (b"\\r", b"\r"),
+    (b"\\b", b"\b"),
+    (b"\\f", b"\f"),
+    (b"\\'", b"'"),
+)
 
 
 def unescape(field: bytes) -> bytes:
-    """Undo the escapes of a TabSeparated field: ``\\t \\n \\\\ \\0 \\b \\f \\r \\'``.
+    r"""Undo the escapes of a TabSeparated field: ``\t \n \\ \0 \b \f \r \'``.
 
     Escaped backslashes split the field into parts in which each remaining escape stands alone, so that every kind is
     one pass at C speed; pictures sent as bytes have tens of thousands of them.
@@ -265,8 +272,7 @@ def format_row_binary(vectors: Vectors) -> bytes:
         rows[:, len(prefix) :] = matrix.view(np.uint8).reshape(len(matrix), -1)
         return rows.tobytes()
     return b"".join(
-        prefix + row.tobytes() if present else b"\0"
-        for row, present in zip(matrix, vectors.present, strict=True)
+        prefix + row.tobytes() if present else b"\0" for row, present in zip(matrix, vectors.present, strict=True)
     )
 
 

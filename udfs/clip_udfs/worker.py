@@ -106,9 +106,7 @@ def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
     )
 
 
-def _loader(
-    function: Function, settings: WorkerSettings, image: ImageManifest
-) -> Callable[[bytes], NDArray[np.uint8]]:
+def _loader(function: Function, settings: WorkerSettings, image: ImageManifest) -> Callable[[bytes], NDArray[np.uint8]]:
     """What turns a row's value into pixels and says in each refusal which value it was."""
     from clip_udfs.confinement import Roots
     from clip_udfs.images import decode

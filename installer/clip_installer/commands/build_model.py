@@ -9,29 +9,41 @@ import click
 
 from clip_installer.errors import MissingExtra
 
+_HELP = """\
+Build a bundle from an open_clip model and compare it with open_clip on the way.
 
-@click.command("build-model", short_help="Turn an open_clip model into a bundle.")
+\b
+  clip-udfs build-model --model ViT-B-32-quickgelu --pretrained openai --output ViT-B-32-openai
+  clip-udfs build-model --model ViT-B-32 --pretrained ./my-finetune.safetensors --output my-model
+"""
+
+
+@click.command("build-model", help=_HELP, short_help="Turn an open_clip model into a bundle.")
 @click.option("--model", help="Architecture of open_clip (see --list), or a JSON file with your own configuration.")
 @click.option("--pretrained", help="Pretrained tag of open_clip, a checkpoint file, or 'random' (for timing only).")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory of the new bundle.")
 @click.option("--name", help="Name of the bundle [default: architecture and tag].")
 @click.option(
-    "--engine", type=click.Choice(["onnx", "torch", "both"]), default="onnx", show_default=True,
+    "--engine",
+    type=click.Choice(["onnx", "torch", "both"]),
+    default="onnx",
+    show_default=True,
     help="Which engines shall be able to run it.",
 )
 @click.option("--notice", default="", help="A sentence to show wherever the model is offered.")
 @click.option("--list", "list_models", is_flag=True, help="Print open_clip's architectures and tags, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the bundle.")
 def build_model(
-    model: str | None, pretrained: str | None, output: Path | None, name: str | None, engine: str, notice: str,
-    list_models: bool, as_json: bool,
+    model: str | None,
+    pretrained: str | None,
+    output: Path | None,
+    name: str | None,
+    engine: str,
+    notice: str,
+    list_models: bool,
+    as_json: bool,
 ) -> None:
-    """Build a bundle from an open_clip model and compare it with open_clip on the way.
-
-    \b
-      clip-udfs build-model --model ViT-B-32-quickgelu --pretrained openai --output ViT-B-32-openai
-      clip-udfs build-model --model ViT-B-32 --pretrained ./my-finetune.safetensors --output my-model
-    """
+    """Build a bundle from an open_clip model and compare it with open_clip on the way."""
     if list_models:
         _print_list()
         return
@@ -40,14 +52,20 @@ def build_model(
     from clip_installer.model_builder import build_model as build
 
     bundle = build(
-        model, pretrained, output, name=name, engine=engine, notice=notice,
+        model,
+        pretrained,
+        output,
+        name=name,
+        engine=engine,
+        notice=notice,
         report=lambda line: click.echo(line, err=True),
     )
     manifest = bundle.manifest
     size = sum(record.bytes for record in manifest.files.values())
     if as_json:
-        click.echo(json.dumps({"bundle": str(output), "name": manifest.name, "dimension": manifest.dimension,
-                               "bytes": size}))
+        click.echo(
+            json.dumps({"bundle": str(output), "name": manifest.name, "dimension": manifest.dimension, "bytes": size})
+        )
     else:
         click.echo(f"{output}: {manifest.name}, {manifest.dimension} dimensions, {size / 1e6:.1f} MB")
 

@@ -15,18 +15,29 @@ _ANSWERS = re.compile(r"(?:WITH|SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|\
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+\w+(?:\s+SETTINGS\b[^;]*)?$", re.IGNORECASE)
 
 
-@click.command(short_help="Run SQL on the embedded engine, or on a server.")
+_HELP = """\
+Run SQL from -q, from FILE, or from standard input, and print each answer.
+
+\b
+  clip-udfs sql --server-config /etc/clickhouse-server -q "SELECT length(encode_text('cat'))"
+  echo "SELECT version()" | clip-udfs sql --url http://localhost:8123
+"""
+
+
+@click.command(help=_HELP, short_help="Run SQL on the embedded engine, or on a server.")
 @connection_options
 @click.option("-q", "--query", help="The SQL to run; statements are separated by ';'.")
 @click.option("-f", "--format", "output_format", help="Output format [default: PrettyCompact on a terminal, else TSV].")
+@click.option("--echo", is_flag=True, help="Print each statement before its answer.")
 @click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
-def sql(connection: ConnectionOptions, query: str | None, output_format: str | None, file: IO[str] | None) -> None:
-    """Run SQL from -q, from FILE, or from standard input, and print each answer.
-
-    \b
-      clip-udfs sql --server-config /etc/clickhouse-server -q "SELECT length(encode_text('cat'))"
-      echo "SELECT version()" | clip-udfs sql --url http://localhost:8123
-    """
+def sql(
+    connection: ConnectionOptions,
+    query: str | None,
+    output_format: str | None,
+    echo: bool,
+    file: IO[str] | None,
+) -> None:
+    """Run SQL from -q, from FILE, or from standard input, and print each answer."""
     if query is not None and file is not None:
         raise click.UsageError("give either -q or a file, not both")
     text = query if query is not None else (file or sys.stdin).read()
@@ -39,6 +50,9 @@ def sql(connection: ConnectionOptions, query: str | None, output_format: str | N
     client = connection.connect()
     output = sys.stdout.buffer
     for statement in statements:
+        if echo:
+            output.write(f"\n{statement}\n".encode())
+            output.flush()
         own_format = _OWN_FORMAT.search(statement) or not _ANSWERS.match(statement)
         try:
             answer = client.raw_query(statement, fmt=None if own_format else chosen)

@@ -14,7 +14,15 @@ from clip_installer.model_builder.source import RANDOM, SourceModel, load_source
 from clip_udfs.bundle import MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
 
 ENGINES = ("onnx", "torch", "both")
-_PACKAGES = ("clickhouse-clip-udfs", "open_clip_torch", "torch", "onnx", "onnxruntime", "tokenizers", "pillow")
+_PACKAGES = (
+    "clickhouse-clip-udfs",
+    "open_clip_torch",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    "pillow",
+)
 
 __all__ = ["ENGINES", "RANDOM", "build_model"]
 
@@ -91,10 +99,7 @@ def _assemble(
         image=source.image,
         notice=notice,
         versions={package: version(package) for package in _PACKAGES},
-        files={
-            str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path))
-            for path in files
-        },
+        files={str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path)) for path in files},
     )
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     bundle = Bundle.open(directory)
@@ -128,5 +133,3 @@ def _write_torch(source: SourceModel, folder: Path) -> None:
 def _name(source: SourceModel) -> str:
     weights = Path(source.pretrained).stem if source.pretrained else RANDOM
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{source.architecture}-{weights}")
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from clip_udfs.encoders.onnx import INPUT, MODEL, OUTPUT
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
 _SHARED_ROWS = 0.5
 _MIN_EXTERNAL_BYTES = 1024
@@ -40,7 +42,7 @@ def export_towers(source: SourceModel, directory: Path, *, context_length: int, 
 
 
 def _export(
-    module: torch.nn.Module, example: torch.Tensor, shape: dict[int, object], directory: Path, tower: str
+    module: torch.nn.Module, example: torch.Tensor, shape: Mapping[int, object], directory: Path, tower: str
 ) -> None:
     import torch
 
@@ -51,7 +53,7 @@ def _export(
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=(shape,),
+                dynamic_shapes=(dict(shape),),
                 dynamo=True,
                 verbose=False,
             )
@@ -81,8 +83,13 @@ def _strip(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes: stack traces with the paths of the machine that built the bundle."""
     del model.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output,
-                 *model.graph.initializer):
+    for part in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
         del part.metadata_props[:]
         part.doc_string = ""
 
@@ -105,9 +112,7 @@ def _share_equal_rows(model: onnx.ModelProto) -> None:
             continue
         name = node.input[0]
         tables[name].CopyFrom(numpy_helper.from_array(rows, name))
-        model.graph.initializer.append(
-            numpy_helper.from_array(place.reshape(-1).astype(np.int32), f"{name}.place")
-        )
+        model.graph.initializer.append(numpy_helper.from_array(place.reshape(-1).astype(np.int32), f"{name}.place"))
         lookup = helper.make_node("Gather", [f"{name}.place", node.input[1]], [f"{name}.row"], axis=0)
         node.input[1] = f"{name}.row"
         model.graph.node.insert(position, lookup)

@@ -1,4 +1,4 @@
-"""An open_clip model as it is loaded from a name, a tag or a file, with the preprocessing and tokenizer that belong to it."""
+"""An open_clip model, loaded from a name, a tag or a file, with the preprocessing and tokenizer that belong to it."""
 
 from __future__ import annotations
 

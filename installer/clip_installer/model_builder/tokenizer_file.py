@@ -9,7 +9,11 @@ from typing import Any
 from clip_installer.errors import ModelError
 from clip_udfs.bundle import TextManifest
 
-_CLEANING = {"_clean_lower": "lower", "_clean_whitespace": "whitespace", "_clean_canonicalize": "canonicalize"}
+_CLEANING = {
+    "_clean_lower": "lower",
+    "_clean_whitespace": "whitespace",
+    "_clean_canonicalize": "canonicalize",
+}
 
 
 def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
@@ -29,14 +33,21 @@ def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
 
     kind = type(tokenizer).__name__
     if kind != "SimpleTokenizer":
-        raise ModelError(f"the model's text tower uses a {kind}; only models with open_clip's own tokenizer can be built")
+        raise ModelError(
+            f"the model's text tower uses a {kind}; only models with open_clip's own tokenizer can be built"
+        )
     if tokenizer.reduction_fn is not None:
         raise ModelError("the model's tokenizer shortens long texts by a reduction mask, which a bundle cannot express")
     clean = _CLEANING.get(tokenizer.clean_fn.__name__)
     if clean is None:
         raise ModelError(f"the model's tokenizer cleans texts by {tokenizer.clean_fn.__name__}, which is not known")
     bpe = Tokenizer(
-        BPE(vocab=tokenizer.encoder, merges=list(tokenizer.bpe_ranks), end_of_word_suffix="</w>", fuse_unk=False)
+        BPE(
+            vocab=tokenizer.encoder,
+            merges=list(tokenizer.bpe_ranks),
+            end_of_word_suffix="</w>",
+            fuse_unk=False,
+        )
     )
     bpe.pre_tokenizer = Sequence(
         [Split(Regex(_pieces()), "removed", invert=True), ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -53,9 +64,9 @@ def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
 
 
 def _pieces() -> str:
-    """open_clip's pattern of words, spelled out as code point ranges.
+    r"""open_clip's pattern of words, spelled out as code point ranges.
 
-    ``\\p{L}`` under IGNORECASE is not the same set in the ``regex`` package as in the regular expressions of
+    ``\p{L}`` under IGNORECASE is not the same set in the ``regex`` package as in the regular expressions of
     ``tokenizers``: their Unicode versions and case folding differ. Asking ``regex`` once about every code point settles
     it for good.
     """

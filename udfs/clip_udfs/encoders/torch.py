@@ -19,7 +19,7 @@ class TorchEncoder:
     """A tower of an open_clip model, loaded from the bundle's safetensors (no pickle)."""
 
     def __init__(self, bundle: Bundle, tower: Tower, device: str | None, threads: int) -> None:
-        """Load the tower to ``device`` (None: a GPU where there is one) with ``threads`` CPU threads (0: torch's choice).
+        """Load the tower to ``device`` (None: a GPU where there is one) with ``threads`` CPU threads (0: all).
 
         Raises:
             BundleError: The bundle was built without the torch engine's files.

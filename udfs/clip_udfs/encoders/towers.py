@@ -13,6 +13,9 @@ from clip_udfs.bundle import ImageManifest
 class ImageTower(nn.Module):
     """Pixels as bytes to vectors: scaling to floats and the image encoder in one graph."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: Any, image: ImageManifest) -> None:
         """Wrap ``model.visual`` of an open_clip model with the scaling of ``image``."""
         super().__init__()
@@ -23,8 +26,7 @@ class ImageTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode uint8 pixels, shape (rows, height, width, 3), to float vectors, shape (rows, dimension)."""
         scaled = pixels.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
-        features = self.visual((scaled - self.mean) / self.std)
-        return features[0] if isinstance(features, tuple) else features
+        return self.visual((scaled - self.mean) / self.std)  # type: ignore[no-any-return]
 
 
 class TextTower(nn.Module):
@@ -33,6 +35,8 @@ class TextTower(nn.Module):
     open_clip's own ``encode_text`` adds all rows of the positional embedding and so takes full sequences only; cutting
     the padding off changes nothing where the mask is causal and the end token's position is pooled.
     """
+
+    attn_mask: Tensor
 
     def __init__(self, model: Any) -> None:
         """Wrap the text half of ``model``."""

@@ -1,0 +1,57 @@
+"""What the demonstration searches for, and how the answers are had for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: a view, its parameter, the value, and the value in English where it is not."""
+
+    view: str
+    parameter: str
+    value: str
+    meaning: str = ""
+
+    @property
+    def title(self) -> str:
+        """What is searched, for people."""
+        return f"{self.value} ({self.meaning})" if self.meaning else self.value
+
+    @property
+    def by_picture(self) -> bool:
+        """True where the value is a picture's path."""
+        return self.parameter == "path"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row of the answer: path below the image root, caption, cosine distance."""
+
+    url: str
+    caption: str
+    distance: float
+
+
+SEARCHES = (
+    Search("search_by_text", "query", "cat"),
+    Search("search_by_text", "query", "something to eat"),
+    Search("search_by_text", "query", "musical instrument"),
+    Search("search_by_text", "query", "red heart"),
+    Search("search_by_text", "query", "下雨", "rain"),
+    Search("search_by_image", "path", "openmoji/1f427-penguin.png"),
+)
+
+
+def hits(client: Client, search: Search, k: int) -> list[Hit]:
+    """The ``k`` nearest pictures of one search, nearest first."""
+    answer = client.query(
+        f"SELECT url, caption, distance FROM {search.view}({search.parameter} = {{value:String}}, k = {{k:UInt32}})",
+        parameters={"value": search.value, "k": k},
+    )
+    return [Hit(*row) for row in answer.result_rows]
