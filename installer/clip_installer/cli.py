@@ -15,6 +15,7 @@ import click
 
 from clip_installer.commands.build_index import build_index
 from clip_installer.commands.build_model import build_model
+from clip_installer.commands.check_model import check_model
 from clip_installer.commands.demo import demo
 from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
@@ -32,6 +33,7 @@ def program() -> None:
 
 program.add_command(build_index)
 program.add_command(build_model)
+program.add_command(check_model)
 program.add_command(demo)
 program.add_command(import_laion)
 program.add_command(install)

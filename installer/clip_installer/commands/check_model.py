@@ -1,0 +1,41 @@
+"""``clip-udfs check-model``: does the installed model produce a table's vectors?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from clip_installer.connection import ConnectionOptions, connection_options
+
+
+@click.command("check-model", short_help="Does the installed model produce a table's vectors?")
+@connection_options
+@click.option("--table", default="laion", show_default=True, help="The table.")
+@click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
+@click.option("--sample", default=200, show_default=True, help="Captions, and pictures, that are encoded.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: int, as_json: bool) -> int:
+    r"""Encode a sample of a table's captions, and of its pictures where there are files, and compare.
+
+    Exits with 1 where the model is another one.
+
+    \b
+      clip-udfs check-model --table laion --server-config /etc/clickhouse-server
+    """
+    from clip_installer import model_check
+
+    with connection.connect() as client:
+        verdict = model_check.check_model(client, table, suffix, sample)
+    if as_json:
+        click.echo(json.dumps({"table": table, **asdict(verdict)}))
+    else:
+        click.echo(f"{table}: {verdict.text}")
+        for seen in verdict.comparisons:
+            click.echo(
+                f"  {seen.compared} {seen.kind}: cosine {seen.median_cosine:.5f} in the middle,"
+                f" {seen.least_cosine:.5f} at least; lengths {seen.stored_norm:.3f} stored,"
+                f" {seen.encoded_norm:.3f} encoded"
+            )
+    return int(verdict.code == "different")

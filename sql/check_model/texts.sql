@@ -1,0 +1,30 @@
+-- Captions of a sample, encoded again and held against the vectors that are stored
+SELECT
+    count() AS compared,
+    any(length(stored)) AS stored_dimension,
+    any(length(encoded)) AS encoded_dimension,
+    median(cosine) AS median_cosine,
+    min(cosine) AS least_cosine,
+    median(L2Norm(stored)) AS stored_norm,
+    median(L2Norm(encoded)) AS encoded_norm
+FROM
+(
+    SELECT
+        stored,
+        encoded,
+        -- vectors of different lengths have no cosine
+        if(length(stored) = length(encoded), dotProduct(stored, encoded) / (L2Norm(stored) * L2Norm(encoded)), 0) AS cosine
+    FROM
+    (
+        SELECT stored, {{ function('try_encode_text') }}(caption) AS encoded
+        FROM
+        (
+            SELECT caption, text_embedding AS stored
+            FROM {{ table }}
+            WHERE caption != ''
+            ORDER BY cityHash64(id)
+            LIMIT {{ sample }}
+        )
+    )
+    WHERE notEmpty(encoded)
+);
