@@ -20,6 +20,7 @@ from clip_installer.commands.demo import demo
 from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
 from clip_installer.commands.recall import recall
+from clip_installer.commands.models import models
 from clip_installer.commands.sql import sql
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError
@@ -38,6 +39,7 @@ program.add_command(demo)
 program.add_command(import_laion)
 program.add_command(install)
 program.add_command(recall)
+program.add_command(models)
 program.add_command(sql)
 
 

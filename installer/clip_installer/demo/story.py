@@ -17,10 +17,10 @@ from clip_installer.connection import ConnectionOptions
 from clip_installer.demo.page import write_contact_sheet, write_page
 from clip_installer.demo.searches import SEARCHES, hits
 from clip_installer.errors import InstallerError
+from clip_installer.model_source import BUILTIN_MODEL
 from clip_installer.sql_files import render
 from clip_udfs.bundle import MANIFEST
 
-DEFAULT_MODEL = "emoji"
 TABLE = "laion"
 _SIDE = 112
 _PAGE_HITS = 8
@@ -157,7 +157,7 @@ def _command(*words: str, width: int | None = None) -> None:
 
 def _forget_other_model(demo: Demo) -> None:
     """Empty the table when it was filled with another build of the model: vectors of two models do not compare."""
-    model = (resources.builtin_models() / DEFAULT_MODEL / MANIFEST).read_text(encoding="utf-8")
+    model = (resources.builtin_models() / BUILTIN_MODEL / MANIFEST).read_text(encoding="utf-8")
     filled_with = demo.place / "filled-with.json"
     if filled_with.exists() and filled_with.read_text(encoding="utf-8") != model:
         _say("The model has changed since the table was filled: empty the table")
