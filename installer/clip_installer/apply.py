@@ -7,13 +7,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from clip_installer.errors import ApplyError, ConflictError
 from clip_installer.placement import HOME, finds
 from clip_installer.plan import Plan
 from clip_installer.server_config import ServerConfig
-from clip_installer.transaction import JOURNAL, Delivery, Transaction, all_or_nothing, interrupted, recover
+from clip_installer.transaction import Delivery, Transaction, all_or_nothing, recover
 
 
 @contextmanager
@@ -39,14 +40,14 @@ def locked(config: ServerConfig) -> Iterator[str | None]:
             raise ConflictError(
                 f"another install-udfs is at work on {directory}; repeat when it has ended"
             ) from error
-        yield recover(_key(config), _journal_places(config))
+        yield recover(_journals(config))
     finally:
         os.close(handle)
 
 
 def was_interrupted(config: ServerConfig) -> bool:
     """Whether a killed installer left something that the next one undoes."""
-    return interrupted(_key(config), _journal_places(config))
+    return any(journal.exists() for journal in _journals(config))
 
 
 @contextmanager
@@ -67,16 +68,18 @@ def applied(plan: Plan) -> Iterator[None]:
             continue
         target = config.on_disk(step.path)
         if step.wanted is not None:
-            deliveries.append(Delivery(target, step.wanted.content, step.wanted.mode, owner))
+            content: bytes | Path | None = step.wanted.content
+            mode = step.wanted.mode
         else:
-            deliveries.append(Delivery(target, config.on_disk(step.source) if step.source else None))
-    place = next(place for place in _journal_places(config) if place.is_dir())
+            content, mode = config.on_disk(step.source) if step.source else None, None
+        deliveries.append(Delivery(target, content, mode, owner, fresh=step.action == "create"))
+    obsolete = [config.on_disk(directory) for directory in plan.obsolete]
+    places = [journal for journal in _journals(config) if journal.parent not in obsolete]
     transaction = Transaction(
-        key=_key(config),
         deliveries=deliveries,
         directories=[config.on_disk(directory) for directory in plan.directories],
-        obsolete=[config.on_disk(directory) for directory in plan.obsolete],
-        journal=place / JOURNAL,
+        obsolete=obsolete,
+        journal=next(journal for journal in places if journal.parent.is_dir()),
         hidden=lambda target, name: _hidden(config, target, name),
         owner=owner,
     )
@@ -84,13 +87,11 @@ def applied(plan: Plan) -> Iterator[None]:
         yield
 
 
-def _key(config: ServerConfig) -> str:
-    return str(config.on_disk(config.main_file))
-
-
-def _journal_places(config: ServerConfig) -> list[Path]:
+def _journals(config: ServerConfig) -> list[Path]:
+    # The first install finds no directory of its own yet; another server's journal may lie beside ours.
+    key = sha256(str(config.on_disk(config.main_file)).encode()).hexdigest()[:12]
     home = config.on_disk(config.user_scripts_path / HOME)
-    return [home, *home.parents]
+    return [place / f".clip-udfs-{key}.journal" for place in (home, *home.parents)]
 
 
 def _hidden(config: ServerConfig, target: Path, name: str) -> Path:

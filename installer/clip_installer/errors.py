@@ -4,6 +4,7 @@ InstallerError
 ├── ConfigurationError   the server's configuration cannot be read or does not allow the plan
 ├── ConflictError        something on the server is not the installer's to change
 ├── ApplyError           a change could not be made, or could not be shown to work; it was undone
+├── VerifyError          what is installed does not work as it should
 ├── ConnectionRefused    no ClickHouse answers where the options point
 ├── SqlError             ClickHouse refused a statement
 ├── ImportRefused        a part of a data set cannot be imported as it is
@@ -38,6 +39,12 @@ class ApplyError(InstallerError):
     """A change could not be made, or could not be shown to work; the message says what was undone."""
 
     code = "apply"
+
+
+class VerifyError(InstallerError):
+    """What is installed does not work as it should; the findings say what and why."""
+
+    code = "verify"
 
 
 class ConnectionRefused(InstallerError):

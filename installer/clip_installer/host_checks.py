@@ -14,6 +14,7 @@ from clip_installer.records import InstalledModel
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser
 from clip_udfs.bundle import sha256
+from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
 
 _IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers; print(clip_udfs.__version__)"
@@ -117,23 +118,21 @@ def check_workers(
         ("encode_text", golden.text.encode(), golden.text_vector),
         ("encode_image_bytes", golden.picture, golden.picture_vector),
     ):
+        name = FUNCTIONS[function].sql_name(settings.suffix)
         try:
-            wrong = difference(
-                answer(launcher, function, value, settings, user), vector, normalized=settings.normalize
-            )
+            given = answer(launcher, function, value, settings, user)
         except ApplyError as error:
             yield problem(
-                function,
-                f"its worker fails: {error}",
-                "see the reason given; install-udfs --verify repeats this",
+                name, f"its worker fails: {error}", "install-udfs --verify repeats this check alone"
             )
             continue
+        wrong = difference(given, vector, normalized=settings.normalize)
         if wrong:
             yield problem(
-                function, f"its worker gives {wrong}", "build the bundle again on this machine's architecture"
+                name, f"its worker gives {wrong}", "build the bundle again on a machine like this one"
             )
         else:
-            yield ok(function, f"a worker started as {who} gives the model's own vector")
+            yield ok(name, f"a worker started as {who} gives the model's own vector")
 
 
 def _unreadable(path: Path, user: ServerUser) -> str | None:

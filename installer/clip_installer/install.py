@@ -18,7 +18,7 @@ from clip_installer.request import InstallRequest
 from clip_installer.schema import stored_dimension
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser
-from clip_installer.sql_checks import ask, reload_functions
+from clip_installer.sql_checks import ask, check_server, reload_functions
 from clip_installer.sql_files import literal
 from clip_installer.verify import verify_host, verify_server
 from clip_installer.wanted import Installation
@@ -118,6 +118,7 @@ def install(request: InstallRequest, bundle: Bundle) -> tuple[Proposal, Outcome]
             if client is not None:
                 if plan.changed:
                     _reload(client, plan)
+                findings.extend(check_server(client))
                 _require(findings, list(verify_server(config, model, client)))
                 if schema is not None:
                     schema_changed = _deploy(client, schema, recorded)
@@ -137,15 +138,17 @@ def propose_removal(
     return plan_removal(config, records, user, suffixes, force=force), models
 
 
-def remove(request: InstallRequest, suffixes: Sequence[str] | None) -> tuple[Outcome, list[InstalledModel]]:
-    """Remove the models of ``suffixes`` (None: the only one), restoring what they replaced.
+def remove(
+    request: InstallRequest, suffix: str | None, *, every: bool
+) -> tuple[Outcome, list[InstalledModel]]:
+    """Remove the model of ``suffix`` (None: the only one, or ``every`` one), restoring what they replaced.
 
     Raises:
         ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
     """
     config = request.config()
     with locked(config) as recovered:
-        chosen = choose_suffixes(config, suffixes)
+        chosen = suffixes_to_remove(config, suffix, every=every)
         plan, models = propose_removal(config, request.owner(), chosen, force=request.force)
         server = request.connection.connect() if request.connection and request.connection.url else None
         with _reloaded_after_failure(server), applied(plan):
@@ -156,18 +159,20 @@ def remove(request: InstallRequest, suffixes: Sequence[str] | None) -> tuple[Out
         return Outcome(plan, recovered, ()), models
 
 
-def choose_suffixes(config: ServerConfig, suffixes: Sequence[str] | None) -> list[str]:
-    """The suffixes to remove or verify: the given ones, or that of the only model.
+def suffixes_to_remove(config: ServerConfig, suffix: str | None, *, every: bool) -> list[str]:
+    """The suffixes that an uninstall means: the given one, every one, or that of the only model.
 
     Raises:
-        ConflictError: None is given and several are installed.
+        ConflictError: None is given and several models are installed.
     """
     installed = [model.suffix for model in load_records(config).models]
-    if suffixes is not None:
-        return [suffix for suffix in suffixes if suffix in installed]
-    if len(installed) > 1:
-        names = ", ".join(f"--suffix {suffix!r}" for suffix in installed)
-        raise ConflictError(f"{len(installed)} models are installed; say which: {names}, or --all")
+    if suffix is not None:
+        return [suffix] if suffix in installed else []
+    if len(installed) > 1 and not every:
+        names = ", ".join(f"--suffix '{one}'" for one in installed)
+        raise ConflictError(
+            f"{len(installed)} models are installed; say which one to remove, {names}, or --all"
+        )
     return installed
 
 
@@ -176,8 +181,18 @@ def load_records(config: ServerConfig) -> Records:
 
     Raises:
         ConfigurationError: The records cannot be read.
+        ConflictError: They are another server's, which shares the directory of scripts.
     """
-    return Records.load(config.on_disk(records_path(config)))
+    path = config.on_disk(records_path(config))
+    records = Records.load(path)
+    other = records.server
+    if other is not None and other != config.main_file and config.on_disk(other).exists():
+        raise ConflictError(
+            f"{path} belongs to the server configured by {other}; two servers cannot share a"
+            " user_scripts_path,"
+            " as each would remove the other's functions"
+        )
+    return records
 
 
 @contextmanager

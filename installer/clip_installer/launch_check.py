@@ -24,11 +24,8 @@ def answer(
     Raises:
         ApplyError: The worker does not start or does not answer; the text is its own last line.
     """
-    if settings.format == "RowBinary":
-        block = b"1\n" + _varint(len(value)) + value
-    else:
-        block = b"1\n" + _escaped(value) + b"\n"
-    completed = run_as(user, [str(launcher), function], block)
+    row = _varint(len(value)) + value if settings.format == "RowBinary" else _escaped(value) + b"\n"
+    completed = run_as(user, [str(launcher), function], b"1\n" + row)
     if completed.returncode != 0:
         raise ApplyError(last_line(completed.stderr) or f"exit status {completed.returncode}")
     try:

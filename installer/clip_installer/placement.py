@@ -68,26 +68,23 @@ class Placement:
 def place(config: ServerConfig, model: str) -> Placement:
     """Choose where the files of ``model`` go; writes nothing.
 
-    The definitions go where a pattern of the configuration finds them already. Only where none does, or none
-    of those directories can be written, a drop-in for the configuration is part of the plan.
+    The definitions go where a pattern of the configuration finds them already, into a directory that is there or
+    can be made inside the configuration's. Only where there is none, a drop-in for the configuration is planned.
 
     Raises:
-        ConfigurationError: No place for the definitions can be written.
+        ConfigurationError: No place for the definitions can be written, or none would be searched.
     """
     scripts = config.user_scripts_path
-    for pattern in config.function_globs:
-        directory = Path(pattern).parent
-        if (
-            directory.name != OWN_DEFINITIONS
-            and _finds_ours(pattern)
-            and _writable(config.on_disk(directory))
-        ):
+    for directory in _searched(config):
+        if _writable(config, directory):
             return Placement(scripts, model, directory)
+    if _WILDCARDS & set(str(config.directory)):
+        raise ConfigurationError(
+            f"{config.directory} has one of * ? [ \\ in its name: ClickHouse takes that for a wildcard and finds no"
+            " definitions in there; give <user_defined_executable_functions_config> another directory"
+        )
     drop_ins = config.main_file.with_suffix(".d")
-    writable = _writable(config.on_disk(config.directory)) and _writable(
-        config.on_disk(drop_ins), config.directory
-    )
-    if not writable:
+    if not (_writable(config, config.directory) and _writable(config, drop_ins)):
         searched = ", ".join(config.function_globs) or "nowhere"
         raise ConfigurationError(
             f"no place for the function definitions can be written: {config.main_file} has them searched in"
@@ -110,15 +107,21 @@ def finds(pattern: str, path: Path) -> bool:
     )
 
 
+def _searched(config: ServerConfig) -> list[Path]:
+    directories = [Path(pattern).parent for pattern in config.function_globs if _finds_ours(pattern)]
+    existing = [directory for directory in directories if config.on_disk(directory).is_dir()]
+    return existing + [directory for directory in directories if directory.parent == config.directory]
+
+
 def _finds_ours(pattern: str) -> bool:
     directory = Path(pattern).parent
-    if _WILDCARDS & set(str(directory)):
+    if _WILDCARDS & set(str(directory)) or directory.name == OWN_DEFINITIONS:
         # ClickHouse would expand the directory too; a name with such a character in it is never found.
         return False
     return finds(pattern, directory / f"encode_text{_DEFINITION_SUFFIX}")
 
 
-def _writable(directory: Path, *parents: Path) -> bool:
-    if directory.is_dir():
-        return os.access(directory, os.W_OK | os.X_OK)
-    return any(parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) for parent in parents)
+def _writable(config: ServerConfig, directory: Path) -> bool:
+    on_disk = config.on_disk(directory)
+    existing = on_disk if on_disk.exists() else on_disk.parent
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -149,7 +149,7 @@ def plan_install(
     # starts.
     needed += [root / "any" for root in installation.settings.image_roots if root == config.user_files_path]
     missing = _missing_directories(config, needed)
-    after = records.with_model(model, missing)
+    after = records.with_model(config.main_file, model, missing)
     return _with_records(config, user, steps, missing, after, (installation.suffix,))
 
 
@@ -192,7 +192,7 @@ def _with_records(
         or (path.parent in directory.parents and not any(directory in one.parents for one in used))
     )
     kept = tuple(directory for directory in after.directories if directory not in obsolete)
-    after = Records(after.models, kept)
+    after = replace(after, directories=kept)
     if after.models:
         wanted = WantedFile(path, READABLE, "the installer's own records", after.to_json().encode())
         current = _content_digest(config.on_disk(path))

@@ -61,10 +61,12 @@ class Records:
     """Everything that is installed for one server.
 
     Attributes:
-        models: The installed models by suffix.
+        server: The server's main configuration file; None where nothing is installed.
+        models: The installed models, ordered by suffix.
         directories: Directories that were created for them, parents first.
     """
 
+    server: Path | None = None
     models: tuple[InstalledModel, ...] = ()
     directories: tuple[Path, ...] = ()
 
@@ -80,11 +82,11 @@ class Records:
                     return model, file
         return None
 
-    def with_model(self, model: InstalledModel, directories: Iterable[Path]) -> Records:
-        """These records with ``model`` in the place of the one of its suffix, and more ``directories``."""
+    def with_model(self, server: Path, model: InstalledModel, directories: Iterable[Path]) -> Records:
+        """These records with ``model`` of ``server`` as that of its suffix, and more ``directories``."""
         others = tuple(other for other in self.models if other.suffix != model.suffix)
         merged = tuple(dict.fromkeys((*self.directories, *directories)))
-        return Records(tuple(sorted((*others, model), key=lambda one: one.suffix)), merged)
+        return Records(server, tuple(sorted((*others, model), key=lambda one: one.suffix)), merged)
 
     def without(self, suffixes: Iterable[str]) -> Records:
         """These records without the models of ``suffixes``; the directories go with the last of them."""
@@ -121,6 +123,7 @@ class Records:
                     " use the version of clickhouse-clip-udfs that installed it, or a newer one"
                 )
             return cls(
+                server=Path(values["server"]),
                 models=tuple(_model(model) for model in values["models"]),
                 directories=tuple(Path(directory) for directory in values["directories"]),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,18 +110,19 @@ def _render(template: str, **values: object) -> str:
     import jinja2
 
     try:
-        return _environment(template).get_template(template).render(**values)
+        return _environment(template.endswith(".xml.j2")).get_template(template).render(**values)
     except jinja2.TemplateError as error:
         raise ConfigurationError(f"template {resources.templates() / template}: {error.message}") from error
 
 
-def _environment(template: str) -> jinja2.Environment:
+@cache
+def _environment(escape_xml: bool) -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.templates()),
         undefined=jinja2.StrictUndefined,
-        autoescape=template.endswith(".xml.j2"),
+        autoescape=escape_xml,
         keep_trailing_newline=True,
     )
     environment.filters["shell_quote"] = lambda value: shlex.quote(str(value))

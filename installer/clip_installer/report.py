@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from clip_installer import resources
 from clip_installer.findings import Finding
 from clip_installer.install import Outcome, Proposal
 from clip_installer.placement import BUNDLE
@@ -30,6 +31,10 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     yield _entry("model", f"{manifest.name}, vectors of {manifest.dimension} numbers")
     if manifest.notice:
         yield _entry("", manifest.notice)
+    if installation.bundle.directory.parent == resources.builtin_models():
+        yield _entry(
+            "", "a demonstration model that the package ships: for production give another with --model"
+        )
     yield _entry("functions", ", ".join(installation.sql_names))
     yield _entry("definitions", f"{config.on_disk(placement.definitions)}")
     if placement.drop_in is not None:
@@ -45,6 +50,11 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     for number, root in enumerate(installation.settings.image_roots):
         yield _entry("pictures" if number == 0 else "", f"encode_image reads below {root}, and nowhere else")
     yield _entry("owner", _owner(plan))
+    if proposal.schema is not None and (cluster := proposal.schema.parameters.cluster):
+        yield _entry(
+            "cluster", f"{cluster}: the schema is created on all of its hosts, the files only on this one;"
+        )
+        yield _entry("", "run this on every other host too, there with --no-ddl")
     yield ""
     yield "Files"
     yield from (f"  {line}" for line in file_lines(plan))
@@ -85,16 +95,14 @@ def memory_lines(workers: WorkerMemory, index: IndexMemory | None) -> Iterator[s
     if index is not None:
         yield (
             f"{spoken(index.total):>9}  both vector indexes of {index.rows:,} rows: twice"
-            f" {spoken(index.vectors)} of"
-            f" vectors and {spoken(index.graph)} of graph"
+            f" {spoken(index.vectors)} of vectors and {spoken(index.graph)} of graph"
         )
-        yield f"{spoken(index.table):>9}  on disk for the vectors of these rows"
         if index.total > _INDEX_CACHE:
             yield (
-                "           more than ClickHouse keeps by default: set"
-                " vector_similarity_index_cache_size above"
-                f" {index.total} in the server's configuration"
+                "           more than ClickHouse keeps by default: set vector_similarity_index_cache_size to"
+                f" {index.total}"
             )
+        yield f"{spoken(index.table):>9}  on disk for the vectors of these rows"
 
 
 def content_lines(plan: Plan) -> Iterator[str]:

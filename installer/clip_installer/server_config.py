@@ -26,7 +26,7 @@ class ServerConfig:
     """The merged configuration of one server.
 
     Attributes:
-        main_file: The main configuration file, absolute, symbolic links kept as the server sees them.
+        main_file: The main configuration file, absolute, in its directory's real place.
         path: Data directory.
         user_scripts_path: Directory in which ClickHouse looks for the commands of executable functions.
         user_files_path: Directory that ``file()`` may read.
@@ -108,6 +108,9 @@ def _below(destdir: Path, path: Path) -> Path:
 
 def _main_file(location: Path, destdir: Path) -> Path:
     absolute = location.absolute()
+    if destdir == Path("/"):
+        # One name for a directory that has several, but config.xml itself may be a link to anywhere.
+        absolute = absolute.resolve() if absolute.is_dir() else absolute.parent.resolve() / absolute.name
     on_disk = _below(destdir, absolute)
     if on_disk.is_file():
         return absolute

@@ -21,7 +21,6 @@ from typing import Any
 from clip_installer.errors import ApplyError
 from clip_udfs.errors import ClipUdfError
 
-JOURNAL = ".clip-udfs-journal.json"
 _UNDONE = "everything is as it was before"
 
 
@@ -51,12 +50,14 @@ class Delivery:
         content: Bytes, a file to copy, or None to remove ``target``.
         mode: Permission bits; None takes mode, owner and times from the copied file.
         owner: (uid, gid) to give the file to; None leaves it to whoever runs this.
+        fresh: Whether there must not be a file at ``target`` before.
     """
 
     target: Path
     content: bytes | Path | None
     mode: int | None = None
     owner: tuple[int, int] | None = None
+    fresh: bool = False
 
 
 class Transaction:
@@ -64,7 +65,6 @@ class Transaction:
 
     def __init__(
         self,
-        key: str,
         deliveries: Sequence[Delivery],
         directories: Sequence[Path],
         obsolete: Sequence[Path],
@@ -75,18 +75,16 @@ class Transaction:
         """Describe the transaction; nothing is touched yet.
 
         Args:
-            key: What the journal belongs to, so that another server's is left alone.
             deliveries: The files in the order in which they are put into place.
             directories: Directories to make, parents first.
             obsolete: Directories to remove after the commit where they are empty, children first.
-            journal: Where the journal is written; its directory exists.
+            journal: Where the journal is written; its directory exists and is not ``obsolete``.
             hidden: For a target and a short name, a path in the same file system that the server ignores.
             owner: (uid, gid) of the new directories; None leaves them to whoever runs this.
         """
         self._deliveries = deliveries
         self._owner = owner
         self._state = _State(
-            key=key,
             journal=journal,
             directories=tuple(directories),
             obsolete=tuple(obsolete),
@@ -95,7 +93,7 @@ class Transaction:
                     target=delivery.target,
                     staged=hidden(delivery.target, f"{number}.new") if delivery.content is not None else None,
                     saved=hidden(delivery.target, f"{number}.old"),
-                    existed=delivery.target.is_symlink() or delivery.target.exists(),
+                    existed=not delivery.fresh and os.path.lexists(delivery.target),
                 )
                 for number, delivery in enumerate(deliveries)
             ),
@@ -173,8 +171,8 @@ def all_or_nothing(transaction: Transaction) -> Iterator[None]:
         raise ApplyError(f"all is installed, but {describe(error)}: the next run cleans up") from error
 
 
-def recover(key: str, places: Sequence[Path]) -> str | None:
-    """Finish or undo what a killed installer left, where a journal for ``key`` lies in one of ``places``.
+def recover(journals: Sequence[Path]) -> str | None:
+    """Finish or undo what a killed installer left, where one of ``journals`` exists.
 
     Returns:
         What was done, in words; None where there was nothing to do.
@@ -182,11 +180,12 @@ def recover(key: str, places: Sequence[Path]) -> str | None:
     Raises:
         ApplyError: The journal is damaged, or a step failed.
     """
-    for place in places:
-        state = _State.load(place / JOURNAL, key)
-        if state is None:
-            continue
+    for journal in journals:
         try:
+            _discard(_unfinished(journal))
+            state = _State.load(journal)
+            if state is None:
+                continue
             if state.committed:
                 _finish(state)
                 return "finished the clean-up of an install that was interrupted at its end"
@@ -195,11 +194,6 @@ def recover(key: str, places: Sequence[Path]) -> str | None:
         except OSError as error:
             raise ApplyError(f"an interrupted install cannot be undone: {describe(error)}") from error
     return None
-
-
-def interrupted(key: str, places: Sequence[Path]) -> bool:
-    """Whether a killed installer left a journal for ``key`` in one of ``places``."""
-    return any(_State.load(place / JOURNAL, key) is not None for place in places)
 
 
 def describe(error: BaseException) -> str:
@@ -212,7 +206,6 @@ def describe(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class _State:
-    key: str
     journal: Path
     directories: tuple[Path, ...]
     obsolete: tuple[Path, ...]
@@ -221,25 +214,22 @@ class _State:
 
     def write(self, *, committed: bool) -> None:
         values = {**asdict(self), "committed": committed}
-        staged = self.journal.with_name(self.journal.name + ".new")
+        staged = _unfinished(self.journal)
         _write(staged, json.dumps(values, indent=1, default=str).encode())
         staged.replace(self.journal)
         _sync_directory(self.journal.parent)
 
     @classmethod
-    def load(cls, journal: Path, key: str) -> _State | None:
+    def load(cls, journal: Path) -> _State | None:
         try:
             values: dict[str, Any] = json.loads(journal.read_bytes())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
             raise ApplyError(
                 f"{journal}, the journal of an interrupted install, is damaged: {error}"
             ) from error
-        if values["key"] != key:
-            return None
         return cls(
-            key=key,
             journal=journal,
             directories=tuple(Path(directory) for directory in values["directories"]),
             obsolete=tuple(Path(directory) for directory in values["obsolete"]),
@@ -254,6 +244,16 @@ class _State:
             ),
             committed=values["committed"],
         )
+
+
+def _discard(path: Path) -> None:
+    # A read-only file system refuses to remove even what is not there.
+    if os.path.lexists(path):
+        path.unlink()
+
+
+def _unfinished(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".new")
 
 
 def _stage(delivery: Delivery, staged: Path) -> None:
@@ -295,27 +295,31 @@ def _roll_back(state: _State) -> None:
         if os.path.lexists(operation.saved):
             operation.saved.replace(operation.target)
             # Renaming one name of a file over another name of it does nothing.
-            operation.saved.unlink(missing_ok=True)
+            _discard(operation.saved)
         elif not operation.existed and operation.staged is not None and not operation.staged.exists():
-            operation.target.unlink(missing_ok=True)
+            _discard(operation.target)
         if operation.staged is not None:
-            operation.staged.unlink(missing_ok=True)
+            _discard(operation.staged)
     for directory in reversed(state.directories):
         with suppress(FileNotFoundError):
             directory.rmdir()
-    state.journal.with_name(state.journal.name + ".new").unlink(missing_ok=True)
-    state.journal.unlink(missing_ok=True)
+    _discard(_unfinished(state.journal))
+    _discard(state.journal)
 
 
 def _finish(state: _State) -> None:
     for operation in state.operations:
-        operation.saved.unlink(missing_ok=True)
-    # The journal may lie in a directory that goes.
-    state.journal.unlink(missing_ok=True)
+        _discard(operation.saved)
     for directory in state.obsolete:
-        # Somebody else's file in it is a reason to leave it.
-        with suppress(OSError):
+        try:
             directory.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            # Somebody else's file in it is a reason to leave it.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    _discard(state.journal)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from clip_installer.placement import HOME, Placement
 from clip_installer.records import InstalledModel
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser
-from clip_installer.sql_checks import check_calls, check_definitions, check_server
+from clip_installer.sql_checks import check_calls, check_definitions
 from clip_udfs.errors import ClipUdfError
 from clip_udfs.settings import WorkerSettings
 
@@ -53,7 +53,6 @@ def verify_server(config: ServerConfig, model: InstalledModel, client: Client) -
     except ClipUdfError as error:
         yield problem("settings", str(error), "run install-udfs again")
         return
-    yield from check_server(client)
     yield from check_definitions(client, definitions)
     yield from check_calls(client, settings, golden)
 

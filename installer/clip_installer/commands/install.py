@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from clip_installer.connection import ConnectionOptions
-    from clip_installer.install import Outcome, Proposal
-    from clip_installer.request import InstallRequest
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(short_help="Install a model's functions into a ClickHouse server, verify or remove them.")
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Install a model's functions into a ClickHouse server, verify or remove them.",
+)
 @click.option(
     "--server-config",
     type=_PATH,
@@ -85,7 +86,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--verify", is_flag=True, help="Check what is installed, and change nothing.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed; data stays.")
-@click.option("--all", "every", is_flag=True, help="With --verify or --uninstall: every installed model.")
+@click.option("--all", "every", is_flag=True, help="With --uninstall: every installed model.")
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan with every file and statement, and change nothing."
 )
@@ -132,6 +133,7 @@ def install(
       install-udfs --verify --url http://default@localhost:8123
       install-udfs --uninstall
     """
+    from clip_installer import answers
     from clip_installer.request import InstallRequest
 
     _refuse_contradictions(
@@ -166,13 +168,13 @@ def install(
         ddl=ddl,
     )
     signal.signal(signal.SIGTERM, _interrupt)
-    suffixes = None if suffix is None and not every else [suffix or ""]
-    if verify:
-        _verify(request, suffixes, every, as_json)
-    elif uninstall:
-        _uninstall(request, suffixes, every, dry_run, diff, as_json)
-    else:
-        _install(request, dry_run, diff, as_json)
+    with _file_errors_in_words():
+        if verify:
+            answers.verify(request, suffix, as_json=as_json)
+        elif uninstall:
+            answers.uninstall(request, suffix, every=every, dry_run=dry_run, diff=diff, as_json=as_json)
+        else:
+            answers.install(request, dry_run=dry_run, diff=diff, as_json=as_json)
 
 
 def _refuse_contradictions(
@@ -188,8 +190,8 @@ def _refuse_contradictions(
 ) -> None:
     if verify and uninstall:
         raise click.UsageError("--verify and --uninstall are two things; choose one")
-    if every and not (verify or uninstall):
-        raise click.UsageError("--all belongs to --verify or --uninstall")
+    if every and not uninstall:
+        raise click.UsageError("--all belongs to --uninstall")
     if every and suffix is not None:
         raise click.UsageError("--all and --suffix contradict each other")
     if suffix is not None and suffix and not (suffix.isascii() and suffix.replace("_", "a").isalnum()):
@@ -218,164 +220,12 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _install(request: InstallRequest, dry_run: bool, diff: bool, as_json: bool) -> None:
-    from clip_installer import install as work
-    from clip_installer import report
-    from clip_installer.model_source import opened_model
-    from clip_installer.sizing import index_memory, worker_memory
+@contextmanager
+def _file_errors_in_words() -> Iterator[None]:
+    from clip_installer.errors import ConfigurationError
+    from clip_installer.transaction import describe
 
-    with opened_model(request.model) as bundle:
-        outcome = None
-        if dry_run:
-            proposal = work.propose(request, bundle)
-            differences = list(report.diff_lines(proposal.plan)) if diff else []
-        else:
-            differences = list(report.diff_lines(work.propose(request, bundle).plan)) if diff else []
-            proposal, outcome = work.install(request, bundle)
-        workers = worker_memory(bundle.manifest, request.pool_size, request.engine)
-        index = index_memory(proposal.schema.parameters, request.rows) if proposal.schema else None
-        if as_json:
-            _print_json(
-                {
-                    "dry_run": dry_run,
-                    "changed": outcome.changed if outcome else proposal.plan.changed,
-                    **report.proposal_object(proposal, workers, index),
-                    **(report.outcome_object(outcome) if outcome else {}),
-                    **({"diff": "\n".join(differences)} if diff else {}),
-                }
-            )
-            return
-        if dry_run or (outcome and outcome.plan.changed):
-            _print(report.plan_lines(proposal, workers, index))
-        _print(differences)
-        if dry_run and not diff:
-            _print(report.content_lines(proposal.plan))
-        _print_sql(request, proposal, outcome, dry_run)
-        _print_outcome(proposal, outcome)
-
-
-def _print_sql(request: InstallRequest, proposal: Proposal, outcome: Outcome | None, dry_run: bool) -> None:
-    from clip_installer.report import sql_lines
-
-    schema = proposal.schema
-    if schema is not None and (dry_run or (request.connection is None and outcome and outcome.plan.changed)):
-        title = (
-            "\nSQL, run once the files work"
-            if request.connection
-            else "\nSQL for you to run (no --url was given)"
-        )
-        _print(sql_lines(title, [statement.sql for statement in schema.statements]))
-        _print(
-            sql_lines("\nAfter the data is loaded", [statement.sql for statement in schema.index_statements])
-        )
-
-
-def _print_outcome(proposal: Proposal, outcome: Outcome | None) -> None:
-    from clip_installer.report import finding_lines
-
-    name = proposal.installation.bundle.manifest.name
-    first = proposal.installation.sql_names[0]
-    if outcome is None:
-        _print(
-            [
-                "",
-                "Nothing was changed: this was a dry run."
-                if proposal.plan.changed
-                else "Nothing would change.",
-            ]
-        )
-        return
-    if outcome.recovered:
-        _print(["", f"Before this, it {outcome.recovered}."])
-    _print(["", "Checks", *finding_lines(outcome.findings)])
-    for path in outcome.plan.kept():
-        _print(
-            [f"Kept as it was edited: {outcome.plan.config.on_disk(path)} (--diff shows, --force replaces)"]
-        )
-    if not outcome.changed:
-        _print(["", f"Nothing changed: {name} is installed as asked."])
-    else:
-        _print(["", f"Installed {name}. Try: SELECT {first}('cat')"])
-
-
-def _verify(request: InstallRequest, suffixes: list[str] | None, every: bool, as_json: bool) -> None:
-    from clip_installer import install as work
-    from clip_installer import report
-    from clip_installer.errors import ApplyError, ConflictError
-    from clip_installer.findings import problems
-    from clip_installer.sql_checks import reload_functions
-    from clip_installer.verify import verify_host, verify_server
-
-    config = request.config()
-    records = work.load_records(config)
-    chosen = [model.suffix for model in records.models] if every else work.choose_suffixes(config, suffixes)
-    models = [model for suffix in chosen if (model := records.find(suffix)) is not None]
-    if not models:
-        raise ConflictError(f"nothing is installed for {config.on_disk(config.main_file)}")
-    user = request.owner()
-    findings = [finding for model in models for finding in verify_host(config, model, user)]
-    if request.connection is not None:
-        client = request.connection.connect()
-        reload_functions(client)
-        findings += [finding for model in models for finding in verify_server(config, model, client)]
-    wrong = problems(findings)
-    if as_json:
-        _print_json(
-            {
-                "ok": not wrong,
-                "models": [{"name": model.model, "suffix": model.suffix} for model in models],
-                "findings": [report.finding_object(finding) for finding in findings],
-            }
-        )
-    else:
-        _print(report.finding_lines(findings))
-    if wrong:
-        raise ApplyError(f"{len(wrong)} of {len(findings)} checks failed, the first: {wrong[0]}")
-
-
-def _uninstall(
-    request: InstallRequest, suffixes: list[str] | None, every: bool, dry_run: bool, diff: bool, as_json: bool
-) -> None:
-    from clip_installer import install as work
-    from clip_installer import report
-
-    config = request.config()
-    if every:
-        suffixes = [model.suffix for model in work.load_records(config).models]
-    chosen = work.choose_suffixes(config, suffixes)
-    proposed, models = work.propose_removal(config, request.owner(), chosen, force=request.force)
-    differences = list(report.diff_lines(proposed)) if diff else []
-    plan, outcome = proposed, None
-    if not dry_run:
-        outcome, models = work.remove(request, chosen)
-        plan = outcome.plan
-    drops = [drop for model in models for drop in model.drops]
-    if as_json:
-        _print_json(
-            {
-                "dry_run": dry_run,
-                "changed": outcome.changed if outcome else plan.changed,
-                "models": [{"name": model.model, "suffix": model.suffix} for model in models],
-                **report.plan_object(plan),
-                "drops": drops,
-                **({"diff": "\n".join(differences)} if diff else {}),
-            }
-        )
-        return
-    if not plan.changed:
-        _print([f"Nothing changed: nothing is installed for {config.on_disk(config.main_file)}."])
-        return
-    _print(report.file_lines(plan))
-    _print(differences)
-    if drops:
-        _print(report.sql_lines("\nTables and data stay. To drop the views and indexes as well:", drops))
-    _print(["", "Nothing was changed: this was a dry run." if dry_run else "Removed."])
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        click.echo(line)
-
-
-def _print_json(values: dict[str, Any]) -> None:
-    click.echo(json.dumps(values, ensure_ascii=False))
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(describe(error)) from error

@@ -1,0 +1,76 @@
+"""Server trees and bundles for tests that change files and start no worker."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from clip_installer.plan import Plan, plan_install, records_path
+from clip_installer.placement import place
+from clip_installer.records import Records
+from clip_installer.server_config import ServerConfig
+from clip_installer.server_user import ServerUser
+from clip_installer.wanted import Installation
+from clip_udfs.bundle import Bundle
+from clip_udfs.settings import WorkerSettings
+
+GLOB = "<user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>"
+
+
+def make_config(root: Path, text: str | None = None, **others: str) -> Path:
+    """A configuration directory below ``root``; ``@`` in any text stands for ``root``, ``__`` in a name for ``/``."""
+    directory = root / "etc"
+    files = {"config.xml": text or f"<clickhouse><path>@/var/</path>{GLOB}</clickhouse>"}
+    files |= {name.replace("__", "/"): content for name, content in others.items()}
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.replace("@", str(root)))
+    (root / "var").mkdir(exist_ok=True)
+    return directory
+
+
+def make_bundle(directory: Path, name: str = "paper", weights: bytes = b"weights") -> Bundle:
+    """A bundle whose manifest is in order and whose weights are nothing."""
+    contents = {"text.onnx": weights, "image.onnx": weights, "tokenizer.json": b"{}", "golden.json": b"{}"}
+    directory.mkdir(parents=True)
+    for file, content in contents.items():
+        (directory / file).write_bytes(content)
+    manifest = {
+        "format_version": 1, "name": name, "architecture": "none", "pretrained": "", "dimension": 4,
+        "text": {"clean": "lower", "context_length": 8, "start_id": 1, "end_id": 2, "pad_id": 0, "trim": True},
+        "image": {
+            "size": [8, 8], "resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0,
+            "mean": [0, 0, 0], "std": [1, 1, 1],
+        },
+        "notice": "", "versions": {},
+        "files": {
+            file: {"bytes": len(content), "sha256": sha256(content).hexdigest()} for file, content in contents.items()
+        },
+    }
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return Bundle.open(directory)
+
+
+def make_plan(config_directory: Path, bundle: Bundle, *, force: bool = False, **settings: object) -> Plan:
+    """The plan of an install of ``bundle`` by the current user, against what is on the disk."""
+    config = ServerConfig.read(config_directory)
+    placement = place(config, bundle.manifest.name)
+    worker = WorkerSettings(bundle=placement.bundle, image_roots=(config.user_files_path,), **settings)
+    installation = Installation(bundle, placement, Path(sys.executable), worker, pool_size=2)
+    return plan_install(
+        config, Records.load(records_path(config)), ServerUser.current("test"), installation, force=force
+    )
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, bytes | None]]:
+    """Mode and content of everything below ``root``; None for a directory."""
+    return {
+        str(path.relative_to(root)): (
+            stat.S_IMODE(path.lstat().st_mode), path.read_bytes() if path.is_file() else None
+        )
+        for path in sorted(root.rglob("*"))
+    }
