@@ -11,10 +11,10 @@ from training.augment import COLOUR_WORDS, Dice, augment
 from training.concepts import Concept, load_concepts
 from training.sources import SOURCES
 
-GENERAL_SHARE = 0.2  # weight of a general icon set beside a coloured emoji set
+GENERAL_SHARE = 0.15  # weight of a general icon set beside a coloured emoji set
 MONOCHROME = ("fluent-emoji-high-contrast", "emojione-monotone")
-MONOCHROME_SHARE = 0.5
-MANNER_SHARES = (1.0, 1.0, 0.2)  # plain, outlined, drawn
+MONOCHROME_SHARE = 0.25
+MANNER_SHARES = (1.0, 1.0, 0.15)  # plain, outlined, drawn
 MIRRORED_MEANING = (
     "arrow",
     "hand",

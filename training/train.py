@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +41,7 @@ class Recipe:
 
     steps: int
     batch: int = 128
-    captioned: int = 64
+    captioned: int = 32
     chinese: float = 0.5
     unknown: float = 0.04
     image_rate: float = 1.5e-3
@@ -228,7 +230,7 @@ def work(rank: int, job: Job) -> None:
         meeting = f"file://{job.run.resolve()}/meeting-{os.getppid()}"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=job.workers)
     share = job.batch // job.workers
-    trainer = Trainer(Recipe(job.steps, batch=share, captioned=share // 2), job.data, job.seed, rank)
+    trainer = Trainer(Recipe(job.steps, batch=share, captioned=share // 4), job.data, job.seed, rank)
     if (job.run / "state.pt").exists():
         trainer.load(job.run / "state.pt")
         log.info("going on at step %d", trainer.step)
@@ -253,7 +255,9 @@ def main(**options: Any) -> None:
     job = Job(**options)
     job.run.mkdir(parents=True, exist_ok=True)
     if job.workers > 1:
-        torch.multiprocessing.spawn(work, (job,), nprocs=job.workers)
+        # A terminated parent leaves through the interpreter's exit, which ends daemonic workers.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        torch.multiprocessing.spawn(work, (job,), nprocs=job.workers, daemon=True)
     else:
         work(0, job)
 
