@@ -8,8 +8,8 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from clip_installer.plan import Plan, plan_install, records_path
 from clip_installer.placement import place
+from clip_installer.plan import Plan, plan_install, records_path
 from clip_installer.records import Records
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser

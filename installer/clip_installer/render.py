@@ -132,7 +132,10 @@ def _environment(escape_xml: bool) -> jinja2.Environment:
 def _check_function_xml(text: str, name: str) -> None:
     from lxml import etree
 
-    root = etree.fromstring(text.encode())
+    try:
+        root = etree.fromstring(text.encode())
+    except etree.XMLSyntaxError as error:
+        raise ConfigurationError(f"template function.xml.j2: not well-formed XML: {error.msg}") from error
     elements = [element for element in root.iterfind("function/*") if isinstance(element.tag, str)]
     found = [str(element.tag) for element in elements]
     for key in _FUNCTION_KEYS:

@@ -301,7 +301,7 @@ def _roll_back(state: _State) -> None:
         if operation.staged is not None:
             _discard(operation.staged)
     for directory in reversed(state.directories):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             directory.rmdir()
     _discard(_unfinished(state.journal))
     _discard(state.journal)

@@ -1,0 +1,128 @@
+"""Starting a launcher as ClickHouse would, and what is said where that fails."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+import pytest
+
+from clip_installer.errors import ApplyError
+from clip_installer.golden import difference
+from clip_installer.host_checks import check_interpreter
+from clip_installer.launch_check import answer, closed_directory
+from clip_installer.records import InstalledModel
+from clip_installer.server_user import ServerUser, server_user
+from clip_udfs.settings import WorkerSettings
+
+ME = ServerUser.current("test")
+# A worker that answers with the number of bytes that it got, in either format, and shows where it runs.
+WORKER = """#!{python} -I
+import os, struct, sys
+row = sys.stdin.buffer.read().split(b"\\n", 1)[1]
+# Python itself sets LC_CTYPE where there is no locale.
+vector = [len(row), len(set(os.environ) - {{"LC_CTYPE"}}), len(os.getcwd())]
+if sys.argv[1] == "rowbinary":
+    sys.stdout.buffer.write(bytes([3]) + struct.pack("<3f", *vector))
+elif sys.argv[1] == "fails":
+    sys.exit("first line\\nthe reason")
+elif sys.argv[1] == "chatters":
+    print("hello")
+else:
+    print(vector)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Path:
+    path = tmp_path / "worker"
+    path.write_text(WORKER.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [(b"cat", 4), (b"", 1), (b"a\tb\nc\\d\re\0f\bg\fh", 23), (b"x" * 300, 301)],
+)
+def test_tab_separated(worker: Path, value: bytes, sent: int) -> None:
+    settings = WorkerSettings(bundle=Path("/none"))
+    assert answer(worker, "tsv", value, settings, ME) == [sent, 0, 1]
+
+
+@pytest.mark.parametrize(("value", "sent"), [(b"cat", 4), (b"x" * 300, 302), (b"\n\\\0", 4)])
+def test_row_binary(worker: Path, value: bytes, sent: int) -> None:
+    settings = WorkerSettings(bundle=Path("/none"), format="RowBinary")
+    assert answer(worker, "rowbinary", value, settings, ME)[0] == sent
+
+
+@pytest.mark.parametrize(("function", "said"), [("fails", "^the reason$"), ("chatters", "not a vector")])
+def test_failures(worker: Path, function: str, said: str) -> None:
+    with pytest.raises(ApplyError, match=said):
+        answer(worker, function, b"", WorkerSettings(bundle=Path("/none")), ME)
+
+
+def test_a_launcher_that_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / "launch").write_text("#!/bin/sh\n")
+    with pytest.raises(ApplyError, match=r"cannot start .*/launch: Permission denied"):
+        answer(tmp_path / "launch", "x", b"", WorkerSettings(bundle=Path("/none")), ME)
+
+
+def test_a_closed_directory_is_named(tmp_path: Path) -> None:
+    stranger = ServerUser("stranger", 4242, 4242, "test")
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.geteuid() and not directory.stat().st_mode & 0o001:
+            directory.chmod(0o711)
+    python = tmp_path / "venv" / "bin" / "python"
+    python.symlink_to(sys.executable)
+    (tmp_path / "venv").chmod(0o700)
+    assert closed_directory(python, stranger) == tmp_path / "venv"
+    assert closed_directory(python, ME) is None or os.geteuid() != 0
+    model = InstalledModel("", "m", "1", str(python), (), ())
+    finding = check_interpreter(model, stranger)
+    assert finding.level == "problem"
+    assert f"stranger may not enter {tmp_path / 'venv'}" in finding.message
+    assert "python3 -m venv" in finding.remedy
+
+
+def test_an_interpreter_without_the_package(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'clip_udfs'\" >&2; exit 1\n")
+    python.chmod(0o755)
+    finding = check_interpreter(InstalledModel("", "m", "1", str(python), (), ()), ME)
+    assert finding.level == "problem"
+    assert "No module named 'clip_udfs'" in finding.message
+    assert f"{python} -m pip install" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("vector", "normalized", "wrong"),
+    [
+        ([0.6, 0.8], True, None),
+        ([0.6, 0.8, 0.0], True, "3 numbers instead of 2"),
+        ([3.0, 4.0], True, "length 5.0000"),
+        ([3.0, 4.0], False, None),
+        ([0.0, 0.0], False, "length 0.0000"),
+        ([float("nan"), 0.0], False, "length nan"),
+        ([0.8, 0.6], True, "cosine .* 0.96000"),
+    ],
+)
+def test_difference_from_the_golden_vector(vector: list[float], normalized: bool, wrong: str | None) -> None:
+    import re
+
+    said = difference(vector, [0.6, 0.8], normalized=normalized)
+    assert said is None if wrong is None else said is not None and re.search(wrong, said)
+
+
+def test_the_servers_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = pwd.getpwuid(os.geteuid())
+    assert server_user(known.pw_name).uid == os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: {"clickhouse": known}[name])
+    assert server_user().name == "clickhouse"
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert (server_user().uid, server_user().can_own) == (4242, True)
+    assert not ServerUser("other", 1, 1, "test").can_own
