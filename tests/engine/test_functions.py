@@ -242,7 +242,8 @@ def test_a_constant_in_with_reaches_the_worker_once(tmp_path: Path, tiny_bundle:
     engine = server.engine()
     engine.rows("CREATE TABLE t (v Array(Float32)) ENGINE = MergeTree ORDER BY tuple()")
     engine.rows("INSERT INTO t SELECT arrayMap(x -> sin(x + number), range(512)) FROM numbers(100)")
-    query = "WITH encode_text('cat') AS q SELECT count() FROM (SELECT * FROM t ORDER BY cosineDistance(v, q), L2Distance(v, q))"
+    inner = "SELECT * FROM t ORDER BY cosineDistance(v, q), L2Distance(v, q)"
+    query = f"WITH encode_text('cat') AS q SELECT count() FROM ({inner})"
     assert engine.rows(query) == [(100,)]
     assert engine.close() == 0
     assert log.read_bytes() == b"1\ncat\n"
