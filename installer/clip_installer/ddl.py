@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from clip_installer.connection import execute
-from clip_installer.errors import ApplyError, SqlError
+from clip_installer.errors import ApplyError, ConflictError, SqlError
 from clip_installer.schema import SchemaParameters, index_statements, statements
 from clip_installer.sql_checks import ask
 from clip_installer.sql_files import Statement
@@ -74,29 +72,39 @@ def is_deployed(client: Client, schema: Schema, recorded: str) -> bool:
     return recorded == schema.digest and all(_exists(client, name) for _, name, _ in schema.objects())
 
 
-@contextmanager
-def deployed(client: Client, schema: Schema) -> Iterator[None]:
-    """Run the statements, then the body; when either fails, the objects are as they were before.
+def deploy(client: Client, schema: Schema, *, replace: bool) -> None:
+    """Run the statements; when one fails, the objects are as they were before.
+
+    Args:
+        client: Where to run them.
+        schema: What to run.
+        replace: Whether views that are there may get another definition.
 
     Raises:
         ApplyError: ClickHouse refused a statement; names it and says why.
+        ConflictError: A view of somebody else's would be lost.
     """
     undo: list[str] = []
     try:
         for statement in schema.statements:
-            step_back = _undo(client, statement)
             try:
+                before = _definition(client, statement)
+                undo.extend(_undo(statement, before))
                 execute(client, statement.sql)
+                if before is not None and not replace and _definition(client, statement) != before:
+                    name = _created(statement)[1]
+                    raise ConflictError(
+                        f"the view {name} is there with another definition, which install-udfs did not make;"
+                        " --force replaces it, --no-ddl leaves the schema to you"
+                    )
             except SqlError as error:
                 raise ApplyError(f"{statement.name}: {error}") from error
-            undo.extend(step_back)
-        yield
     except BaseException as error:
-        for step_back_sql in reversed(undo):
+        for step_back in reversed(undo):
             try:
-                execute(client, step_back_sql)
+                execute(client, step_back)
             except SqlError as second:
-                raise ApplyError(f"{error}; undoing failed too, at {step_back_sql}: {second}") from error
+                raise ApplyError(f"{error}; undoing failed too, at {step_back}: {second}") from error
         raise
 
 
@@ -107,15 +115,22 @@ def _created(statement: Statement) -> tuple[str, str, str]:
     return found[1], found[2], found[3] or ""
 
 
-def _undo(client: Client, statement: Statement) -> Sequence[str]:
-    kind, name, cluster = _created(statement)
+def _definition(client: Client, statement: Statement) -> str | None:
+    kind, name, _ = _created(statement)
     if not _exists(client, name):
+        return None
+    # For a view this refuses a table of that name, which CREATE OR REPLACE VIEW would destroy.
+    ((definition,),) = ask(client, f"SHOW CREATE {kind} {name}")
+    return str(definition)
+
+
+def _undo(statement: Statement, before: str | None) -> list[str]:
+    kind, name, cluster = _created(statement)
+    if before is None:
         return [f"DROP {kind} IF EXISTS {name}{cluster}"]
     if kind == "TABLE":
         return []
-    ((before,),) = ask(client, f"SHOW CREATE VIEW {name}")
-    _, _, definition = str(before).partition("CREATE VIEW ")
-    old_name, rest = definition.split(maxsplit=1)
+    old_name, rest = before.partition("CREATE VIEW ")[2].split(maxsplit=1)
     return [f"CREATE OR REPLACE VIEW {old_name}{cluster} {rest}"]
 
 

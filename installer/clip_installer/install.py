@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clip_installer.apply import applied, locked, was_interrupted
 from clip_installer.connection import execute
-from clip_installer.ddl import Schema, deployed, is_deployed
+from clip_installer.ddl import Schema, deploy, is_deployed
 from clip_installer.errors import ApplyError, ConflictError, SqlError
 from clip_installer.findings import Finding, problems
 from clip_installer.plan import Plan, plan_install, plan_removal, records_path
@@ -110,18 +110,19 @@ def install(request: InstallRequest, bundle: Bundle) -> tuple[Proposal, Outcome]
             server = request.connection.connect()
             _refuse_sql_functions(server, model)
         with _reloaded_after_failure(server), applied(plan):
+            config = request.config()  # a drop-in may have changed it
             _require(findings, list(verify_host(config, model, plan.user)))
             client = server
             if request.connection is not None and client is None:
                 # The embedded engine reads the configuration as it starts, so it starts on the new files.
                 client = request.connection.connect()
             if client is not None:
-                if plan.changed:
-                    _reload(client, plan)
+                if server is not None and plan.changed:
+                    _reload(server, plan)
                 findings.extend(check_server(client))
                 _require(findings, list(verify_server(config, model, client)))
                 if schema is not None:
-                    schema_changed = _deploy(client, schema, recorded)
+                    schema_changed = _deploy(client, schema, recorded, force=request.force)
         return proposal, Outcome(plan, recovered, tuple(findings), schema_changed)
 
 
@@ -221,8 +222,9 @@ def _reload(client: Client, plan: Plan) -> None:
     reload_functions(client)
 
 
-def _deploy(client: Client, schema: Schema, recorded: InstalledModel | None) -> bool:
-    if is_deployed(client, schema, recorded.schema if recorded else ""):
+def _deploy(client: Client, schema: Schema, recorded: InstalledModel | None, *, force: bool) -> bool:
+    before = recorded.schema if recorded else ""
+    if is_deployed(client, schema, before):
         return False
     parameters = schema.parameters
     stored = stored_dimension(client, parameters.stored_table)
@@ -231,8 +233,7 @@ def _deploy(client: Client, schema: Schema, recorded: InstalledModel | None) -> 
             f"the table {parameters.stored_table} holds vectors of {stored} numbers, this model makes"
             f" {parameters.dimension}; give the model a table of its own with --table NAME"
         )
-    with deployed(client, schema):
-        pass
+    deploy(client, schema, replace=force or bool(before))
     return True
 
 

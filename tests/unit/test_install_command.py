@@ -13,7 +13,7 @@ import pytest
 from clip_installer import answers
 from clip_installer.cli import run
 from clip_installer.commands.install import install
-from tests.server_trees import GLOB, make_bundle, make_config, snapshot
+from tests.server_trees import GLOB, make_bundle, make_config, open_the_way, snapshot
 
 NOBODY = 65534
 
@@ -145,13 +145,6 @@ def as_nobody(act: Callable[[], None]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def open_the_way(path: Path) -> None:
-    """Let everybody enter pytest's own directories above ``path``."""
-    for directory in (path, *path.parents):
-        if directory.stat().st_uid == os.geteuid() and not directory.stat().st_mode & 0o001:
-            directory.chmod(directory.stat().st_mode | 0o011)
-
-
 @pytest.mark.parametrize(
     ("read_only", "said"),
     [(["etc"], "no place for the function definitions"), (["var"], "Permission denied; everything is as it was")],
@@ -188,7 +181,8 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
     status, out, _ = call(capsys, *arguments, "--rows", "1000000")
     assert status == 0
     for part in (
-        "<name>encode_text</name>", "exec ", '"bundle": ', "CREATE TABLE IF NOT EXISTS laion", "Memory", "1,000,000 rows",
+        "<name>encode_text</name>", "exec ", '"bundle": ', "CREATE TABLE IF NOT EXISTS laion", "Memory",
+        "1,000,000 rows",
         f"{directory}/encode_text_function.xml", "Nothing was changed",
     ):
         assert part in out

@@ -16,8 +16,8 @@ from clip_udfs.functions import FUNCTIONS
 
 def definition(**changes: object) -> render.FunctionDefinition:
     values = {
-        "function": FUNCTIONS["try_encode_image"], "suffix": "", "directory": "clip_udfs/model-1.0", "format": "TabSeparated",
-        "pool_size": 3, "revision": "0123456789ab",
+        "function": FUNCTIONS["try_encode_image"], "suffix": "", "directory": "clip_udfs/model-1.0",
+        "format": "TabSeparated", "pool_size": 3, "revision": "0123456789ab",
     }
     return render.FunctionDefinition(**{**values, **changes})
 

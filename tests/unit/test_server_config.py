@@ -11,7 +11,10 @@ from clip_installer.server_config import ServerConfig
 from tests.server_trees import GLOB, make_config
 
 BASE = f"<clickhouse><path>@/var/</path><user_scripts_path>@/base/</user_scripts_path>{GLOB}</clickhouse>"
-INCLUDED = "<clickhouse><a><b>@/right/</b></a><group><user_scripts_path>@/right/</user_scripts_path></group></clickhouse>"
+INCLUDED = (
+    "<clickhouse><a><b>@/right/</b></a>"
+    "<group><user_scripts_path>@/right/</user_scripts_path></group></clickhouse>"
+)
 
 
 def including(element: str) -> str:

@@ -1,0 +1,170 @@
+"""install-udfs against ClickHouse itself: the functions work, verify says so, and removal leaves the tree as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clip_udfs.functions import FUNCTIONS
+from tests.server_trees import GLOB, make_config, open_the_way, snapshot
+
+THEIRS = """<functions><function>
+    <type>executable</type><name>their_function</name><return_type>String</return_type>
+    <format>TabSeparated</format><command>their_script.sh</command>
+</function></functions>
+"""
+STOCK = f"""<clickhouse>
+    <logger><level>trace</level></logger>
+    <path>@/var/</path>
+    <tmp_path>@/var/tmp/</tmp_path>
+    <user_files_path>@/var/user_files/</user_files_path>
+    {GLOB}
+</clickhouse>
+"""
+CUSTOM = {
+    "config.d__paths.xml": "<clickhouse><user_scripts_path>@/own scripts/it's ä/</user_scripts_path>"
+    "<user_defined_executable_functions_config>own/*.xml</user_defined_executable_functions_config></clickhouse>",
+    "own__theirs.xml": THEIRS,
+}
+YAML = """path: @/var/
+user_scripts_path: @/scripts/
+user_defined_executable_functions_config: '*_function.*ml'
+"""
+
+
+def run(*arguments: object, module: str = "clip_installer", status: int = 0) -> str:
+    """What a command of the package prints; it must end with ``status``."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *(str(argument) for argument in arguments)],
+        capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def query(directory: Path, data: Path, sql: str) -> str:
+    return run("sql", "--server-config", directory, "--data", data, "-q", sql).strip()
+
+
+def make_tree(root: Path, kind: str) -> Path:
+    """A server's tree with somebody else's function in it."""
+    scripts = root / "var" / "user_scripts"
+    if kind == "stock":
+        directory = make_config(root, STOCK, their_function__xml="", **{"their_function.xml": THEIRS})
+        (directory / "their_function" / "xml").unlink()
+        (directory / "their_function").rmdir()
+    elif kind == "custom":
+        directory = make_config(root, STOCK, **CUSTOM)
+        scripts = root / "own scripts" / "it's ä"
+    elif kind == "yaml":
+        directory = make_config(root, **{"config.yaml": YAML, "their_function.xml": THEIRS})
+        (directory / "config.xml").unlink()
+        scripts = root / "scripts"
+    else:
+        # No pattern finds anything that could be added: a drop-in is needed, and must not hide the other function.
+        directory = make_config(root, STOCK.replace("*_function.*ml", "theirs.xml"), **{"theirs.xml": THEIRS})
+    scripts.mkdir(parents=True)
+    script = scripts / "their_script.sh"
+    script.write_text("#!/bin/sh\necho theirs\n")
+    script.chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize("kind", ["stock", "custom", "yaml", "drop-in"])
+def test_install_use_verify_remove(tmp_path: Path, tiny_bundle: Path, kind: str) -> None:
+    directory = make_tree(tmp_path / "server", kind)
+    data, before = tmp_path / "data", snapshot(tmp_path / "server")
+    place = ["install", "--server-config", directory, "--data", data]
+    installed = json.loads(run(*place, "--model", tiny_bundle, "--json"))
+    assert installed["changed"]
+    assert installed["schema_changed"]
+    assert query(directory, data, "SELECT their_function(), length(encode_text('cat'))") == "theirs\t512"
+    assert json.loads(run(*place, "--verify", "--json"))["ok"]
+    run(*place, "--uninstall")
+    assert snapshot(tmp_path / "server") == before
+    assert query(directory, data, "SELECT their_function()") == "theirs"
+
+
+def test_the_second_run_changes_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
+    directory = make_tree(tmp_path / "server", "stock")
+    arguments = ["install", "--server-config", directory, "--data", tmp_path / "data", "--model", tiny_bundle]
+    run(*arguments)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "server").rglob("*")}
+    schema = query(directory, tmp_path / "data", "SELECT max(metadata_modification_time) FROM system.tables")
+    answer = json.loads(run(*arguments, "--json"))
+    assert (answer["changed"], answer["schema_changed"]) == (False, False)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "server").rglob("*")} == times
+    assert query(directory, tmp_path / "data", "SELECT max(metadata_modification_time) FROM system.tables") == schema
+
+
+def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path) -> None:
+    directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
+    query(directory, data, "CREATE VIEW search_by_embedding AS SELECT {x:UInt8} AS mine")
+    query(directory, data, "CREATE TABLE search_by_image (a Int8) ENGINE = MergeTree ORDER BY a")
+    before = snapshot(tmp_path / "server")
+    state = (
+        "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name;"
+        " SELECT * FROM search_by_embedding(x = 7)"
+    )
+    # First their view stands in the way; once that may be replaced, their table does, which nothing may replace.
+    for more, said in (([], "the view search_by_embedding is there"), (["--force"], "search_by_image` is not a VIEW")):
+        install = ["install", "--server-config", directory, "--data", data, "--model", tiny_bundle, *more, "--json"]
+        message = json.loads(run(*install, status=1))["error"]["message"]
+        assert said in message
+        assert message.endswith("everything is as it was before")
+        assert snapshot(tmp_path / "server") == before
+        assert query(directory, data, state).split() == ["search_by_embedding", "search_by_image", "7"]
+
+
+def test_a_table_of_another_dimension_is_refused(tmp_path: Path, tiny_bundle: Path) -> None:
+    directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
+    install = ["install", "--server-config", directory, "--data", data, "--model", tiny_bundle]
+    query(
+        directory, data,
+        "CREATE TABLE laion (id Int64, image_embedding Array(Float32), text_embedding Array(Float32),"
+        " CONSTRAINT c CHECK length(image_embedding) = 768) ENGINE = MergeTree ORDER BY id",
+    )
+    assert "768" in run(*install, status=1)
+    run(*install, "--table", "laion_tiny")
+    assert query(directory, data, "SELECT count() FROM search_by_text(query = 'cat', k = 3)") == "0"
+
+
+def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bundle: Path) -> None:
+    directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
+    run("install", "--server-config", directory, "--no-ddl", "--model", tiny_bundle)
+    home = next((tmp_path / "server/var/user_scripts/clip_udfs").glob("*/worker.json")).parent
+    (home / "bundle" / "text.onnx").write_bytes(b"no graph")
+    verify = ["install", "--server-config", directory, "--verify"]
+    done = subprocess.run(
+        [sys.executable, "-m", "clip_installer", *verify, "--data", data, "--json"],
+        capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)["findings"]
+    wrong = {finding["subject"]: finding["message"] for finding in findings if finding["level"] == "problem"}
+    assert "text.onnx was edited" in wrong["file"]
+    assert "text.onnx has 8 bytes" in wrong["encode_text"]
+    assert {"file", *FUNCTIONS} == set(wrong)
+    assert json.loads(done.stderr)["error"]["code"] == "verify"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a worker as somebody else")
+def test_an_interpreter_that_the_servers_user_cannot_reach(tmp_path: Path, tiny_bundle: Path) -> None:
+    directory = make_tree(tmp_path / "server", "stock")
+    open_the_way(tmp_path)
+    (tmp_path / "venv").mkdir(mode=0o700)
+    (tmp_path / "venv" / "python").symlink_to(sys.executable)
+    before = snapshot(tmp_path / "server")
+    error = run(
+        "install", "--server-config", directory, "--model", tiny_bundle, "--user", "nobody",
+        "--python", tmp_path / "venv" / "python", status=1,
+    )
+    assert "nobody may not enter" in error
+    assert "python3 -m venv /opt/clip-udfs" in error
+    assert len(error.splitlines()) == 1
+    assert snapshot(tmp_path / "server") == before
