@@ -78,7 +78,7 @@ class Roots:
         except OSError as error:
             raise ValueRefused(_spoken(error)) from error
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            return file.read(self._max_bytes)
+            return file.read(status.st_size)
 
 
 def _spoken(error: OSError) -> str:
