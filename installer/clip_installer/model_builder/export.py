@@ -10,7 +10,8 @@ import numpy as np
 
 from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import SourceModel, quiet
-from clip_udfs.encoders.onnx import INPUT, MODEL, OUTPUT
+from clip_udfs.encoders.onnx import INPUT, OUTPUT
+from clip_udfs.prepared import MODEL
 
 if TYPE_CHECKING:
     import onnx

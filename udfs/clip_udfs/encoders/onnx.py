@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from clip_udfs.bundle import Bundle
 from clip_udfs.errors import EngineError
 from clip_udfs.functions import Tower
+from clip_udfs.prepared import MODEL, prepared_graph
 
-MODEL = "{tower}.onnx"
 INPUT = "clip_input"
 OUTPUT = "clip_vector"
 
@@ -27,8 +27,11 @@ class OnnxEncoder:
             BundleError: The bundle has no such graph.
             EngineError: ONNX Runtime refuses it.
         """
-        path = bundle.file(MODEL.format(tower=tower))
+        plain, prepared = bundle.file(MODEL.format(tower=tower)), prepared_graph(bundle, tower)
+        path = prepared or plain
         options = onnxruntime.SessionOptions()
+        if prepared:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is done
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3

@@ -1,0 +1,88 @@
+"""Graphs prepared for a host: the same vectors, and never used where they do not belong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clip_udfs import prepared
+from clip_udfs.bundle import Bundle
+from clip_udfs.encoders.onnx import OnnxEncoder
+
+TOKENS = np.array([[49406, 320, 2368, 49407], [49406, 1929, 49407, 0]], np.int64)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
+    """A copy of the small model with its graphs prepared."""
+    copy = Bundle.open(Path(shutil.copytree(tiny_bundle, tmp_path / "bundle")))
+    folder = copy.directory / prepared.FOLDER
+    folder.mkdir()
+    prepared.prepare(copy, folder)
+    return copy
+
+
+def vectors(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    height, width = bundle.manifest.image.size
+    pixels = np.arange(2 * height * width * 3, dtype=np.uint32).reshape(2, height, width, 3).astype(np.uint8)
+    return OnnxEncoder(bundle, "text", 1).encode(TOKENS), OnnxEncoder(bundle, "image", 1).encode(pixels)
+
+
+def test_a_prepared_graph_gives_the_plain_one_s_vectors(bundle: Bundle, tiny_bundle: Path) -> None:
+    assert prepared.prepared_graph(bundle, "text") == bundle.directory / "prepared/text.onnx"
+    for ours, plain in zip(vectors(bundle), vectors(Bundle.open(tiny_bundle)), strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-6)
+
+
+def test_a_graph_of_another_length_is_not_used(bundle: Bundle) -> None:
+    path = bundle.directory / prepared.FOLDER / "text.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert prepared.stale_because(bundle) == f"{path} is not as it was written"
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("cpu", "another CPU"),
+        ("machine", "another kind of machine"),
+        ("onnxruntime", "another version of ONNX Runtime"),
+        ("graphs", "another version of the model"),
+    ],
+)
+def test_graphs_of_another_host_are_not_used(bundle: Bundle, key: str, reason: str) -> None:
+    path = bundle.directory / prepared.FOLDER / prepared.RECORD
+    record = json.loads(path.read_text())
+    record["key"][key] = "something else"
+    path.write_text(json.dumps(record))
+    assert prepared.stale_because(bundle) == f"they were made for {reason}"
+    assert prepared.prepared_graph(bundle, "text") is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": 1, "files": 2}', '{"key": {}, "files": {}}'])
+def test_a_record_that_cannot_be_read_is_no_record(bundle: Bundle, content: str) -> None:
+    (bundle.directory / prepared.FOLDER / prepared.RECORD).write_text(content)
+    assert prepared.prepared_graph(bundle, "image") is None
+
+
+def test_graphs_whose_packed_weights_cannot_be_mapped_are_not_written(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "_MIN_EXTERNAL_BYTES", 1024)
+    folder = tmp_path / "again"
+    folder.mkdir()
+    assert prepared.prepare(bundle, folder) == ()
+    assert list(folder.iterdir()) == []
+
+
+def test_preparing_again_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    names = prepared.prepare(bundle, again)
+    assert sorted(names) == sorted(path.name for path in again.iterdir())
+    for name in names:
+        assert (again / name).read_bytes() == (bundle.directory / prepared.FOLDER / name).read_bytes()

@@ -1,0 +1,140 @@
+"""Graphs prepared for one host: optimised, and with their weights packed as its CPU multiplies them.
+
+Packed weights are mapped from the file like plain ones, so that all workers of a machine share one copy, and a worker
+starts without optimising or packing anything. They fit one kind of CPU and one version of ONNX Runtime: ``host.json``
+says which, and a worker elsewhere takes the bundle's own graphs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+
+import onnxruntime
+
+from clip_udfs.bundle import Bundle
+from clip_udfs.errors import EngineError
+from clip_udfs.functions import Tower
+
+FOLDER = "prepared"
+RECORD = "host.json"
+MODEL = "{tower}.onnx"
+TOWERS: tuple[Tower, ...] = ("text", "image")
+
+_CPU_INFO = Path("/proc/cpuinfo")
+# What a kernel of the runtime is chosen by. A newer Linux may list flags that it did not before: those do not matter.
+_CPU_KEYS = re.compile(r"vendor_id|cpu family|model|CPU (implementer|architecture|variant|part)")
+_CPU_FLAGS = re.compile(r"(avx|amx|sse|ssse|fma|f16c|asimd|sve|sme|i8mm|bf16|fphp)\w*")
+# The runtime puts only tensors from this size on at page boundaries. Packed weights that it maps from anywhere else
+# crash it, because its kernels load them aligned; so smaller ones stay inside the graph and are packed at each start.
+_MIN_EXTERNAL_BYTES = 1 << 20
+_ALIGNMENT = 64
+_PACKED_PLACE = re.compile(rb"\|(\d+);\d+;")
+_SPOKEN = {
+    "machine": "kind of machine",
+    "cpu": "CPU",
+    "onnxruntime": "version of ONNX Runtime",
+    "graphs": "version of the model",
+}
+
+
+def host_key(bundle: Bundle) -> dict[str, str]:
+    """What prepared graphs of ``bundle`` depend on, as it is here: machine, CPU, ONNX Runtime, and the graphs."""
+    digests = "".join(
+        f"{name} {record.sha256}\n" for name, record in sorted(bundle.manifest.files.items()) if ".onnx" in name
+    )
+    return {
+        "machine": os.uname().machine,
+        "cpu": _cpu(),
+        "onnxruntime": onnxruntime.__version__,
+        "graphs": sha256(digests.encode()).hexdigest(),
+    }
+
+
+def prepared_graph(bundle: Bundle, tower: Tower) -> Path | None:
+    """The graph of ``tower`` that was prepared for this host; None where there is none, or only another host's."""
+    return bundle.directory / FOLDER / MODEL.format(tower=tower) if stale_because(bundle) is None else None
+
+
+def stale_because(bundle: Bundle) -> str | None:
+    """Why the prepared graphs of ``bundle`` cannot be used here, in a few words; None where they can."""
+    folder = bundle.directory / FOLDER
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        written, sizes = dict(record["key"]), dict(record["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "there are none"
+    key = host_key(bundle)
+    for name, value in key.items():
+        if written.get(name) != value:
+            return f"they were made for another {_SPOKEN[name]}"
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            return f"{path} is not as it was written"
+    return None
+
+
+def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
+    """Write the graphs of ``bundle``, prepared for this host, and ``host.json`` into ``folder``.
+
+    Args:
+        bundle: A bundle with the ONNX engine's graphs.
+        folder: An existing directory; the files belong into the bundle's folder ``prepared``.
+
+    Returns:
+        The names of the files that were written; none where the bundle has no such graphs, or weights of a shape
+        that cannot be mapped packed.
+
+    Raises:
+        EngineError: ONNX Runtime refuses a graph, or the files cannot be written.
+    """
+    towers = [tower for tower in TOWERS if MODEL.format(tower=tower) in bundle.manifest.files]
+    if not towers:
+        return ()
+    for tower in towers:
+        target = folder / MODEL.format(tower=tower)
+        _write(bundle.file(target.name), target)
+        if any(int(place[1]) % _ALIGNMENT for place in _PACKED_PLACE.finditer(target.read_bytes())):
+            for path in folder.iterdir():
+                path.unlink()
+            return ()
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    record = {"key": host_key(bundle), "files": sizes}
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return (*sizes, RECORD)
+
+
+def _write(graph: Path, target: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns that the result fits this host only, which is the purpose
+    options.optimized_model_filepath = str(target)
+    for name, value in (
+        ("session.save_external_prepacked_constant_initializers", "1"),
+        ("session.optimized_model_external_initializers_file_name", f"{target.name}.data"),
+        ("session.optimized_model_external_initializers_min_size_in_bytes", str(_MIN_EXTERNAL_BYTES)),
+    ):
+        options.add_session_config_entry(name, value)
+    try:
+        onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions share no base class
+        raise EngineError(f"ONNX Runtime cannot prepare {graph}: {' '.join(str(error).split())}") from error
+
+
+def _cpu() -> str:
+    """Maker, model and vector instructions of the CPU, shortened to a digest."""
+    facts = []
+    try:
+        first = _CPU_INFO.read_text(encoding="ascii", errors="replace").split("\n\n", 1)[0]
+    except OSError:
+        return ""  # not Linux: the machine alone must do
+    for line in first.splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name in ("flags", "Features"):
+            facts.append(" ".join(sorted(flag for flag in value.split() if _CPU_FLAGS.fullmatch(flag))))
+        elif _CPU_KEYS.fullmatch(name):
+            facts.append(value)
+    return sha256("\n".join(facts).encode()).hexdigest()
