@@ -36,7 +36,7 @@ def make_config(root: Path, text: str | None = None, **others: str) -> Path:
 
 def make_bundle(directory: Path, name: str = "paper", weights: bytes = b"weights") -> Bundle:
     """A bundle whose manifest is in order and whose weights are nothing."""
-    contents = {"text.onnx": weights, "image.onnx": weights, "tokenizer.json": b"{}", "golden.json": b"{}"}
+    contents = {"text.weights": weights, "image.weights": weights, "tokenizer.json": b"{}", "golden.json": b"{}"}
     directory.mkdir(parents=True)
     for file, content in contents.items():
         (directory / file).write_bytes(content)

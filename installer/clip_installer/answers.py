@@ -12,6 +12,7 @@ from clip_installer import install as work
 from clip_installer import report
 from clip_installer.errors import ConflictError, VerifyError
 from clip_installer.findings import problems
+from clip_installer.host_graphs import host_graphs
 from clip_installer.install import Outcome, Proposal
 from clip_installer.model_source import opened_model
 from clip_installer.request import InstallRequest
@@ -26,15 +27,15 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
     Raises:
         ClipUdfError: It cannot be done, or must not, or was undone.
     """
-    with opened_model(request.model) as bundle:
+    with opened_model(request.model) as bundle, host_graphs(request, bundle) as graphs:
         outcome = None
         if dry_run:
-            proposal = work.propose(request, bundle)
+            proposal = work.propose(request, bundle, graphs)
             differences = list(report.diff_lines(proposal.plan)) if diff else []
         else:
-            differences = list(report.diff_lines(work.propose(request, bundle).plan)) if diff else []
-            proposal, outcome = work.install(request, bundle)
-        workers = worker_memory(bundle.manifest, request.pool_size, request.engine)
+            differences = list(report.diff_lines(work.propose(request, bundle, graphs).plan)) if diff else []
+            proposal, outcome = work.install(request, bundle, graphs)
+        workers = worker_memory(bundle.manifest, request.pool_size, request.engine, shared=graphs is not None)
         index = index_memory(proposal.schema.parameters, request.rows) if proposal.schema else None
         if as_json:
             _print_json(
@@ -70,6 +71,8 @@ def _print_sql(request: InstallRequest, proposal: Proposal, outcome: Outcome | N
                 "\nAfter the data is loaded", [statement.sql for statement in schema.index_statements]
             )
         )
+    if request.connection is None and (dry_run or (outcome and outcome.plan.changed)):
+        _print(report.sql_lines("\nTo check it on the server", report.smoke_statements(proposal)))
 
 
 def _print_outcome(proposal: Proposal, outcome: Outcome | None) -> None:
@@ -168,7 +171,17 @@ def uninstall(
     _print(differences)
     if drops:
         _print(report.sql_lines("\nTables and data stay. To drop the views and indexes as well:", drops))
-    _print(["", "Nothing was changed: this was a dry run." if dry_run else "Removed."])
+    if dry_run:
+        _print(["", "Nothing was changed: this was a dry run."])
+    elif request.connection is None:
+        _print(
+            [
+                "",
+                "Removed. A running server forgets the functions by itself, or with SYSTEM RELOAD FUNCTIONS.",
+            ]
+        )
+    else:
+        _print(["", "Removed."])
 
 
 def _print(lines: Iterable[str]) -> None:

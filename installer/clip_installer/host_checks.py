@@ -13,8 +13,10 @@ from clip_installer.launch_check import answer, closed_directory, last_line, run
 from clip_installer.records import InstalledModel
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser
-from clip_udfs.bundle import sha256
+from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.errors import BundleError
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.prepared import stale_because
 from clip_udfs.settings import WorkerSettings
 
 _IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers; print(clip_udfs.__version__)"
@@ -91,6 +93,21 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
             "packages", f"{python} has version {version}, the files are from {model.version}: install again"
         )
     return ok("interpreter", f"{python} runs as {user.name} and has the packages, version {version}")
+
+
+def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
+    """Whether the graphs that were prepared for the machine still fit it, so that workers share their weights."""
+    if settings.engine != "onnx":
+        return
+    try:
+        reason = stale_because(Bundle.open(settings.bundle))
+    except BundleError as error:
+        yield problem("bundle", str(error), "run install-udfs with --force to put it back")
+        return
+    if reason is not None:
+        yield note(
+            "graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones"
+        )
 
 
 def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Finding]:

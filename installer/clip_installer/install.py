@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_installer.apply import applied, locked, was_interrupted
@@ -67,14 +68,14 @@ class Outcome:
         return self.plan.changed or self.schema_changed or self.recovered is not None
 
 
-def propose(request: InstallRequest, bundle: Bundle) -> Proposal:
-    """Plan an install of ``bundle``; writes nothing.
+def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Proposal:
+    """Plan an install of ``bundle``, with ``graphs`` prepared for this machine; writes nothing.
 
     Raises:
         ClipUdfError: It cannot be done, or must not.
     """
     config = request.config()
-    installation = request.installation(config, bundle)
+    installation = request.installation(config, bundle, graphs)
     schema = request.schema(bundle.manifest.dimension)
     records = load_records(config)
     run = schema is not None and request.connection is not None
@@ -90,8 +91,8 @@ def propose(request: InstallRequest, bundle: Bundle) -> Proposal:
     return Proposal(installation, schema, plan, was_interrupted(config))
 
 
-def install(request: InstallRequest, bundle: Bundle) -> tuple[Proposal, Outcome]:
-    """Install ``bundle`` and prove that it works; when any step fails, everything is as it was.
+def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tuple[Proposal, Outcome]:
+    """Install ``bundle`` with ``graphs``, prove that it works; when any step fails, everything is as it was.
 
     Raises:
         ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
@@ -99,7 +100,7 @@ def install(request: InstallRequest, bundle: Bundle) -> tuple[Proposal, Outcome]
     config = request.config()
     with locked(config) as recovered:
         recorded = load_records(config).find(request.suffix)
-        proposal = propose(request, bundle)
+        proposal = propose(request, bundle, graphs)
         plan, schema = proposal.plan, proposal.schema
         model = plan.records.find(request.suffix)
         assert model is not None

@@ -31,20 +31,22 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     yield _entry("model", f"{manifest.name}, vectors of {manifest.dimension} numbers")
     if manifest.notice:
         yield _entry("", manifest.notice)
-    if installation.bundle.directory.parent == resources.builtin_models():
+    elif installation.bundle.directory.parent == resources.builtin_models():
         yield _entry(
             "", "a demonstration model that the package ships: for production give another with --model"
         )
     yield _entry("functions", ", ".join(installation.sql_names))
     yield _entry("definitions", f"{config.on_disk(placement.definitions)}")
-    if placement.drop_in is not None:
-        searched = ", ".join(config.function_globs) or "nowhere"
-        yield _entry("", f"the configuration has definitions searched in {searched}, where none can be")
+    if placement.drop_in is None:
+        yield _entry("", "searched by the configuration as it is; no configuration file is added or edited")
+    elif config.function_globs:
+        yield _entry("", f"none of {', '.join(config.function_globs)} can take them, so")
         yield _entry(
-            "", f"written; {config.on_disk(placement.drop_in)} adds this directory, beside the others"
+            "", f"{config.on_disk(placement.drop_in)} adds this directory to those that are searched"
         )
     else:
-        yield _entry("", "searched by the configuration as it is; no configuration file is edited")
+        yield _entry("", "the configuration names no place for definitions, so")
+        yield _entry("", f"{config.on_disk(placement.drop_in)} adds this directory")
     yield _entry("programs", f"{config.on_disk(placement.home / placement.model)}")
     yield _entry("interpreter", f"{installation.python}")
     for number, root in enumerate(installation.settings.image_roots):
@@ -87,7 +89,8 @@ def memory_lines(workers: WorkerMemory, index: IndexMemory | None) -> Iterator[s
     """What the workers and the vector indexes will take."""
     for tower, size in workers.worker.items():
         weights = spoken(workers.weights[tower])
-        yield f"{spoken(size):>9}  a worker of encode_{tower}, of which {weights} are the tower's weights"
+        said = "of weights, which all its workers share" if workers.shared else "of weights in each"
+        yield f"{spoken(size):>9}  a worker of encode_{tower}, and {weights} {said}"
     yield (
         f"{spoken(workers.total):>9}  all six functions with {workers.pool_size} workers each;"
         " a worker starts with the first query that needs it"
@@ -147,6 +150,17 @@ def sql_lines(title: str, statements: Sequence[str]) -> Iterator[str]:
         if spaced:
             yield ""
         yield f"{statement};"
+
+
+def smoke_statements(proposal: Proposal) -> list[str]:
+    """Statements that show on the server that it loaded the functions and that they answer."""
+    names = proposal.installation.sql_names
+    listed = ", ".join(f"'{name}'" for name in names)
+    return [
+        "SYSTEM RELOAD FUNCTIONS",
+        f"SELECT name, load_status, loading_error_message FROM system.user_defined_functions WHERE name IN ({listed})",
+        f"SELECT length({names[0]}('cat'))",
+    ]
 
 
 def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:

@@ -85,8 +85,8 @@ class InstallRequest:
             return ServerUser.current("who stages the tree")
         return server_user(self.user)
 
-    def installation(self, config: ServerConfig, bundle: Bundle) -> Installation:
-        """What shall be installed on the server.
+    def installation(self, config: ServerConfig, bundle: Bundle, graphs: Path | None) -> Installation:
+        """What shall be installed on the server: ``bundle``, with ``graphs`` prepared for this machine.
 
         Raises:
             ConfigurationError: A path cannot be used.
@@ -110,7 +110,7 @@ class InstallRequest:
             normalize=self.normalize,
             image_roots=roots or (config.user_files_path,),
         )
-        return Installation(bundle, placement, self.python, settings, self.pool_size)
+        return Installation(bundle, placement, self.python, settings, self.pool_size, graphs)
 
     def schema(self, dimension: int) -> Schema | None:
         """The schema to deploy, or None where none is wanted.

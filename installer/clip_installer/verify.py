@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from clip_installer.config_documents import parse, text_of
 from clip_installer.findings import Finding, problem
 from clip_installer.golden import Golden
-from clip_installer.host_checks import check_files, check_interpreter, check_pictures, check_workers
+from clip_installer.host_checks import (
+    check_files,
+    check_graphs,
+    check_interpreter,
+    check_pictures,
+    check_workers,
+)
 from clip_installer.placement import HOME, Placement
 from clip_installer.records import InstalledModel
 from clip_installer.server_config import ServerConfig
@@ -38,6 +44,7 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
     except ClipUdfError as error:
         yield problem("settings", str(error), "run install-udfs again")
         return
+    yield from check_graphs(settings)
     yield from check_pictures(settings, user)
     yield from check_workers(placement.launcher, settings, golden, user)
 

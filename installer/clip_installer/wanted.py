@@ -14,6 +14,7 @@ from clip_udfs import __version__
 from clip_udfs.bundle import MANIFEST, Bundle
 from clip_udfs.bundle import sha256 as sha256_of_file
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.prepared import FOLDER
 from clip_udfs.settings import WorkerSettings
 
 READABLE = 0o644
@@ -59,6 +60,7 @@ class Installation:
         python: The interpreter that runs the workers.
         settings: The workers' settings; its ``bundle`` is the final directory.
         pool_size: Processes of each function's pool.
+        graphs: Folder with the bundle's graphs prepared for this machine; None where there are none.
     """
 
     bundle: Bundle
@@ -66,6 +68,7 @@ class Installation:
     python: Path
     settings: WorkerSettings
     pool_size: int
+    graphs: Path | None = None
 
     @property
     def suffix(self) -> str:
@@ -93,6 +96,9 @@ def _bundle_files(installation: Installation) -> Iterator[WantedFile]:
     for name in (*sorted(bundle.manifest.files), MANIFEST):
         source = bundle.directory / PurePosixPath(name)
         yield WantedFile(target / PurePosixPath(name), READABLE, "model bundle", source)
+    if installation.graphs is not None:
+        for source in sorted(installation.graphs.iterdir()):
+            yield WantedFile(target / FOLDER / source.name, READABLE, "graphs for this machine", source)
 
 
 def _launch_files(installation: Installation) -> Iterator[WantedFile]:

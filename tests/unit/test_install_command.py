@@ -83,7 +83,7 @@ def broken(root: Path, kind: str) -> list[object]:
     if kind == "no bundle":
         model = root / "none"
     elif kind == "incomplete bundle":
-        (model / "text.onnx").unlink()
+        (model / "text.weights").unlink()
     elif kind == "bundle with a name for a shell":
         manifest = (model / "manifest.json").read_text()
         (model / "manifest.json").write_text(manifest.replace('"paper"', '"a b"'))
@@ -108,7 +108,7 @@ def broken(root: Path, kind: str) -> list[object]:
         ("a file where the scripts go", "user_scripts"),
         ("worker that cannot start", "/no/python"),
         ("no bundle", "no such bundle directory"),
-        ("incomplete bundle", "text.onnx"),
+        ("incomplete bundle", "text.weights"),
         ("bundle with a name for a shell", "'a b'"),
     ],
 )

@@ -32,11 +32,13 @@ def test_workers(tmp_path: Path) -> None:
         "image.onnx.data": FileRecord(300 * MIB, ""), "torch/weights": FileRecord(400 * MIB, ""),
         "tokenizer.json": FileRecord(7 * MIB, ""),
     }
-    memory = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx")
+    memory = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", shared=True)
     assert memory.weights == {"text": 100 * MIB, "image": 300 * MIB}
-    assert memory.total == 2 * (2 * memory.worker["text"] + 4 * memory.worker["image"])
-    assert memory.worker["text"] > 100 * MIB
-    torch = worker_memory(replace(manifest, files=files), pool_size=2, engine="torch")
+    processes = 4 * memory.worker["text"] + 8 * memory.worker["image"]
+    assert memory.total == processes + 400 * MIB
+    alone = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", shared=False)
+    assert alone.total == processes + 4 * 100 * MIB + 8 * 300 * MIB
+    torch = worker_memory(replace(manifest, files=files), pool_size=2, engine="torch", shared=False)
     assert torch.weights == {"text": 400 * MIB, "image": 400 * MIB}
 
 
