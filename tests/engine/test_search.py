@@ -1,0 +1,207 @@
+"""Table, indexes, views and recipes on an installed model: the index answers, distances are exact, no row is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_installer import resources
+from clip_installer.commands.sql import split_statements
+from clip_installer.schema import SchemaParameters, index_statements, statements
+from tests.engine.conftest import ServerTree
+from tests.engine.driver import Engine, QueryFailed
+from tests.models.pictures import corpus
+
+ROWS = 4000
+COLUMNS = ["id", "url", "caption", "NSFW", "similarity", "width", "height", "LICENSE", "distance"]
+FILL = f"""
+INSERT INTO laion
+SELECT
+    1000 + number, 'http://example.com/' || toString(number), 'filler ' || toString(number),
+    if(number % 100 = 0, 'NSFW', 'UNLIKELY'), 0.3, number % 1000, 500, if(number % 400 = 0, 'CC-BY', '?'),
+    arrayMap(x -> x / L2Norm(v), v) AS image_embedding, arrayReverse(image_embedding)
+FROM (SELECT number, arrayMap(i -> randNormal(0, 1, i + number), range(512)) AS v FROM numbers({ROWS}))
+"""
+
+
+@pytest.fixture(scope="module")
+def laion(tree: ServerTree, engine: Engine) -> Iterator[Engine]:
+    """The table with twenty pictures that the functions encoded, many other rows, both indexes and all views."""
+    for name, content in list(corpus().items())[:20]:
+        (tree.pictures / name).write_bytes(content)
+    parameters = SchemaParameters(m=16, ef_construction=64)
+    for statement in statements(parameters):
+        engine.rows(statement.sql)
+    engine.rows(
+        "INSERT INTO laion (id, url, caption, image_embedding, text_embedding)"
+        " SELECT rowNumberInAllBlocks(), _file, 'picture ' || _file, encode_image(_file),"
+        " encode_text('picture ' || _file)"
+        f" FROM file('{tree.pictures}/*', One)"
+    )
+    engine.rows(FILL)
+    engine.rows("OPTIMIZE TABLE laion FINAL")
+    for statement in index_statements(parameters):
+        engine.rows(f"{statement.sql} SETTINGS mutations_sync = 2, alter_sync = 2")
+    yield engine
+
+
+def _uses_index(engine: Engine, query: str) -> bool:
+    return any("vector_similarity" in line for (line,) in engine.rows(f"EXPLAIN indexes = 1 {query}"))
+
+
+@pytest.mark.parametrize(
+    ("view", "column", "target"),
+    [
+        ("search_by_text(query = 'a cat', k = 7)", "image_embedding", "encode_text('a cat')"),
+        ("search_by_image(path = 'rgb-96x72.png', k = 7)", "image_embedding", "encode_image('rgb-96x72.png')"),
+        ("search_by_embedding(embedding = encode_text('x'), k = 7)", "image_embedding", "encode_text('x')"),
+        ("search_captions_by_text(query = 'a cat', k = 7)", "text_embedding", "encode_text('a cat')"),
+    ],
+)
+def test_a_view_answers_from_the_index_with_exact_distances(laion: Engine, view: str, column: str, target: str) -> None:
+    assert _uses_index(laion, f"SELECT * FROM {view}")
+    found = laion.rows(f"SELECT id, distance FROM {view}")
+    exact = laion.rows(
+        f"WITH {target} AS q SELECT id, cosineDistance({column}, q) AS d FROM laion ORDER BY d LIMIT 7"
+        " SETTINGS use_skip_indexes = 0"
+    )
+    distances = dict(
+        laion.rows(
+            f"WITH {target} AS q SELECT id, cosineDistance({column}, q) FROM laion"
+            f" WHERE id IN {tuple(identity for identity, _ in found)}"
+        )
+    )
+    assert [distance for _, distance in found] == sorted(distances.values())
+    assert np.allclose([distance for _, distance in found], [distance for _, distance in exact], atol=1e-3)
+
+
+def test_a_picture_finds_itself_first(laion: Engine) -> None:
+    ((url, distance),) = laion.rows("SELECT url, distance FROM search_by_image(path = 'l-96x72.png', k = 1)")
+    assert url == "l-96x72.png"
+    assert abs(distance) < 1e-5
+
+
+def test_a_text_reaches_the_model_byte_for_byte_through_a_view(laion: Engine) -> None:
+    awkward = "it\\'s \\\\ a\\ttab and \\n \N{CAT FACE}"
+    assert laion.rows(f"SELECT id, distance FROM search_by_text(query = '{awkward}', k = 3)") == laion.rows(
+        f"SELECT id, distance FROM search_by_embedding(embedding = encode_text('{awkward}'), k = 3)"
+    )
+
+
+def test_the_views_columns(laion: Engine) -> None:
+    laion.rows("CREATE OR REPLACE TABLE described ENGINE = Memory AS SELECT * FROM search_by_text(query = '', k = 1)")
+    assert [name for (name,) in laion.rows("SELECT name FROM system.columns WHERE table = 'described'")] == COLUMNS
+
+
+@pytest.mark.parametrize("k", [1, 10, 300, 1500])
+def test_as_many_rows_as_asked_for(laion: Engine, k: int) -> None:
+    assert laion.value(f"SELECT uniqExact(id) FROM search_by_text(query = 'a cat', k = {k})") == k
+
+
+def test_a_filter_loses_no_row(laion: Engine) -> None:
+    """The rows that pass are one in a hundred, and one in four hundred: the index would propose others."""
+    nsfw = "search_filtered_by_text(query = 'x', k = 30, nsfw = ['NSFW'], licenses = [], min_width = 0, min_height = 0)"
+    assert laion.rows(f"SELECT uniqExact(id), any(NSFW), uniqExact(NSFW) FROM {nsfw}") == [(30, "NSFW", 1)]
+    exact = laion.rows(
+        "WITH encode_text('x') AS q SELECT id FROM laion WHERE NSFW = 'NSFW'"
+        " ORDER BY cosineDistance(image_embedding, q) LIMIT 30 SETTINGS use_skip_indexes = 0"
+    )
+    assert laion.rows(f"SELECT id FROM {nsfw}") == exact
+    licensed = nsfw.replace("['NSFW']", "[]").replace("licenses = []", "licenses = ['CC-BY', 'CC0']")
+    assert laion.value(f"SELECT count() FROM {licensed}") == ROWS // 400
+    wide = nsfw.replace("['NSFW']", "[]").replace("min_width = 0", "min_width = 998")
+    assert laion.rows(f"SELECT count(), min(width) FROM {wide}") == [(2 * ROWS // 1000, 998)]
+
+
+def test_the_guides_own_queries(laion: Engine) -> None:
+    target = laion.value("SELECT toString(encode_text('a dog and a cat'))")
+    laion.rows(f"SET param_target = '{target}'")
+    brute = "SELECT url, caption FROM laion ORDER BY cosineDistance(image_embedding, {target:Array(Float32)}) LIMIT 10"
+    text = """SELECT url
+FROM laion
+ORDER BY cosineDistance(text_embedding, encode_text('a dog and a cat')) ASC
+LIMIT 10"""
+    for query in (brute, text):
+        assert len(laion.rows(query)) == 10
+        assert _uses_index(laion, query)
+    assert not _uses_index(laion, f"{brute} SETTINGS use_skip_indexes = 0")
+    assert (
+        len(laion.rows("SELECT url FROM laion ORDER BY L2Distance(image_embedding, encode_text('cat')) LIMIT 10")) == 10
+    )
+
+
+@pytest.mark.parametrize("vector", ["[]", "[1, 2, 3]", "emptyArrayFloat32()"])
+def test_a_row_without_a_whole_vector_is_refused_in_a_line_that_says_so(laion: Engine, vector: str) -> None:
+    with pytest.raises(QueryFailed, match="text_embedding_has_512_values"):
+        laion.rows(f"INSERT INTO laion (id, image_embedding, text_embedding) SELECT 9, encode_text(''), {vector}")
+
+
+def _recipe(engine: Engine, name: str) -> list[list[tuple[object, ...]]]:
+    """Run a recipe as it is; gives the rows of each of its queries."""
+    text = (resources.sql() / "recipes" / f"{name}.sql").read_text(encoding="utf-8")
+    answers = [(statement, engine.rows(statement)) for statement in split_statements(text)]
+    return [rows for statement, rows in answers if statement.startswith(("SELECT", "WITH"))]
+
+
+def test_zero_shot_labels_are_the_nearest_ones(laion: Engine) -> None:
+    (rows,) = _recipe(laion, "zero_shot_classification")
+    assert len(rows) == 10
+    for url, label, probability in rows:
+        labels = "['an animal', 'a flower', 'food', 'a vehicle', 'a face']"
+        nearest = laion.value(
+            f"SELECT l FROM (SELECT arrayJoin({labels}) AS l, encode_text(l) AS e) AS a CROSS JOIN"
+            f" (SELECT image_embedding AS i FROM laion WHERE url = '{url}') AS b ORDER BY cosineDistance(i, e) LIMIT 1"
+        )
+        assert label == nearest
+        assert 0.2 <= probability <= 1
+
+
+def test_near_duplicates_are_found(laion: Engine) -> None:
+    (pairs,) = _recipe(laion, "near_duplicates")
+    close = laion.rows(
+        "SELECT a.url, b.url FROM laion AS a CROSS JOIN laion AS b WHERE a.id < b.id AND b.id < 1000"
+        " AND cosineDistance(a.image_embedding, b.image_embedding) < 0.001"
+    )
+    assert close
+    assert {tuple(pair[:2]) for pair in pairs} >= set(close[:20]) or len(pairs) == 20
+    assert all(0 <= distance < 0.02 for *_, distance in pairs)
+
+
+def test_nearest_captions_hybrid_search_and_outliers(laion: Engine) -> None:
+    (captions,) = _recipe(laion, "nearest_captions")
+    assert len(captions) == 5
+    assert _recipe(laion, "hybrid_search") == [[]]
+    laion.rows(
+        "INSERT INTO laion SELECT * REPLACE (id + 500 AS id, 'a Face!' AS caption)"
+        " FROM (SELECT * FROM laion WHERE id < 3)"
+    )
+    (hybrid,) = _recipe(laion, "hybrid_search")
+    assert [caption for _, caption, _ in hybrid] == ["a Face!"] * 3
+    far, misfits = _recipe(laion, "outliers")
+    assert len(far) == len(misfits) == 5
+    furthest = laion.value("SELECT max(cosineDistance(image_embedding, text_embedding)) FROM laion")
+    assert misfits[0][2] == pytest.approx(furthest, abs=0.001)
+
+
+def test_the_materialized_column_encodes_what_comes_in(laion: Engine) -> None:
+    (notes,) = _recipe(laion, "materialized_column")
+    expected = laion.rows(
+        "WITH encode_text('cat') AS q SELECT n, round(cosineDistance(encode_text(n), q), 3) AS d"
+        " FROM (SELECT arrayJoin(['a cat', 'a red car', 'two kittens', 'a bowl of rice']) AS n) ORDER BY d, n"
+    )
+    assert np.allclose([distance for _, distance in notes], [distance for _, distance in expected], atol=0.002)
+    assert laion.value("SELECT count() FROM system.tables WHERE name = 'recipe_notes'") == 0
+
+
+def test_the_incremental_view_leaves_out_what_cannot_be_read(laion: Engine) -> None:
+    assert _recipe(laion, "incremental_view") == [[(10,)]]
+    assert laion.value("SELECT count() FROM system.tables WHERE name LIKE 'recipe_%'") == 0
+
+
+def test_every_recipe_is_run_here() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    for recipe in (resources.sql() / "recipes").iterdir():
+        assert f'"{recipe.stem}"' in source
