@@ -126,3 +126,14 @@ def test_the_servers_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     assert (server_user().uid, server_user().can_own) == (4242, True)
     assert not ServerUser("other", 1, 1, "test").can_own
+
+
+def test_the_engine_has_nothing_to_say_where_there_is_no_home() -> None:
+    # ClickHouse takes a worker's last line on standard error for the reason of its failure.
+    import subprocess
+
+    imported = subprocess.run(
+        [sys.executable, "-I", "-c", "import clip_udfs, onnxruntime"],
+        env={"HOME": "/proc/none"}, capture_output=True, text=True, check=True,
+    )
+    assert imported.stderr == ""
