@@ -15,7 +15,7 @@ from clip_installer.findings import problems
 from clip_installer.host_graphs import host_graphs
 from clip_installer.install import Outcome, Proposal
 from clip_installer.model_source import opened_model
-from clip_installer.request import InstallRequest
+from clip_installer.request import ROOT, InstallRequest
 from clip_installer.sizing import index_memory, worker_memory
 from clip_installer.sql_checks import check_server, reload_functions
 from clip_installer.verify import verify_host, verify_server
@@ -98,7 +98,13 @@ def _print_outcome(proposal: Proposal, outcome: Outcome | None) -> None:
     if not outcome.changed:
         _print(["", f"Nothing changed: {name} is installed as asked."])
     else:
-        _print(["", f"Installed {name}. Try: SELECT {first}('cat')"])
+        staged = outcome.plan.config.destdir
+        done = (
+            f"Installed {name}. Try: SELECT {first}('cat')"
+            if staged == ROOT
+            else f"Staged {name} below {staged}."
+        )
+        _print(["", done])
 
 
 def verify(request: InstallRequest, suffix: str | None, *, as_json: bool) -> None:

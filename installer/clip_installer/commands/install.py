@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from clip_installer.connection import ConnectionOptions
 
 _PATH = click.Path(path_type=Path)
+_EXAMPLES = """\b
+Examples:
+  install-udfs --server-config /etc/clickhouse-server --dry-run
+  install-udfs --url http://default@localhost:8123 --model ./ViT-B-32-openai
+  install-udfs --url http://default@localhost:8123 --verify
+  install-udfs --uninstall
+"""
 
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
     short_help="Install a model's functions into a ClickHouse server, verify or remove them.",
+    epilog=_EXAMPLES,
 )
 @click.option(
     "--server-config",
@@ -122,16 +130,10 @@ def install(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Install the SQL functions of a CLIP model into the ClickHouse server at --server-config.
+    """Install the SQL functions of a CLIP model into the ClickHouse server at --server-config.
 
     Files are put into place as one, checked as the server's user, and taken back if anything fails. Without
     --url (or --data, --embedded) no ClickHouse is touched: the schema is printed for you to run.
-
-    \b
-      install-udfs --server-config /etc/clickhouse-server --dry-run
-      install-udfs --url http://default@localhost:8123 --model ./ViT-B-32-openai
-      install-udfs --verify --url http://default@localhost:8123
-      install-udfs --uninstall
     """
     from clip_installer import answers
     from clip_installer.request import InstallRequest
