@@ -11,11 +11,27 @@ from clip_installer.connection import ConnectionOptions, connection_options
 from clip_installer.errors import SqlError
 from clip_installer.schema import QUANTIZATIONS, SchemaParameters, stored_dimension
 
+_HELP = """\
+Add image_index and text_index to a table and build them for its rows.
 
-@click.command("build-index", short_help="Build the vector indexes of a loaded table.")
+Run it after loading: an index that is there before is built again with each merge of the load.
+clip-udfs recall shows what other parameters would cost and bring.
+
+\b
+  clip-udfs build-index --table laion --server-config /etc/clickhouse-server
+"""
+
+
+@click.command("build-index", help=_HELP, short_help="Build the vector indexes of a loaded table.")
 @connection_options
 @click.option("--table", default="laion", show_default=True, help="The table.")
-@click.option("--quantization", type=click.Choice(QUANTIZATIONS), default="bf16", show_default=True)
+@click.option(
+    "--quantization",
+    type=click.Choice(QUANTIZATIONS),
+    default="bf16",
+    show_default=True,
+    help="What the index keeps of a number.",
+)
 @click.option("--m", default=64, show_default=True, help="Connections of each vector.")
 @click.option("--ef-construction", default=256, show_default=True, help="Candidates seen while building.")
 @click.option("--cluster", help="The table is <table>_local on the shards of this cluster.")
@@ -31,14 +47,7 @@ def build_index(
     rebuild: bool,
     as_json: bool,
 ) -> None:
-    r"""Add image_index and text_index to a table and build them for its rows.
-
-    Run it after loading: an index that is there before is built again with each merge of the load.
-    clip-udfs recall shows what other parameters would cost and bring.
-
-    \b
-      clip-udfs build-index --table laion --server-config /etc/clickhouse-server
-    """
+    """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
     from clip_installer.vector_index import build_indexes
 

@@ -9,21 +9,24 @@ import click
 
 from clip_installer.connection import ConnectionOptions, connection_options
 
+_HELP = """\
+Encode a sample of a table's captions, and of its pictures where there are files, and compare.
 
-@click.command("check-model", short_help="Does the installed model produce a table's vectors?")
+Exits with 1 where the model is another one.
+
+\b
+  clip-udfs check-model --table laion --server-config /etc/clickhouse-server
+"""
+
+
+@click.command("check-model", help=_HELP, short_help="Does the installed model produce a table's vectors?")
 @connection_options
 @click.option("--table", default="laion", show_default=True, help="The table.")
 @click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
 @click.option("--sample", default=200, show_default=True, help="Captions, and pictures, that are encoded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: int, as_json: bool) -> int:
-    r"""Encode a sample of a table's captions, and of its pictures where there are files, and compare.
-
-    Exits with 1 where the model is another one.
-
-    \b
-      clip-udfs check-model --table laion --server-config /etc/clickhouse-server
-    """
+    """Encode a sample of a table's captions, and of its pictures where there are files, and compare."""
     from clip_installer import model_check
 
     with connection.connect() as client:

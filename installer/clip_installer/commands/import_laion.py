@@ -22,7 +22,21 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> li
         raise click.BadParameter(str(error)) from error
 
 
-@click.command("import-laion", short_help="Import LAION's vectors and metadata into a table.")
+_HELP = """\
+Import parts from SOURCE, a folder or an http(s) address with the published layout.
+
+\b
+  img_emb/img_emb_N.npy  text_emb/text_emb_N.npy  metadata/metadata_N.parquet
+
+The three folders may be missing. Each part is imported once: run the command again after an interruption
+and it goes on where it was. Build the vector indexes afterwards, with clip-udfs build-index.
+
+\b
+  clip-udfs import-laion ./laion --parts 0-9 --server-config /etc/clickhouse-server
+"""
+
+
+@click.command("import-laion", help=_HELP, short_help="Import LAION's vectors and metadata into a table.")
 @connection_options
 @click.argument("source")
 @click.option("--parts", required=True, callback=_parts, help="Which parts, e.g. 0-9 or 0,3,7-9.")
@@ -43,17 +57,7 @@ def import_laion(
     keep_downloads: bool,
     as_json: bool,
 ) -> None:
-    r"""Import parts from SOURCE, a folder or an http(s) address with the published layout.
-
-    \b
-      img_emb/img_emb_N.npy  text_emb/text_emb_N.npy  metadata/metadata_N.parquet
-
-    The three folders may be missing. Each part is imported once: run the command again after an interruption
-    and it goes on where it was. Build the vector indexes afterwards, with clip-udfs build-index.
-
-    \b
-      clip-udfs import-laion ./laion --parts 0-9 --server-config /etc/clickhouse-server
-    """
+    """Import parts from SOURCE, a folder or an http(s) address with the published layout."""
     from clip_installer.laion.download import Downloader
     from clip_installer.laion.importer import Importer
     from clip_installer.laion.source import open_source

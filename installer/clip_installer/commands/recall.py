@@ -28,10 +28,27 @@ def _quantizations(context: click.Context, parameter: click.Parameter, value: st
     return items
 
 
-@click.command(short_help="Measure the vector index against brute force.")
+_HELP = """\
+Build each index on a sample of the table, search it as the views do, and compare with brute force.
+
+Lists are separated by commas. The copies of the sample are dropped in the end.
+
+\b
+  clip-udfs recall --quantization bf16,i8 --m 16,64 --server-config /etc/clickhouse-server
+"""
+
+
+@click.command(help=_HELP, short_help="Measure the vector index against brute force.")
 @connection_options
 @click.option("--table", default="laion", show_default=True, help="The table.")
-@click.option("--search", "searched", type=click.Choice(list(_COLUMNS)), default="image", show_default=True)
+@click.option(
+    "--search",
+    "searched",
+    type=click.Choice(list(_COLUMNS)),
+    default="image",
+    show_default=True,
+    help="Which vectors are searched.",
+)
 @click.option(
     "--by",
     type=click.Choice(list(_COLUMNS)),
@@ -42,16 +59,22 @@ def _quantizations(context: click.Context, parameter: click.Parameter, value: st
 @click.option("--rows", default=100_000, show_default=True, help="Rows of the sample.")
 @click.option("--queries", default=100, show_default=True, help="Queries of the sample.")
 @click.option("-k", "k", default=10, show_default=True, help="Neighbours of each query.")
-@click.option("--quantization", default="bf16,i8", show_default=True, callback=_quantizations)
+@click.option(
+    "--quantization",
+    default="bf16,i8",
+    show_default=True,
+    callback=_quantizations,
+    help="What the index keeps of a number.",
+)
 @click.option("--m", default="64", show_default=True, callback=_numbers, help="Connections of each vector.")
-@click.option("--ef-construction", default="256", show_default=True, callback=_numbers)
-@click.option("--ef-search", default="16,64,256", show_default=True, callback=_numbers)
 @click.option(
-    "--target", default=0.98, show_default=True, help="Recall that the recommended index must have."
+    "--ef-construction", default="256", show_default=True, callback=_numbers, help="Candidates while building."
 )
 @click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw into a png, svg or pdf file."
+    "--ef-search", default="16,64,256", show_default=True, callback=_numbers, help="Candidates while searching."
 )
+@click.option("--target", default=0.98, show_default=True, help="Recall that the recommended index must have.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw into a png, svg or pdf file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def recall(
     connection: ConnectionOptions,
@@ -69,13 +92,7 @@ def recall(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Build each index on a sample of the table, search it as the views do, and compare with brute force.
-
-    Lists are separated by commas. The copies of the sample are dropped in the end.
-
-    \b
-      clip-udfs recall --quantization bf16,i8 --m 16,64 --server-config /etc/clickhouse-server
-    """
+    """Build each index on a sample of the table, search it as the views do, and compare with brute force."""
     from clip_installer import recall_report
     from clip_installer.progress import progress
     from clip_installer.recall import RecallPlan, measure
