@@ -191,8 +191,7 @@ def load_records(config: ServerConfig) -> Records:
     if other is not None and other != config.main_file and config.on_disk(other).exists():
         raise ConflictError(
             f"{path} belongs to the server configured by {other}; two servers cannot share a"
-            " user_scripts_path,"
-            " as each would remove the other's functions"
+            " user_scripts_path, as each would remove the other's functions"
         )
     return records
 
@@ -254,8 +253,8 @@ def _require_gone(client: Client, model: InstalledModel) -> None:
     names = ", ".join(literal(name) for name in model.functions)
     left = ask(
         client,
-        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin ="
-        " 'ExecutableUserDefined' LIMIT 1",
+        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'ExecutableUserDefined'"
+        " LIMIT 1",
     )
     if left:
         raise ApplyError(f"the server still has {left[0][0]}; is it the server of that configuration?")

@@ -44,8 +44,8 @@ def opened_model(model: str) -> Iterator[Bundle]:
             yield _checked(build_model(architecture, pretrained, Path(scratch) / "bundle"))
     else:
         raise ModelError(
-            f"--model {model}: no such bundle directory, and no built-in model"
-            f" (there is: {', '.join(builtin_names()) or 'none'}); make one with: clip-udfs build-model"
+            f"--model {model}: no such bundle directory, and no built-in model (there is:"
+            f" {', '.join(builtin_names()) or 'none'}); make one with: clip-udfs build-model"
         )
 
 
@@ -59,7 +59,7 @@ def _checked(bundle: Bundle) -> Bundle:
     name = bundle.manifest.name
     if not MODEL_NAME.fullmatch(name):
         raise ModelError(
-            f"bundle {bundle.directory}: its name {name!r} cannot stand in a ClickHouse command;"
-            " only letters, digits, '.', '_' and '-' can"
+            f"bundle {bundle.directory}: its name {name!r} cannot stand in a ClickHouse command; only"
+            " letters, digits, '.', '_' and '-' can"
         )
     return bundle

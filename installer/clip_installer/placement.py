@@ -80,8 +80,9 @@ def place(config: ServerConfig, model: str) -> Placement:
             return Placement(scripts, model, directory)
     if _WILDCARDS & set(str(config.directory)):
         raise ConfigurationError(
-            f"{config.directory} has one of * ? [ \\ in its name: ClickHouse takes that for a wildcard and finds no"
-            " definitions in there; give <user_defined_executable_functions_config> another directory"
+            f"{config.directory} has one of * ? [ \\ in its name: ClickHouse takes that for a wildcard and"
+            " finds no definitions in there; give <user_defined_executable_functions_config> another"
+            " directory"
         )
     drop_ins = config.main_file.with_suffix(".d")
     if not (_writable(config, config.directory) and _writable(config, drop_ins)):

@@ -216,9 +216,8 @@ def _refuse_taken_names(config: ServerConfig, records: Records, installation: In
             owner = records.owner_of(path)
             if owner is None or owner[0].suffix != installation.suffix:
                 raise ConflictError(
-                    f"the function {name} is already defined in {config.on_disk(path)}; install this"
-                    " model beside it"
-                    " with --suffix NAME, or remove that definition"
+                    f"the function {name} is already defined in {config.on_disk(path)}; install this model"
+                    " beside it with --suffix NAME, or remove that definition"
                 )
 
 
@@ -239,17 +238,15 @@ def _step(
     if known is None:
         if not force:
             raise ConflictError(
-                f"{on_disk} is there and was not installed by install-udfs; --force keeps a copy,"
-                " replaces it, and"
-                " --uninstall restores it"
+                f"{on_disk} is there and was not installed by install-udfs; --force keeps a copy, replaces"
+                " it, and --uninstall restores it"
             )
         return Step("take over", file.path, file.reason, file)
     model, recorded = known
     if model.suffix != installation.suffix:
         raise ConflictError(
-            f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r};"
-            " uninstall that first, or"
-            " install a bundle of another name"
+            f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r}; uninstall that"
+            " first, or install a bundle of another name"
         )
     if current == file.digest:
         difference = _attribute_difference(on_disk, file.mode, user)
@@ -275,9 +272,8 @@ def _removal(config: ServerConfig, file: OwnFile, backup: Backup | None, *, forc
     current = _content_digest(on_disk)
     if current is not None and current != file.sha256 and not force:
         raise ConflictError(
-            f"{on_disk} was edited since it was installed, and would be lost; keep a copy elsewhere"
-            " and repeat with"
-            " --force"
+            f"{on_disk} was edited since it was installed, and would be lost; keep a copy elsewhere and"
+            " repeat with --force"
         )
     if backup is not None:
         yield Step("restore", file.path, "as it was before install-udfs", source=backup.kept)

@@ -119,8 +119,8 @@ class Records:
             version = values["format_version"]
             if version != FORMAT_VERSION:
                 raise ConfigurationError(
-                    f"{path} has format version {version}, this package writes {FORMAT_VERSION}:"
-                    " use the version of clickhouse-clip-udfs that installed it, or a newer one"
+                    f"{path} has format version {version}, this package writes {FORMAT_VERSION}: use the"
+                    " version of clickhouse-clip-udfs that installed it, or a newer one"
                 )
             return cls(
                 server=Path(values["server"]),
@@ -129,8 +129,8 @@ class Records:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(
-                f"{path} is not the records' file that install-udfs writes ({type(error).__name__}: {error});"
-                " restore it from a backup, or remove it together with what it listed"
+                f"{path} is not the records' file that install-udfs writes ({type(error).__name__}:"
+                f" {error}); restore it from a backup, or remove it together with what it listed"
             ) from error
 
 

@@ -92,8 +92,8 @@ def memory_lines(workers: WorkerMemory, index: IndexMemory | None) -> Iterator[s
         said = "of weights, which all its workers share" if workers.shared else "of weights in each"
         yield f"{spoken(size):>9}  a worker of encode_{tower}, and {weights} {said}"
     yield (
-        f"{spoken(workers.total):>9}  all six functions with {workers.pool_size} workers each;"
-        " a worker starts with the first query that needs it"
+        f"{spoken(workers.total):>9}  all six functions with {workers.pool_size} workers each; a worker"
+        " starts with the first query that needs it"
     )
     if index is not None:
         yield (
@@ -102,8 +102,8 @@ def memory_lines(workers: WorkerMemory, index: IndexMemory | None) -> Iterator[s
         )
         if index.total > _INDEX_CACHE:
             yield (
-                "           more than ClickHouse keeps by default: set vector_similarity_index_cache_size to"
-                f" {index.total}"
+                "           more than ClickHouse keeps by default: set vector_similarity_index_cache_size"
+                f" to {index.total}"
             )
         yield f"{spoken(index.table):>9}  on disk for the vectors of these rows"
 
@@ -260,9 +260,8 @@ def _owner(plan: Plan) -> str:
     if user.can_own:
         return f"{user.name} ({user.reason})"
     return (
-        f"the current user: only root can give files to {user.name}; they are readable for everybody,"
-        f" so {user.name}"
-        " can use them"
+        f"the current user: only root can give files to {user.name}; they are readable for everybody, so"
+        f" {user.name} can use them"
     )
 
 

@@ -66,8 +66,8 @@ def reload_functions(client: Client) -> None:
         client.command("SYSTEM RELOAD FUNCTIONS")
     except Error as error:
         raise SqlError(
-            f"SYSTEM RELOAD FUNCTIONS: {first_line(error)}; connect as a user with the grant SYSTEM"
-            " RELOAD FUNCTION"
+            f"SYSTEM RELOAD FUNCTIONS: {first_line(error)}; connect as a user with the grant SYSTEM RELOAD"
+            " FUNCTION"
         ) from error
 
 
@@ -95,8 +95,8 @@ def check_definitions(client: Client, expected: Mapping[str, Mapping[str, str]])
     columns = ("load_status", "loading_error_message", *COMPARED)
     rows = ask(
         client,
-        f"SELECT name, {', '.join(f'toString({column})' for column in columns)}"
-        f" FROM system.user_defined_functions WHERE name IN ({names})",
+        f"SELECT name, {', '.join(f'toString({column})' for column in columns)} FROM"
+        f" system.user_defined_functions WHERE name IN ({names})",
     )
     loaded = {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
     for name, definition in expected.items():
