@@ -1,20 +1,21 @@
--- Captions nearest to a vector, be it of a text or of a picture
-CREATE OR REPLACE VIEW {{ view('search_captions_by_embedding') }}{{ on_cluster }} AS
+{% macro captions(name, target) %}
+CREATE OR REPLACE VIEW {{ view(name) }}{{ on_cluster }} AS
+WITH {{ target }} AS target
 SELECT
     id, url, caption, NSFW, similarity, width, height, LICENSE,
-    cosineDistance(text_embedding, {embedding:Array(Float32)}) AS distance
+    cosineDistance(text_embedding, target) AS distance
 FROM
 (
     SELECT id, url, caption, NSFW, similarity, width, height, LICENSE, text_embedding
     FROM {{ table }}
-    ORDER BY cosineDistance(text_embedding, {embedding:Array(Float32)})
+    ORDER BY cosineDistance(text_embedding, target)
     LIMIT greatest({k:UInt32}, least(4 * {k:UInt32}, 1000))
     SETTINGS hnsw_candidate_list_size_for_search = {{ ef_search }}
 )
 ORDER BY distance
 LIMIT {k:UInt32};
-
+{% endmacro %}
 -- Captions that mean what a text says
-CREATE OR REPLACE VIEW {{ view('search_captions_by_text') }}{{ on_cluster }} AS
-SELECT *
-FROM {{ view('search_captions_by_embedding') }}(embedding = {{ function('encode_text') }}({query:String}), k = {k:UInt32});
+{{ captions('search_captions_by_text', function('encode_text') ~ '({query:String})') }}
+-- Captions nearest to a vector, be it of a text or of a picture
+{{ captions('search_captions_by_embedding', '{embedding:Array(Float32)}') }}

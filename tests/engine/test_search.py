@@ -91,6 +91,16 @@ def test_a_text_reaches_the_model_byte_for_byte_through_a_view(laion: Engine) ->
     )
 
 
+def test_the_views_work_from_another_database(laion: Engine) -> None:
+    views = ("search_by_text(query = 'x', k = 3)", "search_captions_by_embedding(embedding = encode_text('x'), k = 3)")
+    here = [laion.rows(f"SELECT id, distance FROM {view}") for view in views]
+    laion.rows("CREATE DATABASE IF NOT EXISTS elsewhere")
+    laion.rows("USE elsewhere")
+    there = [laion.rows(f"SELECT id, distance FROM default.{view}") for view in views]
+    laion.rows("USE default")
+    assert here == there
+
+
 def test_the_views_columns(laion: Engine) -> None:
     laion.rows("CREATE OR REPLACE TABLE described ENGINE = Memory AS SELECT * FROM search_by_text(query = '', k = 1)")
     assert [name for (name,) in laion.rows("SELECT name FROM system.columns WHERE table = 'described'")] == COLUMNS
