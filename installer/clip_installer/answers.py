@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from clip_installer import install as work
 from clip_installer import report
+from clip_installer.apply import was_interrupted
 from clip_installer.errors import ConflictError, VerifyError
 from clip_installer.findings import problems
 from clip_installer.host_graphs import host_graphs
@@ -27,7 +30,8 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
     Raises:
         ClipUdfError: It cannot be done, or must not, or was undone.
     """
-    with opened_model(request.model) as bundle, host_graphs(request, bundle) as graphs:
+    recovered = None if dry_run else work.undo_interrupted(request.config())
+    with opened_model(request.model, _progress) as bundle, host_graphs(request, bundle) as graphs:
         outcome = None
         if dry_run:
             proposal = work.propose(request, bundle, graphs)
@@ -35,6 +39,7 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
         else:
             differences = list(report.diff_lines(work.propose(request, bundle, graphs).plan)) if diff else []
             proposal, outcome = work.install(request, bundle, graphs)
+            outcome = replace(outcome, recovered=recovered)
         workers = worker_memory(bundle.manifest, request.pool_size, request.engine, shared=graphs is not None)
         index = index_memory(proposal.schema.parameters, request.rows) if proposal.schema else None
         if as_json:
@@ -89,7 +94,7 @@ def _print_outcome(proposal: Proposal, outcome: Outcome | None) -> None:
         )
         return
     if outcome.recovered:
-        _print(["", f"Before this, it {outcome.recovered}."])
+        _print(["", f"First, it {outcome.recovered}."])
     _print(["", "Checks", *report.finding_lines(outcome.findings)])
     for path in outcome.plan.kept():
         _print(
@@ -118,6 +123,8 @@ def verify(request: InstallRequest, suffix: str | None, *, as_json: bool) -> Non
     if not models:
         under = f" under the suffix {suffix!r}" if suffix is not None else ""
         raise ConflictError(f"nothing is installed{under} for {config.on_disk(config.main_file)}")
+    if was_interrupted(config):
+        raise ConflictError("an install was interrupted here; run install-udfs again: it undoes that first")
     user = request.owner()
     findings = [finding for model in models for finding in verify_host(config, model, user)]
     if request.connection is not None:
@@ -149,6 +156,7 @@ def uninstall(
         ClipUdfError: It cannot be done, or must not, or was undone.
     """
     config = request.config()
+    recovered = None if dry_run else work.undo_interrupted(config)
     chosen = work.suffixes_to_remove(config, suffix, every=every)
     plan, models = work.propose_removal(config, request.owner(), chosen, force=request.force)
     differences = list(report.diff_lines(plan)) if diff else []
@@ -163,13 +171,15 @@ def uninstall(
                 "dry_run": dry_run,
                 "changed": outcome.changed if outcome else plan.changed,
                 "models": [{"name": model.model, "suffix": model.suffix} for model in models],
-                "recovered": outcome.recovered if outcome else None,
+                "recovered": recovered,
                 **report.plan_object(plan),
                 "drops": drops,
                 **({"diff": "\n".join(differences)} if diff else {}),
             }
         )
         return
+    if recovered:
+        _print([f"First, it {recovered}."])
     if not plan.changed:
         _print([f"Nothing changed: nothing is installed for {config.on_disk(config.main_file)}."])
         return
@@ -188,6 +198,11 @@ def uninstall(
         )
     else:
         _print(["", "Removed."])
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(line, err=True)
 
 
 def _print(lines: Iterable[str]) -> None:

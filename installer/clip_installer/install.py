@@ -37,13 +37,11 @@ class Proposal:
         installation: The model as it shall be.
         schema: Its schema; None where none is wanted.
         plan: The changes of files.
-        interrupted: Whether a killed installer's work has to be undone first.
     """
 
     installation: Installation
     schema: Schema | None
     plan: Plan
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,16 @@ class Outcome:
         return self.plan.changed or self.schema_changed or self.recovered is not None
 
 
+def undo_interrupted(config: ServerConfig) -> str | None:
+    """Undo, or finish, what a killed installer left; what was done, in words, or None.
+
+    Raises:
+        ClipUdfError: Another installer is at work, or the undoing failed.
+    """
+    with locked(config) as recovered:
+        return recovered
+
+
 def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Proposal:
     """Plan an install of ``bundle``, with ``graphs`` prepared for this machine; writes nothing.
 
@@ -75,6 +83,7 @@ def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Pro
         ClipUdfError: It cannot be done, or must not.
     """
     config = request.config()
+    _refuse_interrupted(config)
     installation = request.installation(config, bundle, graphs)
     schema = request.schema(bundle.manifest.dimension)
     records = load_records(config)
@@ -88,7 +97,7 @@ def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Pro
         deployed_schema=schema.digest if schema and run else None,
         force=request.force,
     )
-    return Proposal(installation, schema, plan, was_interrupted(config))
+    return Proposal(installation, schema, plan)
 
 
 def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tuple[Proposal, Outcome]:
@@ -135,6 +144,7 @@ def propose_removal(
     Raises:
         ConflictError: One of them is not installed, or a file of it was edited.
     """
+    _refuse_interrupted(config)
     records = load_records(config)
     models = [model for suffix in suffixes if (model := records.find(suffix)) is not None]
     return plan_removal(config, records, user, suffixes, force=force), models
@@ -194,6 +204,14 @@ def load_records(config: ServerConfig) -> Records:
             " user_scripts_path, as each would remove the other's functions"
         )
     return records
+
+
+def _refuse_interrupted(config: ServerConfig) -> None:
+    if was_interrupted(config):
+        raise ConflictError(
+            f"an install was interrupted on {config.on_disk(config.directory)}, and what is there now is neither"
+            " old nor new; run install-udfs without --dry-run: it undoes that first"
+        )
 
 
 @contextmanager

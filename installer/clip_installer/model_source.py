@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +18,12 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @contextmanager
-def opened_model(model: str) -> Iterator[Bundle]:
+def opened_model(model: str, report: Callable[[str], None] = lambda line: None) -> Iterator[Bundle]:
     """Open the bundle that ``model`` means; one built now lives until the ``with`` block ends.
 
     Args:
-        model: A bundle's directory, the name of a built-in model, or ``ARCHITECTURE/PRETRAINED`` of
-        open_clip.
+        model: A bundle's directory, the name of a built-in model, or ``ARCH/TAG`` of open_clip.
+        report: Called with a line at each step of a build.
 
     Raises:
         ModelError: It is none of them, or the bundle's name cannot stand in a command.
@@ -41,7 +41,7 @@ def opened_model(model: str) -> Iterator[Bundle]:
 
         architecture, pretrained = model.split("/")
         with tempfile.TemporaryDirectory(prefix="clip-udfs-model-") as scratch:
-            yield _checked(build_model(architecture, pretrained, Path(scratch) / "bundle"))
+            yield _checked(build_model(architecture, pretrained, Path(scratch) / "bundle", report=report))
     else:
         raise ModelError(
             f"--model {model}: no such bundle directory, and no built-in model (there is:"

@@ -25,8 +25,6 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     plan, installation = proposal.plan, proposal.installation
     manifest, placement, config = installation.bundle.manifest, installation.placement, proposal.plan.config
     yield f"ClickHouse server configured by {config.on_disk(config.main_file)}"
-    if proposal.interrupted:
-        yield "An install was interrupted here: the next one undoes what it left, then does this."
     yield ""
     yield _entry("model", f"{manifest.name}, vectors of {manifest.dimension} numbers")
     if manifest.notice:

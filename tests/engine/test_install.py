@@ -104,21 +104,21 @@ def test_the_second_run_changes_nothing(tmp_path: Path, tiny_bundle: Path) -> No
 
 def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path) -> None:
     directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
-    query(directory, data, "CREATE VIEW search_by_embedding AS SELECT {x:UInt8} AS mine")
+    query(directory, data, "CREATE VIEW search_by_text AS SELECT {x:UInt8} AS mine")
     query(directory, data, "CREATE TABLE search_by_image (a Int8) ENGINE = MergeTree ORDER BY a")
     before = snapshot(tmp_path / "server")
     state = (
         "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name;"
-        " SELECT * FROM search_by_embedding(x = 7)"
+        " SELECT * FROM search_by_text(x = 7)"
     )
     # First their view stands in the way; once that may be replaced, their table does, which nothing may replace.
-    for more, said in (([], "the view search_by_embedding is there"), (["--force"], "search_by_image` is not a VIEW")):
+    for more, said in (([], "the view search_by_text is there"), (["--force"], "search_by_image` is not a VIEW")):
         install = ["install", "--server-config", directory, "--data", data, "--model", tiny_bundle, *more, "--json"]
         message = json.loads(run(*install, status=1))["error"]["message"]
         assert said in message
         assert message.endswith("everything is as it was before")
         assert snapshot(tmp_path / "server") == before
-        assert query(directory, data, state).split() == ["search_by_embedding", "search_by_image", "7"]
+        assert query(directory, data, state).split() == ["search_by_image", "search_by_text", "7"]
 
 
 def test_a_table_of_another_dimension_is_refused(tmp_path: Path, tiny_bundle: Path) -> None:

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from clip_installer import answers
 from clip_installer.cli import run
 from clip_installer.commands.install import install
+from clip_installer.connection import ConnectionOptions
+from clip_udfs.bundle import sha256
 from tests.server_trees import GLOB, make_bundle, make_config, open_the_way, snapshot
 
 NOBODY = 65534
@@ -280,3 +283,72 @@ def test_an_unexpected_file_error_is_one_line(
     monkeypatch.setattr(answers, "install", full)
     status, _, err = call(capsys, "--server-config", make_config(tmp_path))
     assert (status, err) == (1, "install-udfs: /some/file: No space left on device\n")
+
+
+class ScriptedServer:
+    """Stands for a server that knows none of the functions, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def command(self, statement: str, **_: object) -> None:
+        self.told.append(statement)
+
+    def query(self, statement: str) -> object:
+        self.told.append(statement)
+        if "encode_" in statement and "system." not in statement:
+            raise DatabaseError("there is no such function")
+        return type("Answer", (), {"result_rows": [("26.9.1",)] if "version()" in statement else []})()
+
+
+def test_a_server_that_does_not_take_the_functions_gets_its_old_ones_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ScriptedServer()
+    monkeypatch.setattr(ConnectionOptions, "connect", lambda self: server)
+    monkeypatch.setattr("clip_installer.install.verify_host", lambda *_: [])
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
+    golden = bundle.directory / "golden.json"
+    golden.write_text(
+        json.dumps({"texts": [{"text": "", "vector": [1]}], "images": [{"png_base64": "", "vector": [1]}]})
+    )
+    manifest = json.loads((bundle.directory / "manifest.json").read_text())
+    manifest["files"]["golden.json"] = {"bytes": golden.stat().st_size, "sha256": sha256(golden)}
+    (bundle.directory / "manifest.json").write_text(json.dumps(manifest))
+    before = snapshot(tmp_path / "server")
+    status, _, err = call(
+        capsys, "--server-config", directory, "--model", bundle.directory, "--url", "http://localhost:8123"
+    )
+    assert status == 1
+    assert err.startswith("install-udfs: encode_text: the server does not know it")
+    assert err.endswith("everything is as it was before\n")
+    assert snapshot(tmp_path / "server") == before
+    assert [told for told in server.told if told.startswith("SYSTEM")] == ["SYSTEM RELOAD FUNCTIONS"] * 2
+    assert server.told[-1] == "SYSTEM RELOAD FUNCTIONS"
+    assert not any("CREATE" in told for told in server.told)
+
+
+def test_after_a_kill_a_dry_run_says_so_and_the_next_run_undoes_it_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "image"
+    directory = make_config(image, f"<clickhouse><path>/var/</path>{GLOB}</clickhouse>")
+    arguments = ["--destdir", image, "--server-config", "/etc", "--model", make_bundle(tmp_path / "bundle").directory]
+    child = os.fork()
+    if child == 0:
+        # The second definition is the last thing that this process does.
+        def kill(event: str, names: tuple[object, ...]) -> None:
+            if event == "os.rename" and str(names[1]).endswith("encode_image_function.xml"):
+                os._exit(9)
+
+        sys.addaudithook(kill)
+        run(install, "install-udfs", [str(argument) for argument in arguments])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert (directory / "encode_text_function.xml").exists()
+    status, _, err = call(capsys, *arguments, "--dry-run")
+    assert (status, "was interrupted" in err) == (1, True)
+    status, _, err = call(capsys, *arguments, "--verify")
+    assert status == 1
+    status, out, _ = call(capsys, *arguments, "--json")
+    assert (status, json.loads(out)["recovered"]) == (0, "undid an install that was interrupted")
+    assert call(capsys, *arguments, "--verify")[0] == 0
