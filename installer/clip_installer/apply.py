@@ -11,10 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from clip_installer.errors import ApplyError, ConflictError
+from clip_installer.journal import recover
 from clip_installer.placement import HOME, finds
 from clip_installer.plan import Plan
 from clip_installer.server_config import ServerConfig
-from clip_installer.transaction import Delivery, Transaction, all_or_nothing, recover
+from clip_installer.transaction import Delivery, Transaction, all_or_nothing
 
 
 @contextmanager

@@ -50,15 +50,15 @@ class Outcome:
 
     Attributes:
         plan: The changes of files.
-        recovered: What was done about an earlier, killed installer; None where there was nothing.
         findings: The checks that were made.
         schema_changed: Whether DDL was run.
+        recovered: What was done before about a killed installer; None where there was nothing.
     """
 
     plan: Plan
-    recovered: str | None
     findings: tuple[Finding, ...]
     schema_changed: bool = False
+    recovered: str | None = None
 
     @property
     def changed(self) -> bool:
@@ -107,7 +107,7 @@ def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tup
         ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
     """
     config = request.config()
-    with locked(config) as recovered:
+    with locked(config):
         recorded = load_records(config).find(request.suffix)
         proposal = propose(request, bundle, graphs)
         plan, schema = proposal.plan, proposal.schema
@@ -133,7 +133,7 @@ def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tup
                 _require(findings, list(verify_server(config, model, client)))
                 if schema is not None:
                     schema_changed = _deploy(client, schema, recorded, force=request.force)
-        return proposal, Outcome(plan, recovered, tuple(findings), schema_changed)
+        return proposal, Outcome(plan, tuple(findings), schema_changed)
 
 
 def propose_removal(
@@ -159,7 +159,7 @@ def remove(
         ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
     """
     config = request.config()
-    with locked(config) as recovered:
+    with locked(config):
         chosen = suffixes_to_remove(config, suffix, every=every)
         plan, models = propose_removal(config, request.owner(), chosen, force=request.force)
         server = request.connection.connect() if request.connection and request.connection.url else None
@@ -168,7 +168,7 @@ def remove(
                 _reload(server, plan)
                 for model in models:
                     _require_gone(server, model)
-        return Outcome(plan, recovered, ()), models
+        return Outcome(plan, ()), models
 
 
 def suffixes_to_remove(config: ServerConfig, suffix: str | None, *, every: bool) -> list[str]:

@@ -212,3 +212,14 @@ def test_names_beside_the_target_are_hidden_from_the_server(tmp_path: Path) -> N
     assert seen
     for names in seen:
         assert {name for name in names if not name.endswith("_function.xml")} == {"theirs"}
+
+
+def test_undoing_leaves_a_file_that_appeared_meanwhile(tmp_path: Path) -> None:
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
+    plan = make_plan(directory, bundle)
+    (directory / "try_encode_text_function.xml").write_text("somebody's")
+    (bundle.directory / "tokenizer.json").unlink()  # so that already the staging fails
+    before = snapshot(tmp_path / "server")
+    with pytest.raises(ApplyError, match="No such file"), applied(plan):
+        pass
+    assert snapshot(tmp_path / "server") == before
