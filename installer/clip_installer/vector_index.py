@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 INDEXES = ("image_index", "text_index")
 _POLL_SECONDS = 0.5
+# Bytes that an index keeps of each number, the graph not counted.
+_BYTES = {"f64": 8.0, "f32": 4.0, "f16": 2.0, "bf16": 2.0, "i8": 1.0, "b1": 0.125}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def build_indexes(
     rebuild: bool,
     advance: Advance,
     sleep: Callable[[float], None] = time.sleep,
-) -> list[BuiltIndex]:
+) -> tuple[bool, list[BuiltIndex]]:
     """Add both vector indexes and build them for the rows that are there, waiting until they are done.
 
     Args:
@@ -50,6 +52,9 @@ def build_indexes(
         rebuild: Drop indexes of other parameters first, instead of refusing.
         advance: Is shown the data parts that are done, with the fraction of those under way.
         sleep: Waits between two looks at ``system.mutations``.
+
+    Returns:
+        Whether there was anything to do, and both indexes.
 
     Raises:
         SqlError: The indexes are there with other parameters, or ClickHouse cannot build them.
@@ -66,10 +71,12 @@ def build_indexes(
                 f" {wanted}; --rebuild drops it and builds it anew"
             )
         execute(client, f"ALTER TABLE {table} DROP INDEX {index.name}", mutations_sync=2)
+    if _are_built(client, parameters):
+        return False, vector_indexes(client, parameters.stored_table)
     for statement in index_statements(parameters):
         execute(client, statement.sql, mutations_sync=0, alter_sync=1)
     _wait(client, parameters.stored_table, advance, sleep)
-    return vector_indexes(client, parameters.stored_table)
+    return True, vector_indexes(client, parameters.stored_table)
 
 
 def vector_indexes(client: Client, table: str) -> list[BuiltIndex]:
@@ -79,6 +86,21 @@ def vector_indexes(client: Client, table: str) -> list[BuiltIndex]:
         f" WHERE {_is_table(table)} AND name IN {INDEXES} ORDER BY name"
     )
     return [BuiltIndex(*row) for row in answer.result_rows]
+
+
+def _are_built(client: Client, parameters: SchemaParameters) -> bool:
+    """Whether every data part has both indexes: MATERIALIZE INDEX would build them all over again.
+
+    ClickHouse has no list of the indexes of a part, only their size; both graphs hold all numbers at least.
+    """
+    if len(vector_indexes(client, parameters.stored_table)) < len(INDEXES):
+        return False
+    row_bytes = len(INDEXES) * parameters.dimension * _BYTES[parameters.quantization]
+    answer = client.query(
+        f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes}) FROM system.parts"
+        f" WHERE {_is_table(parameters.stored_table)} AND active"
+    )
+    return bool(answer.result_rows[0][0] == 0)
 
 
 def _wait(client: Client, table: str, advance: Advance, sleep: Callable[[float], None]) -> None:

@@ -36,10 +36,17 @@ def test_indexes_are_built_once_and_others_only_when_asked_for(tmp_path: Path) -
     assert [index["name"] for index in built] == ["image_index", "text_index"]
     assert all(index["definition"].endswith("'bf16', 8, 32)") for index in built)
     assert all(index["bytes_on_disk"] > 2000 * 16 for index in built)
-    assert commands.succeed("build-index", *where, *small, "--json").answer["indexes"] == built
+    again = commands.succeed("build-index", *where, *small, "--json").answer
+    assert again == {"table": "laion", "changed": False, "indexes": built}
+    twice = "INSERT INTO laion SELECT * REPLACE (id + 5000 AS id) FROM laion"
+    twice += " SETTINGS materialize_skip_indexes_on_insert = 0"
+    commands.succeed("sql", *where, "-q", twice)
+    grown = commands.succeed("build-index", *where, *small, "--json").answer
+    assert grown["changed"]
+    assert grown["indexes"][0]["bytes_on_disk"] > 1.5 * built[0]["bytes_on_disk"]
     refused = commands.run("build-index", *where, *small, "--quantization", "i8")
     assert refused.status == 1
     assert "--rebuild drops it" in refused.error
     rebuilt = commands.succeed("build-index", *where, *small, "--quantization", "i8", "--rebuild", "--json").answer
     assert all("'i8'" in index["definition"] for index in rebuilt["indexes"])
-    assert rebuilt["indexes"][0]["bytes_on_disk"] < built[0]["bytes_on_disk"]
+    assert rebuilt["indexes"][0]["bytes_on_disk"] < grown["indexes"][0]["bytes_on_disk"]

@@ -64,9 +64,11 @@ def build_index(
             ef_construction=ef_construction,
             cluster=cluster,
         )
-        built = build_indexes(client, parameters, rebuild, advance)
+        changed, built = build_indexes(client, parameters, rebuild, advance)
     if as_json:
-        click.echo(json.dumps({"table": stored, "indexes": [asdict(index) for index in built]}))
+        click.echo(json.dumps({"table": stored, "changed": changed, "indexes": [asdict(index) for index in built]}))
         return
+    if not changed:
+        click.echo(f"unchanged: the indexes of {stored} are built")
     for index in built:
         click.echo(f"{index.name}: {index.definition}, {index.bytes_on_disk / 2**20:,.1f} MiB")
