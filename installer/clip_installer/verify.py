@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
     """Check files, interpreter, packages, picture directories, workers; of a staged tree only the files."""
-    yield from check_files(config, model, user)
     if config.destdir != Path("/"):
+        yield from check_files(config, model, user)
         return
     interpreter = check_interpreter(model, user)
     yield interpreter
+    yield from check_files(config, model, user)
     if interpreter.level == "problem":
         return
     placement = Placement(config.user_scripts_path, model.model, config.directory)
