@@ -47,8 +47,8 @@ class WorkerSettings:
     max_text_bytes: int = 1_048_576
     max_image_bytes: int = 67_108_864
     max_image_pixels: int = 178_956_970
-    text_batch: int = 64
-    image_batch: int = 32
+    text_batch: int = 32
+    image_batch: int = 16
     decode_threads: int = 2
     text_cache: int = 4096
 

@@ -37,8 +37,9 @@ class OnnxEncoder:
         options.log_severity_level = 3
         # An idle worker must not keep a core busy waiting for work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The arena keeps the memory of the largest batch for ever; batches here have many sizes.
-        options.enable_cpu_mem_arena = False
+        # A plan of the memory for each shape of a batch would be kept for ever, and batches here have many shapes;
+        # without it, the arena takes no more than the largest batch needs.
+        options.enable_mem_pattern = False
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions share no base class

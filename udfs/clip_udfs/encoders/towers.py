@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clip_udfs.bundle import ImageManifest
+from clip_udfs.encoders.blocks import PooledBlocks, is_plain
 
 
 class ImageTower(nn.Module):
@@ -19,7 +20,8 @@ class ImageTower(nn.Module):
     def __init__(self, model: Any, image: ImageManifest) -> None:
         """Wrap ``model.visual`` of an open_clip model with the scaling of ``image``."""
         super().__init__()
-        self.visual = model.visual
+        visual = model.visual
+        self.visual = PlainVision(visual) if is_plain_vision(visual) else visual
         self.register_buffer("mean", torch.tensor(image.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(image.std).view(1, 3, 1, 1), persistent=False)
 
@@ -27,6 +29,23 @@ class ImageTower(nn.Module):
         """Encode uint8 pixels, shape (rows, height, width, 3), to float vectors, shape (rows, dimension)."""
         scaled = pixels.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
         return self.visual((scaled - self.mean) / self.std)  # type: ignore[no-any-return]
+
+
+class PlainVision(nn.Module):
+    """open_clip's ``VisionTransformer`` where it pools at the class token."""
+
+    def __init__(self, visual: Any) -> None:
+        """Wrap ``visual``, for which :func:`is_plain_vision` must hold."""
+        super().__init__()
+        self.visual = visual
+        self.blocks = PooledBlocks(visual.transformer)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode scaled pixels, shape (rows, 3, height, width), to float vectors, shape (rows, dimension)."""
+        hidden = self.visual._embeds(pixels)
+        first = torch.zeros(hidden.shape[0], dtype=torch.int64, device=hidden.device)
+        pooled = self.visual.ln_post(self.blocks(hidden, first))
+        return pooled if self.visual.proj is None else pooled @ self.visual.proj  # type: ignore[no-any-return]
 
 
 class TextTower(nn.Module):
@@ -43,7 +62,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.token_embedding = model.token_embedding
         self.positional_embedding = model.positional_embedding
-        self.transformer = model.transformer
+        self.blocks = PooledBlocks(model.transformer)
         self.ln_final = model.ln_final
         self.text_projection = model.text_projection
         self.register_buffer("attn_mask", model.attn_mask, persistent=False)
@@ -52,9 +71,7 @@ class TextTower(nn.Module):
         """Encode int64 token ids, shape (rows, length), to float vectors, shape (rows, dimension)."""
         length = tokens.shape[1]
         hidden = self.token_embedding(tokens) + self.positional_embedding[:length]
-        hidden = self.transformer(hidden, attn_mask=self.attn_mask[:length, :length])
-        hidden = self.ln_final(hidden)
-        pooled = hidden[torch.arange(hidden.shape[0], device=hidden.device), tokens.argmax(dim=-1)]
+        pooled = self.ln_final(self.blocks(hidden, tokens.argmax(dim=-1), self.attn_mask[:length, :length]))
         if isinstance(self.text_projection, nn.Linear):
             return self.text_projection(pooled)  # type: ignore[no-any-return]
         return pooled @ self.text_projection  # type: ignore[no-any-return]
@@ -79,6 +96,19 @@ def is_trimmable(model: Any) -> bool:
         hasattr(model, "token_embedding")
         and getattr(model, "attn_mask", None) is not None
         and getattr(model, "text_pool_type", None) == "argmax"
+        and is_plain(model.transformer)
+    )
+
+
+def is_plain_vision(visual: Any) -> bool:
+    """True where the image tower is open_clip's own ``VisionTransformer``, pooled at the class token."""
+    return (
+        type(visual).__name__ == "VisionTransformer"
+        and hasattr(visual, "_embeds")
+        and getattr(visual, "pool_type", None) == "tok"
+        and visual.attn_pool is None
+        and not visual.output_tokens
+        and is_plain(visual.transformer)
     )
 
 

@@ -1,0 +1,41 @@
+"""The machine that the figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("chdb", "onnxruntime", "torch", "open_clip_torch", "transformers", "numpy", "pillow", "tokenizers")
+
+
+def describe() -> dict[str, str]:
+    """CPU, memory, system and versions, in words."""
+    cpu = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
+    flags = re.search(r"flags\s*: (.*)", _read("/proc/cpuinfo"))
+    wide = [flag for flag in ("avx2", "avx512f", "amx_tile") if flags and flag in flags[1].split()]
+    memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
+    found = {
+        "cpu": (cpu[1] if cpu else platform.machine()) + f", {', '.join(wide)}" * bool(wide),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "unknown",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def load() -> float:
+    """Average number of runnable processes in the last minute: above the number of cores, figures are blurred."""
+    return os.getloadavg()[0]
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8", errors="replace")

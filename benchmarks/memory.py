@@ -1,0 +1,75 @@
+"""Memory of worker processes, from the kernel's own account."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of one process in bytes.
+
+    Attributes:
+        pss: Its share of everything that it maps: pages used by n processes count for 1/n.
+        private: Pages that no other process uses: what goes when it ends.
+    """
+
+    pss: int
+    private: int
+
+    @classmethod
+    def of(cls, pid: int) -> Memory:
+        """Read ``/proc/PID/smaps_rollup``."""
+        values: dict[str, int] = {}
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+            name, size, _ = line.split()
+            values[name.rstrip(":")] = int(size) * 1024
+        return cls(values["Pss"], values["Private_Clean"] + values["Private_Dirty"])
+
+
+class Worker:
+    """A worker outside ClickHouse, fed over its pipe as ClickHouse does."""
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        """Start it."""
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def answer(self, rows: Sequence[str], *, header: bool) -> None:
+        """Send rows of TabSeparated and wait for as many."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = ([str(len(rows))] if header else []) + list(rows)
+        process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        process.stdin.flush()
+        for _ in rows:
+            if not process.stdout.readline():
+                raise RuntimeError(f"{process.args} ended with {process.wait()}")
+
+    def memory(self) -> Memory:
+        """Its memory now."""
+        return Memory.of(self._process.pid)
+
+    def close(self) -> None:
+        """End its input and wait for it."""
+        self._process.communicate(timeout=60)
+
+
+def grown(command: Sequence[str | Path], rows: Sequence[str], *, header: bool, workers: int = 2) -> list[Memory]:
+    """Memory of each worker right after it has answered ``rows``, one started after another."""
+    running: list[Worker] = []
+    found: list[Memory] = []
+    try:
+        for _ in range(workers):
+            running.append(Worker(command))
+            running[-1].answer(rows, header=header)
+            found.append(running[-1].memory())
+    finally:
+        for worker in running:
+            worker.close()
+    return found

@@ -1,0 +1,296 @@
+"""The works that contenders are measured at; each gives :class:`Measurement` rows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.deployment import Contender, Deployment
+from benchmarks.engine import Engine
+from benchmarks.material import captions
+from benchmarks.memory import grown
+
+BATCH_OF_WORKERS = 64
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much work: the full run takes some twenty minutes on two cores, the quick one a few."""
+
+    captions: int = 2000
+    pictures: int = 500
+    turns: int = 4
+    singles: int = 15
+    starts: int = 3
+    indexed: int = 10_000
+    wire: int = 20_000
+    rounds: int = 12
+    growth: tuple[int, ...] = (1000, 10_000)
+    part: int = 100_000
+
+
+QUICK = Scale(64, 32, 2, 5, 1, 1000, 4000, 4, (100, 1000), 5000)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure.
+
+    Attributes:
+        work: What was done.
+        contender: Who did it.
+        unit: ``s/row`` and ``s`` (less is better), ``bytes`` (less is better), ``share`` (of the peak), ``cosine``.
+        values: Each repetition; measured in turns with the other contenders.
+        rows: Rows of one repetition.
+        notes: What else was seen.
+    """
+
+    work: str
+    contender: str
+    unit: str
+    values: tuple[float, ...]
+    rows: int = 1
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every work needs."""
+
+    deployment: Deployment
+    scale: Scale
+    pictures: list[Path]
+    log: Path
+    say: Callable[[str], None]
+
+    def engine(self) -> Engine:
+        """A fresh engine; no worker runs in it yet."""
+        return Engine(self.deployment.config, self.deployment.data, self.log)
+
+
+def first_query(bench: Bench) -> Iterator[Measurement]:
+    """From a query to its answer where no worker runs yet; the engine itself is up."""
+    seconds: dict[str, list[float]] = {one.name: [] for one in bench.deployment.contenders}
+    for turn in range(bench.scale.starts):
+        for contender in bench.deployment.contenders:
+            engine = bench.engine()
+            seconds[contender.name].append(
+                engine.run(f"SELECT length({contender.functions['text']}('first query {turn}'))").seconds
+            )
+            engine.close()
+    for name, values in seconds.items():
+        yield Measurement("first query", name, "s", tuple(values))
+
+
+def single_text(bench: Bench) -> Iterator[Measurement]:
+    """One new text on a warm worker."""
+    engine = bench.engine()
+    seconds: dict[str, list[float]] = {}
+    texts = captions(bench.scale.singles, seed=7)
+    for contender in bench.deployment.contenders:
+        engine.run(f"SELECT length({contender.functions['text']}('warm'))")
+    for text in texts:
+        for contender in bench.deployment.contenders:
+            answer = engine.run(f"SELECT length({contender.functions['text']}('{text}'))")
+            seconds.setdefault(contender.name, []).append(answer.seconds)
+    engine.close()
+    for name, values in seconds.items():
+        yield Measurement("one text, warm", name, "s", tuple(values))
+
+
+def bulk_captions(bench: Bench) -> Iterator[Measurement]:
+    """Different captions of LAION's length."""
+    engine = bench.engine()
+    rows = ",".join(f"({number},'{text}')" for number, text in enumerate(captions(bench.scale.captions)))
+    engine.run("CREATE OR REPLACE TABLE captions (id UInt32, value String) ENGINE = Memory")
+    engine.run(f"INSERT INTO captions VALUES {rows}")
+    yield from _bulk(bench, engine, "captions", "text", bench.scale.captions)
+    engine.close()
+
+
+def bulk_pictures(bench: Bench) -> Iterator[Measurement]:
+    """JPEGs from disk by their paths."""
+    engine = bench.engine()
+    rows = ",".join(f"({number},'{path}')" for number, path in enumerate(bench.pictures))
+    engine.run("CREATE OR REPLACE TABLE pictures (id UInt32, value String) ENGINE = Memory")
+    engine.run(f"INSERT INTO pictures VALUES {rows}")
+    yield from _bulk(bench, engine, "pictures", "path", len(bench.pictures))
+    engine.close()
+
+
+def bulk_bytes(bench: Bench) -> Iterator[Measurement]:
+    """The same JPEGs, read by ClickHouse and sent as bytes."""
+    engine = bench.engine()
+    place = bench.pictures[0].parent
+    engine.run("CREATE OR REPLACE TABLE contents (id UInt32, value String) ENGINE = Memory")
+    engine.run(
+        "INSERT INTO contents SELECT toUInt32(splitByChar('.', _file)[1]), raw_blob "
+        f"FROM file('{place}/*.jpg', RawBLOB, 'raw_blob String') "
+        f"WHERE toUInt32(splitByChar('.', _file)[1]) < {len(bench.pictures)} SETTINGS max_threads = 1"
+    )
+    yield from _bulk(bench, engine, "contents", "bytes", len(bench.pictures))
+    engine.close()
+
+
+def _bulk(bench: Bench, engine: Engine, table: str, kind: str, rows: int) -> Iterator[Measurement]:
+    """Everybody in turns, part after part; then the vectors are compared with open_clip's."""
+    contenders = [one for one in bench.deployment.contenders if kind in one.functions]
+    engine.run("CREATE OR REPLACE TABLE vectors (who String, id UInt32, vector Array(Float32)) ENGINE = Memory")
+    for contender in contenders:  # loads the models
+        engine.run(f"SELECT sum(length({contender.functions[kind]}(value))) FROM (SELECT value FROM {table} LIMIT 2)")
+    seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
+    turns = bench.scale.turns
+    for turn in range(turns):
+        for contender in contenders:
+            part = f"SELECT id, value FROM {table} WHERE id % {turns} = {turn}"
+            answer = engine.run(
+                f"INSERT INTO vectors SELECT '{contender.name}', id, {contender.functions[kind]}(value) FROM ({part}) "
+                "SETTINGS max_threads = 1"
+            )
+            seconds[contender.name].append(answer.seconds / (rows / turns))
+            bench.say(
+                f"  {table} {turn + 1}/{turns} {contender.label}: {1000 * seconds[contender.name][-1]:.1f} ms a row"
+            )
+    for contender in contenders:
+        compared = engine.run(
+            "SELECT count(), 1 - max(cosineDistance(a.vector, b.vector)) FROM vectors AS a JOIN vectors AS b USING id "
+            f"WHERE a.who = '{contender.name}' AND b.who = 'open_clip'"
+        ).rows[0]
+        yield Measurement(
+            {"text": "captions", "path": "pictures from disk", "bytes": "pictures as bytes"}[kind],
+            contender.name,
+            "s/row",
+            tuple(seconds[contender.name]),
+            rows,
+            {"compared_rows": int(compared[0]), "cosine_to_open_clip": float(compared[1])},
+        )
+
+
+def worker_memory(bench: Bench) -> Iterator[Measurement]:
+    """The first worker and a second one beside it, each after a batch."""
+    values = {"text": captions(BATCH_OF_WORKERS, seed=9), "path": [str(path) for path in bench.pictures[:16]]}
+    for kind, rows in values.items():
+        for contender in bench.deployment.contenders:
+            first, second = grown(contender.commands[kind], rows, header=contender.header)
+            tower = "text" if kind == "text" else "image"
+            notes = {"pss": first.pss}
+            yield Measurement(f"first worker, {tower}", contender.name, "bytes", (first.private,), 1, notes)
+            notes = {"pss": second.pss}
+            yield Measurement(f"second worker, {tower}", contender.name, "bytes", (second.private,), 1, notes)
+
+
+def wire_cost(bench: Bench) -> Iterator[Measurement]:
+    """Rows of 512 numbers through the pipe and ClickHouse's parser, without a model."""
+    engine = bench.engine()
+    forms = {"TabSeparated": "ours", "RowBinary": "ours", "list": "guide"}
+    seconds: dict[str, list[float]] = {}
+    for turn in range(1 + bench.scale.turns):
+        for form in forms:
+            rows = bench.scale.wire // (10 if form == "list" else 1)
+            answer = engine.run(f"SELECT sum(length(null_{form}(toString(number)))) FROM numbers({rows})")
+            if turn:
+                seconds.setdefault(form, []).append(answer.seconds / rows)
+    engine.close()
+    for form, contender in forms.items():
+        work = "wire, TabSeparated" if form == "list" else f"wire, {form}"
+        yield Measurement(work, contender, "s/row", tuple(seconds[form]), bench.scale.wire)
+
+
+def search(bench: Bench) -> Iterator[Measurement]:
+    """The ten nearest rows of an indexed table to a new text, encoded in the query itself."""
+    engine = bench.engine()
+    engine.run(
+        "CREATE OR REPLACE TABLE indexed (id UInt32, vector Array(Float32), INDEX near vector TYPE "
+        "vector_similarity('hnsw', 'cosineDistance', 512, 'bf16', 32, 128)) ENGINE = MergeTree ORDER BY id"
+    )
+    engine.run(
+        "INSERT INTO indexed SELECT number, arrayMap(one -> toFloat32(randNormal(0, 1, number, one)), range(512)) "
+        f"FROM numbers({bench.scale.indexed})"
+    )
+    engine.run("OPTIMIZE TABLE indexed FINAL")
+    contenders: list[Contender] = [one for one in bench.deployment.contenders if one.name in ("ours", "guide")]
+    query = "SELECT id FROM indexed ORDER BY cosineDistance(vector, {}) LIMIT 10"
+    plan = engine.run("EXPLAIN indexes = 1 " + query.format("encode_text('plan')")).rows
+    if not any("vector_similarity" in row[0] for row in plan):
+        raise RuntimeError("the search does not use the index")
+    engine.run("CREATE OR REPLACE TABLE question ENGINE = Memory AS SELECT encode_text('question') AS vector")
+    seconds: dict[str, list[float]] = {}
+    alone: list[float] = []
+    for contender in contenders:
+        engine.run(query.format(f"{contender.functions['text']}('warm')"))
+    for text in captions(bench.scale.singles, seed=11):
+        for contender in contenders:
+            answer = engine.run(query.format(f"{contender.functions['text']}('{text}')"))
+            seconds.setdefault(contender.name, []).append(answer.seconds)
+        alone.append(engine.run(query.format("(SELECT vector FROM question)")).seconds)
+    engine.close()
+    for name, values in seconds.items():
+        yield Measurement("search with a text", name, "s", tuple(values), bench.scale.indexed)
+    yield Measurement("search without the model", "ours", "s", tuple(alone), bench.scale.indexed)
+
+
+def engine_only(bench: Bench) -> Iterator[Measurement]:
+    """Pictures through the engine alone, as a share of the fp32 matrix product that this machine reaches."""
+    (bundle,) = (bench.deployment.data / "user_scripts/clip_udfs").glob("*/bundle")
+    command = [sys.executable, "-m", "benchmarks.engine_only", str(bundle), str(bench.scale.rounds)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    yield Measurement("engine, share of peak", "ours", "share", (found.pop("share_of_peak"),), found["batch"], found)
+
+
+def growth(bench: Bench) -> Iterator[Measurement]:
+    """More and more texts on one worker: seconds a row, and the worker's memory afterwards."""
+    engine = bench.engine()
+    for rows in bench.scale.growth:
+        answer = engine.run(
+            f"SELECT sum(length(encode_text(concat('a picture of number ', toString(number), ' at {rows}')))) "
+            f"FROM numbers({rows}) SETTINGS max_threads = 1"
+        )
+        peak = _peak_of_worker(engine.pid)
+        yield Measurement(f"{rows} texts", "ours", "s/row", (answer.seconds / rows,), rows, {"worker_peak_bytes": peak})
+    engine.close()
+
+
+def _peak_of_worker(engine: int) -> int:
+    children = Path(f"/proc/{engine}/task").glob("*/children")
+    workers = {pid for file in children for pid in file.read_text().split()}
+    peaks = [
+        int(line.split()[1]) * 1024
+        for pid in workers
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
+    return max(peaks)
+
+
+def laion_part(bench: Bench) -> Iterator[Measurement]:
+    """A part of LAION from its files to a table that can be queried: see :mod:`benchmarks.laion`."""
+    command = [sys.executable, "-m", "benchmarks.laion", "--rows", str(bench.scale.part), "--json"]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    for name, steps in (("ours", [found["ours"]]), ("guide", found["guide"])):
+        notes = {"peak_mebibytes": max(step["peak_mebibytes"] for step in steps), "steps": steps}
+        seconds = sum(step["seconds"] for step in steps)
+        yield Measurement("LAION part, files to table", name, "s", (seconds,), found["rows"], notes)
+
+
+WORKS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
+    "first-query": first_query,
+    "single-text": single_text,
+    "captions": bulk_captions,
+    "pictures": bulk_pictures,
+    "bytes": bulk_bytes,
+    "memory": worker_memory,
+    "wire": wire_cost,
+    "search": search,
+    "engine": engine_only,
+    "growth": growth,
+    "laion": laion_part,
+}
