@@ -50,7 +50,7 @@ def _row(bundle: Any, where: str, function: str) -> dict[str, Any]:
         "function": function,
         "dimension": manifest.dimension,
         "bytes": sum(record.bytes for record in manifest.files.values()),
-        "worker_bytes": memory.worker,
+        "worker_bytes": {tower: own + memory.weights[tower] for tower, own in memory.worker.items()},
         "notice": manifest.notice,
     }
 
