@@ -19,8 +19,8 @@ from clip_installer.commands.check_model import check_model
 from clip_installer.commands.demo import demo
 from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
-from clip_installer.commands.recall import recall
 from clip_installer.commands.models import models
+from clip_installer.commands.recall import recall
 from clip_installer.commands.sql import sql
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError

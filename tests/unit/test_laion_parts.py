@@ -61,14 +61,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_files_of_different_lengths_are_refused_with_all_three_numbers(tmp_path: Path) -> None:
     write_part(tmp_path, 0, rows=20, dimension=8)
     np.save(tmp_path / "text_emb" / "text_emb_0.npy", vectors(19, 8, 1))
-    with pytest.raises(ImportRefused, match="20 rows in img_emb_0.npy, 19 in text_emb_0.npy, 20 in met"):
+    with pytest.raises(ImportRefused, match=r"20 rows in img_emb_0.npy, 19 in text_emb_0.npy, 20 in met"):
         Part.open(0, Folder(tmp_path).files(0))
 
 
 def test_vectors_of_two_models_are_refused(tmp_path: Path) -> None:
     write_part(tmp_path, 0, rows=20, dimension=8)
     np.save(tmp_path / "text_emb" / "text_emb_0.npy", vectors(20, 16, 1))
-    with pytest.raises(ImportRefused, match="8 numbers in img_emb_0.npy, 16 in text_emb_0"):
+    with pytest.raises(ImportRefused, match=r"8 numbers in img_emb_0.npy, 16 in text_emb_0"):
         Part.open(0, Folder(tmp_path).files(0))
 
 
