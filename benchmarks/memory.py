@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,12 @@ class Worker:
 
     def close(self) -> None:
         """End its input and wait for it."""
-        self._process.communicate(timeout=60)
+        with suppress(BrokenPipeError):
+            self._process.communicate(timeout=60)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def grown(command: Sequence[str | Path], rows: Sequence[str], *, header: bool, workers: int = 2) -> list[Memory]:
