@@ -33,6 +33,7 @@ class InstallRequest:
         pool_size: Processes of each function's pool.
         threads: Engine threads of a worker; None shares the cores among the processes of a pool.
         engine: ``onnx`` or ``torch``.
+        device: Device of the torch engine; None chooses.
         wire_format: ClickHouse format of the pools.
         normalize: L2-normalise the vectors.
         python: The interpreter that runs the workers.
@@ -54,6 +55,7 @@ class InstallRequest:
     pool_size: int
     threads: int | None
     engine: str
+    device: str | None
     wire_format: str
     normalize: bool
     python: Path
@@ -105,6 +107,7 @@ class InstallRequest:
             bundle=placement.bundle,
             suffix=self.suffix,
             engine=self.engine,
+            device=self.device,
             threads=threads,
             format=self.wire_format,
             normalize=self.normalize,

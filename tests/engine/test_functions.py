@@ -247,3 +247,15 @@ def test_a_constant_in_with_reaches_the_worker_once(tmp_path: Path, tiny_bundle:
     assert engine.rows(query) == [(100,)]
     assert engine.close() == 0
     assert log.read_bytes() == b"1\ncat\n"
+
+
+def test_the_torch_engine_answers_in_row_binary_what_the_default_answers(
+    engine: Engine, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    server = make_tree(tmp_path / "host")
+    server.install("--model", str(tiny_bundle), "--engine", "torch", "--device", "cpu", "--wire-format", "RowBinary")
+    other = server.engine()
+    query = "SELECT encode_text(arrayJoin(['cat', '', '猫'])), try_encode_text(NULL)"
+    ours, theirs = (np.array([row[0] for row in one.rows(query)]) for one in (engine, other))
+    assert np.abs(ours - theirs).max() < 1e-5
+    assert other.close() == 0

@@ -65,6 +65,7 @@ Examples:
     show_default=True,
     help="Inference engine.",
 )
+@click.option("--device", help="Device of the torch engine, e.g. cuda:0 [default: a GPU where there is one].")
 @click.option(
     "--wire-format",
     type=click.Choice(["TabSeparated", "RowBinary"]),
@@ -109,6 +110,7 @@ def install(
     pool_size: int,
     threads: int | None,
     engine: str,
+    device: str | None,
     wire_format: str,
     raw: bool,
     python: Path | None,
@@ -148,6 +150,8 @@ def install(
         embedded=embedded,
         staged=destdir != Path("/"),
     )
+    if device is not None and engine != "torch":
+        raise click.UsageError("--device belongs to --engine torch; ONNX Runtime runs on the CPU")
     request = InstallRequest(
         server_config=server_config,
         model=model,
@@ -156,6 +160,7 @@ def install(
         pool_size=pool_size,
         threads=threads,
         engine=engine,
+        device=device,
         wire_format=wire_format,
         normalize=not raw,
         python=(python or Path(sys.executable)).absolute(),
