@@ -12,6 +12,7 @@ import open_clip
 import pytest
 import torch
 from click.testing import CliRunner
+
 from training import evaluate, refine, train
 from training.captions import build_captions
 from training.concepts import Concept, write_concepts

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from benchmarks import engine_only, material, report
 from benchmarks.memory import Memory, Worker
 from benchmarks.works import Measurement
-from PIL import Image
 
 
 def test_captions_differ_and_repeat_with_their_seed() -> None:
