@@ -40,29 +40,30 @@ def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) 
     material = pictures(output / "pictures", scale.pictures)
     deployment = deploy(output / "server", checkpoint, bundle, output / "pictures", say)
     bench = Bench(deployment, scale, material, output / "workers.log", say)
+    labels = {one.name: one.label for one in deployment.contenders}
+    described = machine.describe()
+    caption = f"{described['cpu']}, {described['cores']} cores"
     loads = [machine.load()]
     measurements: list[Measurement] = []
     for work in chosen or WORKS:
         say(work)
-        measurements.extend(WORKS[work](bench))
+        for one in WORKS[work](bench):
+            measurements.append(one)
+            say(f"  {one.work}, {labels[one.contender]}: {report.spoken(report.typical(one), one.unit)}")
         loads.append(machine.load())
-    labels = {one.name: one.label for one in deployment.contenders}
-    described = machine.describe()
-    verdicts = report.against_targets(measurements)
-    results = {
-        "command": "python -m benchmarks" + " --quick" * quick + "".join(f" --only {work}" for work in chosen),
-        "machine": described,
-        "load_average": {"least": min(loads), "most": max(loads)},
-        "labels": labels,
-        "targets": verdicts,
-        "measurements": [one.to_dict() for one in measurements],
-    }
-    (output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    caption = f"{described['cpu']}, {described['cores']} cores"
+        results = {
+            "command": "python -m benchmarks" + " --quick" * quick + "".join(f" --only {work}" for work in chosen),
+            "machine": described,
+            "load_average": {"least": min(loads), "most": max(loads)},
+            "labels": labels,
+            "targets": report.against_targets(measurements),
+            "measurements": [one.to_dict() for one in measurements],
+        }
+        (output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     drawn = plot(measurements, labels, output / "results.png", caption)
     screen = Console(highlight=False)
     screen.print(report.table(measurements, labels))
-    screen.print(report.target_table(verdicts))
+    screen.print(report.target_table(report.against_targets(measurements)))
     screen.print(f"{caption}, {described['memory']}; load average {min(loads):.1f} to {max(loads):.1f}", markup=False)
     screen.print(f"{output / 'results.json'}" + f", {output / 'results.png'}" * drawn, soft_wrap=True)
 

@@ -180,7 +180,9 @@ def worker_memory(bench: Bench) -> Iterator[Measurement]:
     values = {"text": captions(BATCH_OF_WORKERS, seed=9), "path": [str(path) for path in bench.pictures[:16]]}
     for kind, rows in values.items():
         for contender in bench.deployment.contenders:
-            first, second = grown(contender.commands[kind], rows, header=contender.header)
+            # Row by row, more rows take more time but no more memory.
+            batch = rows if contender.header else rows[:4]
+            first, second = grown(contender.commands[kind], batch, header=contender.header)
             tower = "text" if kind == "text" else "image"
             notes = {"pss": first.pss}
             yield Measurement(f"first worker, {tower}", contender.name, "bytes", (first.private,), 1, notes)
