@@ -48,7 +48,7 @@ class WorkerSettings:
     max_image_bytes: int = 67_108_864
     max_image_pixels: int = 178_956_970
     text_batch: int = 32
-    image_batch: int = 16
+    image_batch: int = 8
     decode_threads: int = 2
     text_cache: int = 4096
 
