@@ -215,7 +215,8 @@ def search(bench: Bench) -> Iterator[Measurement]:
         "vector_similarity('hnsw', 'cosineDistance', 512, 'bf16', 32, 128)) ENGINE = MergeTree ORDER BY id"
     )
     engine.run(
-        "INSERT INTO indexed SELECT number, arrayMap(one -> toFloat32(sin(cityHash64(number, one) % 1000003)), range(512)) "
+        "INSERT INTO indexed SELECT number, "
+        "arrayMap(one -> toFloat32(sin(cityHash64(number, one) % 1000003)), range(512)) "
         f"FROM numbers({bench.scale.indexed})"
     )
     engine.run("OPTIMIZE TABLE indexed FINAL")

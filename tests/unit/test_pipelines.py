@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clip_udfs.errors import ValueRefused
-from clip_udfs.pipelines import TEXT_WINDOW, ImagePipeline, RowRefused, TextPipeline
+from clip_udfs.pipelines import TEXT_WINDOW, TOKENS_PER_ROW, ImagePipeline, RowRefused, TextPipeline
 from clip_udfs.wire import Oversized, Value, Vectors
 
 
@@ -65,6 +65,15 @@ def test_texts_come_back_in_order_although_batches_are_sorted_by_length() -> Non
     texts = [chr(97 + i % 7) * (1 + i * 37 % 23) for i in range(3 * TEXT_WINDOW)]
     assert sums(pipeline.encode(text.encode() for text in texts)) == [sum(map(ord, text)) for text in texts]
     assert max(rows for rows, _ in encoder.shapes) <= 8
+
+
+def test_long_texts_go_in_smaller_batches() -> None:
+    pipeline, encoder = text_pipeline()
+    texts = ["a" * length for length in (3 * TOKENS_PER_ROW, 1, 2 * TOKENS_PER_ROW, 9 * TOKENS_PER_ROW, 2)]
+    texts += [chr(98 + index) + "a" * (2 * TOKENS_PER_ROW - 1) for index in range(8)]
+    assert sums(pipeline.encode(text.encode() for text in texts)) == [sum(map(ord, text)) for text in texts]
+    assert all(rows * length <= 8 * TOKENS_PER_ROW or rows == 1 for rows, length in encoder.shapes)
+    assert len(encoder.shapes) < len(texts)
 
 
 def test_a_repeated_text_is_encoded_once_and_remembered_for_the_next_block() -> None:

@@ -18,6 +18,9 @@ from clip_udfs.wire import Oversized, Value, Vectors
 
 # Texts that are tokenized, sorted by length and answered together.
 TEXT_WINDOW = 1024
+# Tokens a batch holds for each of its rows at most: longer texts go in smaller batches, which are as quick a token and
+# do not make the engine's memory that of a whole batch of the longest texts.
+TOKENS_PER_ROW = 24
 
 
 class RowRefused(ValueRefused):
@@ -86,13 +89,23 @@ class TextPipeline:
         missing = [text for text in texts if text not in known]
         tokens = self._tokenizer(missing) if missing else []
         by_length = sorted(range(len(missing)), key=lambda index: len(tokens[index]))
-        for start in range(0, len(missing), self._batch):
-            chosen = by_length[start : start + self._batch]
+        for chosen in self._batches(by_length, tokens):
             vectors = self._encoder.encode(self._tokenizer.pad([tokens[index] for index in chosen]))
             for index, vector in zip(chosen, _finished(vectors, self._normalize), strict=True):
                 known[missing[index]] = vector
         self._remember(missing, known)
         return known
+
+    def _batches(self, by_length: Sequence[int], tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        chosen: list[int] = []
+        for index in by_length:
+            size = (len(chosen) + 1) * len(tokens[index])
+            if chosen and (len(chosen) == self._batch or size > self._batch * TOKENS_PER_ROW):
+                yield chosen
+                chosen = []
+            chosen.append(index)
+        if chosen:
+            yield chosen
 
     def _remember(self, texts: Sequence[str], vectors: dict[str, NDArray[np.float32]]) -> None:
         if self._capacity == 0:
