@@ -7,6 +7,7 @@ its target puts most of the weight on the first and shares the rest. Nothing amb
 import random
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import open_clip
@@ -45,6 +46,22 @@ class Captions:
             chosen.append(options[dice.integers(len(options))])
         return np.array(chosen)
 
+    def sample_evenly(self, count: int, dice: np.random.Generator, chinese: float) -> np.ndarray:
+        """Caption numbers, int64 (count,), each text of a kind as often as any other: no rare word is lost."""
+        languages = np.where(dice.random(count) < chinese, "zh", "en")
+        kinds = dice.choice(KINDS, count, p=KIND_SHARES)
+        keys = zip(languages.tolist(), kinds.tolist(), strict=True)
+        pools = [self.pools.get((lang, kind)) or self.pools[lang, "label"] for lang, kind in keys]
+        return np.array([pool[dice.integers(len(pool))] for pool in pools])
+
+    @cached_property
+    def pools(self) -> dict[tuple[str, str], list[int]]:
+        """By (language, kind) the numbers of all captions, each once."""
+        pools: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for (_, lang, kind), numbers in self.of.items():
+            pools[lang, kind].update(numbers)
+        return {key: sorted(numbers) for key, numbers in pools.items()}
+
     def target_matrix(self, captions: np.ndarray, concepts: int) -> np.ndarray:
         """Dense targets, float32 (captions, concepts); rows sum to one."""
         dense = np.zeros((len(captions), concepts), np.float32)
@@ -72,9 +89,7 @@ class CaptionBuilder:
                     self.carriers[keyword.lower()].add(number)
         self.families: dict[str, set[int]] = defaultdict(set)
         for prefixes, names in THEMES.items():
-            members = {
-                number for number, concept in enumerate(concepts) if concept.subgroup.startswith(prefixes)
-            }
+            members = {number for number, concept in enumerate(concepts) if concept.subgroup.startswith(prefixes)}
             for lang in LANGUAGES:
                 for name in names[lang]:
                     self.families[name] |= members
@@ -115,9 +130,7 @@ class CaptionBuilder:
             self.of[number, lang, "keyword"] = [self.add(word, self.weights(word)) for word in keywords]
             for _ in range(PAIRS if len(keywords) > 1 else 0):
                 first, second = dice.sample(keywords, 2)
-                both = (self.carriers[first] | self.owners[first]) & (
-                    self.carriers[second] | self.owners[second]
-                )
+                both = (self.carriers[first] | self.owners[first]) & (self.carriers[second] | self.owners[second])
                 joined = f"{first} {second}" if lang == "en" else f"{first}{second}"
                 self.of[number, lang, "pair"].append(self.add(joined, dict.fromkeys(both, 1 / len(both))))
 
@@ -127,13 +140,9 @@ class CaptionBuilder:
             for prefixes, names in THEMES.items():
                 for concept, entry in enumerate(self.concepts):
                     if entry.subgroup.startswith(prefixes):
-                        self.of[concept, lang, "group"] += [
-                            self.add(name, self.weights(name)) for name in names[lang]
-                        ]
+                        self.of[concept, lang, "group"] += [self.add(name, self.weights(name)) for name in names[lang]]
             for concept, entry in enumerate(self.concepts):
-                self.of[concept, lang, "group"] += [
-                    self.add(name, self.weights(name)) for name in entry.groups[lang]
-                ]
+                self.of[concept, lang, "group"] += [self.add(name, self.weights(name)) for name in entry.groups[lang]]
 
 
 def build_captions(concepts: list[Concept], seed: int = 0) -> Captions:

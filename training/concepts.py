@@ -47,10 +47,7 @@ def read_concepts(emojibase: Path) -> list[Concept]:
                 emoji=entry["emoji"],
                 label={lang: both[lang]["label"] for lang in LANGUAGES},
                 keywords={lang: list(both[lang].get("tags", [])) for lang in LANGUAGES},
-                groups={
-                    lang: [names[lang, "groups"][group], names[lang, "subgroups"][subgroup]]
-                    for lang in LANGUAGES
-                },
+                groups={lang: [names[lang, "groups"][group], names[lang, "subgroups"][subgroup]] for lang in LANGUAGES},
                 subgroup=subgroup,
             )
         )

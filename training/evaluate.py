@@ -23,9 +23,7 @@ def text_vectors(model: open_clip.CLIP, texts: list[str]) -> np.ndarray:
 
 
 @click.command()
-@click.option(
-    "--style", default="fxemoji", show_default=True, help="fxemoji is for choosing, openmoji is held out."
-)
+@click.option("--style", default="fxemoji", show_default=True, help="fxemoji is for choosing, openmoji is held out.")
 @click.option("--data", type=click.Path(path_type=Path), default=paths.DATA)
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=paths.CHECKPOINT)
 def main(style: str, data: Path, checkpoint: Path) -> None:
@@ -35,10 +33,7 @@ def main(style: str, data: Path, checkpoint: Path) -> None:
     vectors = encode_pictures(lambda batch: model.encode_image(batch, normalize=True), pictures)
     concepts = load_concepts(data / "concepts.json")
     found = figures(lambda texts: text_vectors(model, texts), vectors, gallery, concepts)
-    shares = {
-        lang: {name: round(100 * value, 1) for name, value in vars(row).items()}
-        for lang, row in found.items()
-    }
+    shares = {lang: {name: round(100 * value, 1) for name, value in vars(row).items()} for lang, row in found.items()}
     click.echo(json.dumps({"style": style, "pictures": len(gallery), **shares}, indent=1))
 
 

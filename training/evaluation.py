@@ -27,9 +27,7 @@ def load_gallery(path: Path) -> tuple[Tensor, np.ndarray]:
         np.asarray(Image.fromarray(picture).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
         for picture in stored["pictures"]
     ]
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255, stored["concept"].astype(
-        np.int64
-    )
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255, stored["concept"].astype(np.int64)
 
 
 @torch.no_grad()

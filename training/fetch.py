@@ -111,9 +111,7 @@ def gallery_picture(icon: dict, icon_set: dict) -> Image.Image:
     pixels = Image.fromarray(redraw(icon, icon_set, "plain", GALLERY_SIZE))
     white = Image.new("RGBA", pixels.size, "white")
     white.alpha_composite(pixels)
-    return white.convert("RGB").quantize(
-        GALLERY_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )
+    return white.convert("RGB").quantize(GALLERY_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 def chosen_icons(source: Source, modules: Path, index: NameIndex) -> dict[int, tuple[dict, dict]]:

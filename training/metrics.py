@@ -30,9 +30,7 @@ def recall_at(similarity: np.ndarray, wanted: np.ndarray, depth: int) -> float:
 def keyword_precision(similarity: np.ndarray, carriers: list[set[int]], depth: int = 5) -> float:
     """Mean share of the `depth` most similar pictures that carry the keyword of the row."""
     top = np.argsort(-similarity, 1, kind="stable")[:, :depth].tolist()
-    return float(
-        np.mean([len(carrier.intersection(row)) / depth for row, carrier in zip(top, carriers, strict=True)])
-    )
+    return float(np.mean([len(carrier.intersection(row)) / depth for row, carrier in zip(top, carriers, strict=True)]))
 
 
 def keywords_of(concepts: list[Concept], gallery: np.ndarray, lang: str) -> dict[str, set[int]]:

@@ -70,9 +70,7 @@ class TrainableClip(nn.Module):
         """
         ends = rows.argmax(-1)
         order = ends.argsort()
-        parts = [
-            self._encode_text(rows[part, : int(ends[part].max()) + 1]) for part in order.chunk(LENGTH_GROUPS)
-        ]
+        parts = [self._encode_text(rows[part, : int(ends[part].max()) + 1]) for part in order.chunk(LENGTH_GROUPS)]
         return torch.cat(parts)[order.argsort()]
 
     def _encode_text(self, rows: Tensor) -> Tensor:
@@ -140,10 +138,7 @@ def shipped_state(model: TrainableClip, vocabulary: Vocabulary) -> dict[str, Ten
     """The state dict for open_clip, float16; tokens that never occurred share the unknown row."""
     state = {name: value.detach() for name, value in model.clip.state_dict().items()}
     state["token_embedding.weight"] = state["token_embedding.weight"][torch.from_numpy(vocabulary.row_of)]
-    return {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in state.items()
-    }
+    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
 
 
 def save_shipped(model: TrainableClip, vocabulary: Vocabulary, path: Path) -> None:

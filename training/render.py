@@ -48,9 +48,7 @@ def render(svg: str, size: int, style_sheet: str = "") -> np.ndarray:
     if style_sheet:
         # A style sheet outranks attributes, but not style="…".
         svg = re.sub(r' style="[^"]*"', "", svg)
-    png = resvg_py.svg_to_bytes(
-        svg_string=svg, style_sheet=style_sheet or None, skip_system_fonts=True, **fit
-    )
+    png = resvg_py.svg_to_bytes(svg_string=svg, style_sheet=style_sheet or None, skip_system_fonts=True, **fit)
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
     canvas = Image.new("RGBA", (size, size))
     canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))

@@ -72,9 +72,7 @@ class Trainer:
         visual = self.model.clip.visual
         for stage in (visual.avgpool, visual.layer1, visual.layer2):
             stage.register_forward_hook(MixStyle())
-        self.concept_vectors = nn.Parameter(
-            torch.randn(len(self.concepts), self.model.clip.text_projection.shape[1])
-        )
+        self.concept_vectors = nn.Parameter(torch.randn(len(self.concepts), self.model.clip.text_projection.shape[1]))
         self.average = Average(self.model, recipe.average)
         self.optimiser = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), fused=True)
         self.seed = (seed, rank)
@@ -101,9 +99,8 @@ class Trainer:
                 groups.append({"params": params, "base": rate, "weight_decay": decay})
         return groups
 
-    def caption_batch(self, concepts: np.ndarray) -> tuple[Tensor, Tensor]:
-        """A caption for each concept, some words made unknown: rows and targets (captions, concepts)."""
-        captions = self.captions.sample(concepts, self.numbers, self.recipe.chinese)
+    def caption_batch(self, captions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Rows of captions, some words made unknown, and their targets (captions, concepts)."""
         rows = self.rows[captions]
         words = (rows != 0) & (rows != rows.max()) & (torch.arange(rows.shape[1]) > 0)
         rows = rows.masked_fill(words & (self.dice.uniform(0, 1, *rows.shape) < self.recipe.unknown), 0)
@@ -113,7 +110,9 @@ class Trainer:
         """Pictures in 0..1 and their concepts; caption rows and targets for the first `captioned` of them."""
         drawn = self.pictures.draw(self.recipe.batch, self.numbers)
         concepts = self.pictures.concept[drawn]
-        rows, targets = self.caption_batch(concepts[: self.recipe.captioned])
+        captioned = concepts[: self.recipe.captioned]
+        captions = self.captions.sample(captioned, self.numbers, self.recipe.chinese)
+        rows, targets = self.caption_batch(captions)
         return self.pictures.augmented(drawn, self.dice), torch.from_numpy(concepts), rows, targets
 
     def train_step(self) -> list[float]:
@@ -241,7 +240,7 @@ def work(rank: int, job: Job) -> None:
 
 
 @click.command()
-@click.option("--steps", default=7000, show_default=True)
+@click.option("--steps", default=8300, show_default=True)
 @click.option("--every", default=500, show_default=True, help="Steps between checkpoints with figures.")
 @click.option("--batch", default=128, show_default=True, help="Pictures a step, over all workers.")
 @click.option("--seed", default=0, show_default=True)

@@ -105,9 +105,7 @@ def test_a_caption_never_counts_what_it_also_names_as_wrong() -> None:
     assert dict(zip(members.tolist(), weights.round(3).tolist(), strict=True)) == pytest.approx(
         {0: 0.7} | dict.fromkeys(range(1, 6), 0.06)
     )
-    assert captions.target_matrix(np.array([captions.number["thing"]]), 6) == pytest.approx(
-        np.full((1, 6), 1 / 6)
-    )
+    assert captions.target_matrix(np.array([captions.number["thing"]]), 6) == pytest.approx(np.full((1, 6), 1 / 6))
 
 
 def test_pictures_that_fit_the_same_caption_are_no_rivals() -> None:
