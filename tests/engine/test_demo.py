@@ -71,10 +71,11 @@ def test_the_built_in_model_finds_a_style_that_it_never_saw(demo: Path) -> None:
     recall = {answer["language"]: answer for answer in answers[:2]}
     keywords = {answer["language"]: answer for answer in answers[2:]}
     assert recall["English"]["labels"] > 1800
-    for language in ("English", "Chinese"):
-        assert recall[language]["recall_at_1"] >= 40
-        assert recall[language]["recall_at_10"] >= 70
-        assert keywords[language]["top_5_carrying_the_keyword"] >= 40
+    wanted = {"English": (45, 75, 40), "Chinese": (41, 72, 35)}
+    for language, (recall_at_1, recall_at_10, keyword_share) in wanted.items():
+        assert recall[language]["recall_at_1"] >= recall_at_1
+        assert recall[language]["recall_at_10"] >= recall_at_10
+        assert keywords[language]["top_5_carrying_the_keyword"] >= keyword_share
 
 
 def test_a_second_run_changes_nothing_and_says_so(demo: Path) -> None:
