@@ -103,21 +103,8 @@ class _Input:
         return True
 
 
-def _next_block(source: _Input) -> int | None:
-    if source.at_end():
-        return None
-    header = source.line(_MAX_HEADER)
-    if not isinstance(header, bytes) or not header.isdigit():
-        shown = repr(header.decode("utf-8", "replace")) if isinstance(header, bytes) else "something else"
-        raise ProtocolError(
-            f"expected a block header (a number of rows), got {shown}: "
-            "the function's XML needs <send_chunk_header>1</send_chunk_header> and the format it was installed with"
-        )
-    return int(header)
-
-
-class TabSeparatedReader:
-    r"""Reads one column of TabSeparated rows: escaped bytes, one row a line, ``\N`` for NULL."""
+class _BlockReader:
+    """What both formats share: the source, the limit of a value, and the header of a block."""
 
     def __init__(self, read: Callable[[int], bytes], max_value: int) -> None:
         """Read from ``read(size)``; values of more than ``max_value`` bytes become :class:`Oversized`."""
@@ -130,7 +117,20 @@ class TabSeparatedReader:
         Raises:
             ProtocolError: There is no block header where one must be.
         """
-        return _next_block(self._source)
+        if self._source.at_end():
+            return None
+        header = self._source.line(_MAX_HEADER)
+        if not isinstance(header, bytes) or not header.isdigit():
+            shown = repr(header.decode("utf-8", "replace")) if isinstance(header, bytes) else "something else"
+            raise ProtocolError(
+                f"expected a block header (a number of rows), got {shown}: "
+                "the function's XML needs <send_chunk_header>1</send_chunk_header> and the format it was installed with"
+            )
+        return int(header)
+
+
+class TabSeparatedReader(_BlockReader):
+    r"""Reads one column of TabSeparated rows: escaped bytes, one row a line, ``\N`` for NULL."""
 
     def value(self) -> Value:
         """See :class:`Reader`.
@@ -175,22 +175,13 @@ def unescape(field: bytes) -> bytes:
     return b"\\".join(parts)
 
 
-class RowBinaryReader:
+class RowBinaryReader(_BlockReader):
     """Reads one column of RowBinary strings: length as LEB128, then the bytes; one flag byte before where nullable."""
 
     def __init__(self, read: Callable[[int], bytes], max_value: int, nullable: bool) -> None:
         """Read from ``read(size)``; values of more than ``max_value`` bytes become :class:`Oversized`."""
-        self._source = _Input(read)
-        self._max_value = max_value
+        super().__init__(read, max_value)
         self._nullable = nullable
-
-    def next_block(self) -> int | None:
-        """See :class:`Reader`.
-
-        Raises:
-            ProtocolError: There is no block header where one must be.
-        """
-        return _next_block(self._source)
 
     def value(self) -> Value:
         """See :class:`Reader`.
