@@ -12,6 +12,7 @@ import numpy as np
 from clip_installer.errors import ApplyError
 from clip_installer.server_user import ServerUser
 from clip_udfs.settings import WorkerSettings
+from clip_udfs.wire import escape, leb128
 
 _TIMEOUT_SECONDS = 600
 
@@ -24,14 +25,14 @@ def answer(
     Raises:
         ApplyError: The worker does not start or does not answer; the text is its own last line.
     """
-    row = _varint(len(value)) + value if settings.format == "RowBinary" else _escaped(value) + b"\n"
+    row = leb128(len(value)) + value if settings.format == "RowBinary" else escape(value) + b"\n"
     completed = run_as(user, [str(launcher), function], b"1\n" + row)
     if completed.returncode != 0:
         raise ApplyError(last_line(completed.stderr) or f"exit status {completed.returncode}")
     try:
         if settings.format == "RowBinary":
             numbers = np.frombuffer(
-                completed.stdout, dtype="<f4", offset=len(_varint(_length(completed.stdout)))
+                completed.stdout, dtype="<f4", offset=len(leb128(_length(completed.stdout)))
             )
             return [float(number) for number in numbers]
         return [float(number) for number in completed.stdout.strip().strip(b"[]").split(b",")]
@@ -90,29 +91,6 @@ def _may_enter(status: os.stat_result, user: ServerUser) -> bool:
     if status.st_gid == user.gid:
         return bool(status.st_mode & stat.S_IXGRP)
     return bool(status.st_mode & stat.S_IXOTH)
-
-
-def _escaped(value: bytes) -> bytes:
-    escaped = value.replace(b"\\", b"\\\\")
-    for raw, letter in (
-        (b"\t", b"t"),
-        (b"\n", b"n"),
-        (b"\r", b"r"),
-        (b"\0", b"0"),
-        (b"\b", b"b"),
-        (b"\f", b"f"),
-    ):
-        escaped = escaped.replace(raw, b"\\" + letter)
-    return escaped
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
 
 
 def _length(encoded: bytes) -> int:

@@ -11,6 +11,11 @@ ClipUdfError
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """The text of somebody else's error on one line, for a message of our own."""
+    return " ".join(str(error).split())
+
+
 class ClipUdfError(Exception):
     """Base of every error that this package raises on purpose; its text is one line for a person."""
 

@@ -27,7 +27,7 @@ from PIL import (
 )
 
 from clip_udfs.bundle import ImageManifest
-from clip_udfs.errors import ValueRefused
+from clip_udfs.errors import ValueRefused, one_line
 
 # Decoders that run inside the process. EPS and the like, which start other programs, are not among them.
 _DECODERS = (
@@ -78,7 +78,7 @@ def decode(content: bytes, manifest: ImageManifest, max_pixels: int) -> NDArray[
     except UnidentifiedImageError as error:
         raise ValueRefused("not a picture in a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF)") from error
     except Exception as error:  # a damaged file may raise anything from a decoder; the row is refused, not the worker
-        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = one_line(error) or type(error).__name__
         raise ValueRefused(f"damaged picture: {detail}") from error
 
 

@@ -175,6 +175,14 @@ def unescape(field: bytes) -> bytes:
     return b"\\".join(parts)
 
 
+def escape(value: bytes) -> bytes:
+    """A value as a TabSeparated field, with the escapes that :func:`unescape` undoes."""
+    field = value.replace(b"\\", b"\\\\")
+    for escaped, byte in _ESCAPES:
+        field = field.replace(byte, escaped)
+    return field
+
+
 class RowBinaryReader(_BlockReader):
     """Reads one column of RowBinary strings: length as LEB128, then the bytes; one flag byte before where nullable."""
 
@@ -256,7 +264,7 @@ def format_row_binary(vectors: Vectors) -> bytes:
         EngineError: A vector is not finite.
     """
     matrix = _checked(vectors).astype("<f4", copy=False)
-    prefix = _leb128(matrix.shape[1])
+    prefix = leb128(matrix.shape[1])
     if vectors.present.all():
         rows = np.empty((len(matrix), len(prefix) + matrix.shape[1] * 4), np.uint8)
         rows[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
@@ -267,7 +275,8 @@ def format_row_binary(vectors: Vectors) -> bytes:
     )
 
 
-def _leb128(number: int) -> bytes:
+def leb128(number: int) -> bytes:
+    """A length as RowBinary writes it: seven bits a byte, the lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from clip_installer.errors import MissingExtra
+from clip_installer.model_builder import ENGINES
 
 _HELP = """\
 Build a bundle from an open_clip model and compare it with open_clip on the way.
@@ -25,7 +26,7 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
 @click.option("--name", help="Name of the bundle [default: architecture and tag].")
 @click.option(
     "--engine",
-    type=click.Choice(["onnx", "torch", "both"]),
+    type=click.Choice(ENGINES),
     default="onnx",
     show_default=True,
     help="Which engines shall be able to run it.",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from clip_udfs.settings import ENGINES, FORMATS
+
 if TYPE_CHECKING:
     from clip_installer.connection import ConnectionOptions
 
@@ -60,7 +62,7 @@ Examples:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["onnx", "torch"]),
+    type=click.Choice(ENGINES),
     default="onnx",
     show_default=True,
     help="Inference engine.",
@@ -68,7 +70,7 @@ Examples:
 @click.option("--device", help="Device of the torch engine, e.g. cuda:0 [default: a GPU where there is one].")
 @click.option(
     "--wire-format",
-    type=click.Choice(["TabSeparated", "RowBinary"]),
+    type=click.Choice(FORMATS),
     default="TabSeparated",
     show_default=True,
     help="Format between ClickHouse and the workers.",

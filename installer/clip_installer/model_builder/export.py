@@ -11,6 +11,7 @@ import numpy as np
 from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import SourceModel, quiet
 from clip_udfs.encoders.onnx import INPUT, OUTPUT
+from clip_udfs.errors import one_line
 from clip_udfs.prepared import MODEL
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _export(
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many kinds
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise ModelError(f"the {tower} tower cannot be exported ({reason}); build it with --engine torch") from error
     assert program is not None
     _save(program.model_proto, directory / MODEL.format(tower=tower))

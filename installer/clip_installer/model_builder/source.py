@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import MissingExtra, ModelError
 from clip_udfs.bundle import ImageManifest
+from clip_udfs.errors import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -92,9 +93,7 @@ def load_source(model: str, pretrained: str) -> SourceModel:
             module, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=weights)
             tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # open_clip, torch, safetensors and the hub client raise their own
-        raise ModelError(
-            f"open_clip cannot load {architecture} with {pretrained}: {' '.join(str(error).split())[:400]}"
-        ) from error
+        raise ModelError(f"open_clip cannot load {architecture} with {pretrained}: {one_line(error)[:400]}") from error
     return SourceModel(
         architecture,
         "" if weights is None else Path(weights).name,

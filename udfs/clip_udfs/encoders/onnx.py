@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from clip_udfs.bundle import Bundle
-from clip_udfs.errors import EngineError
+from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
 from clip_udfs.prepared import MODEL, prepared_graph
 
@@ -43,16 +43,12 @@ class OnnxEncoder:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions share no base class
-            raise EngineError(f"ONNX Runtime cannot load {path}: {_one_line(error)}") from error
+            raise EngineError(f"ONNX Runtime cannot load {path}: {one_line(error)}") from error
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`."""
         try:
             (vectors,) = self._session.run([OUTPUT], {INPUT: batch})
         except Exception as error:  # as above
-            raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {_one_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from error
         return vectors  # type: ignore[no-any-return]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_udfs.bundle import TORCH_FOLDER, Bundle
-from clip_udfs.errors import EngineError
+from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
 
 WEIGHTS = f"{TORCH_FOLDER}/open_clip_model.safetensors"
@@ -45,7 +45,7 @@ class TorchEncoder:
             self._module = module.to(self._device).requires_grad_(False)
         except Exception as error:  # open_clip, safetensors and CUDA each raise their own
             raise EngineError(
-                f"open_clip cannot load {bundle.directory / TORCH_FOLDER} on {chosen}: {' '.join(str(error).split())}"
+                f"open_clip cannot load {bundle.directory / TORCH_FOLDER} on {chosen}: {one_line(error)}"
             ) from error
         self._half = self._device.type == "cuda"
 
@@ -59,5 +59,5 @@ class TorchEncoder:
             return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
         except Exception as error:  # as above
             raise EngineError(
-                f"torch failed on a batch of {len(batch)} on {self._device}: {' '.join(str(error).split())}"
+                f"torch failed on a batch of {len(batch)} on {self._device}: {one_line(error)}"
             ) from error
