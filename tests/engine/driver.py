@@ -1,6 +1,7 @@
-"""A ClickHouse engine in a process of its own: one statement a line in, one JSON answer a line out.
+"""A ClickHouse engine in a process of its own: one client and statement a line in, one JSON answer a line out.
 
-Run as ``python driver.py CONFIG_FILE DATA_DIRECTORY``; the tests talk to it through :class:`Engine`.
+Run as ``python driver.py CONFIG_FILE DATA_DIRECTORY``; the tests talk to it through :class:`Engine`. Clients are
+numbers: each is a connection and a thread of its own, so that their statements run at the same time.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +30,29 @@ class Engine:
             text=True,
             **options,
         )
+        self._arrived: defaultdict[int, deque[dict[str, Any]]] = defaultdict(deque)
 
-    def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run one statement and give its rows."""
+    def begin(self, statement: str, client: int = 0) -> None:
+        """Let ``client`` run one statement, and do not wait for it."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(statement) + "\n")
+        self.process.stdin.write(json.dumps([client, statement]) + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+
+    def finish(self, client: int = 0) -> list[tuple[Any, ...]]:
+        """Wait for the statement that ``client`` began and give its rows."""
+        assert self.process.stdout is not None
+        while not self._arrived[client]:
+            answer = json.loads(self.process.stdout.readline())
+            self._arrived[answer["client"]].append(answer)
+        answer = self._arrived[client].popleft()
         if "error" in answer:
             raise QueryFailed(answer["error"])
         return [tuple(row) for row in answer["rows"]]
+
+    def rows(self, statement: str, client: int = 0) -> list[tuple[Any, ...]]:
+        """Run one statement and give its rows."""
+        self.begin(statement, client)
+        return self.finish(client)
 
     def value(self, statement: str) -> Any:
         """Run one statement and give its only value."""
@@ -57,29 +71,48 @@ class Engine:
 
 def _serve(config: str, data: str) -> None:
     import os
+    import threading
+    from queue import SimpleQueue
 
     import clickhouse_connect
-    from clickhouse_connect.driver.exceptions import Error
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    client = clickhouse_connect.get_client(interface="chdb", path=data, chdb_options={"config-file": config})
-    for line in sys.stdin:
+    one_at_a_time = threading.Lock()
+
+    def connect() -> Any:
+        return clickhouse_connect.get_client(interface="chdb", path=data, chdb_options={"config-file": config})
+
+    def run(client: Any, statement: str) -> dict[str, Any]:
+        answers_rows = statement.lstrip().split(None, 1)[0].upper() in ("SELECT", "WITH", "EXPLAIN", "SHOW")
         try:
-            statement = json.loads(line)
-            answers_rows = statement.lstrip().split(None, 1)[0].upper() in (
-                "SELECT",
-                "WITH",
-                "EXPLAIN",
-                "SHOW",
-            )
             text = client.raw_query(statement, fmt="JSONCompact" if answers_rows else None)
-            answer: dict[str, Any] = {"rows": json.loads(text)["data"] if answers_rows else []}
-        except Error as error:
-            answer = {"error": str(error)}
+            return {"rows": json.loads(text)["data"] if answers_rows else []}
+        except Exception as error:  # whatever it is, the test must see it, and not wait for ever
             client.raw_query("SELECT 1")  # takes away what chDB 4.4 had already written of the failed answer
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            return {"error": str(error)}
+
+    def serve(number: int, statements: SimpleQueue[str | None]) -> None:
+        client = connect()
+        while (statement := statements.get()) is not None:
+            answer = json.dumps({"client": number, **run(client, statement)})
+            with one_at_a_time:
+                answers.write(answer + "\n")
+                answers.flush()
+
+    queues: dict[int, SimpleQueue[str | None]] = {}
+    threads = []
+    for line in sys.stdin:
+        number, statement = json.loads(line)
+        if number not in queues:
+            queues[number] = SimpleQueue()
+            threads.append(threading.Thread(target=serve, args=(number, queues[number])))
+            threads[-1].start()
+        queues[number].put(statement)
+    for queue in queues.values():
+        queue.put(None)
+    for thread in threads:
+        thread.join()
 
 
 if __name__ == "__main__":
