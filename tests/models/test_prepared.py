@@ -34,7 +34,10 @@ def vectors(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def test_a_prepared_graph_gives_the_plain_one_s_vectors(bundle: Bundle, tiny_bundle: Path) -> None:
-    assert prepared.prepared_graph(bundle, "text") == bundle.directory / "prepared/text.onnx"
+    path, is_prepared, files = prepared.graph_files(bundle, "text")
+    folder = bundle.directory / prepared.FOLDER
+    assert (path, is_prepared) == (folder / "text.onnx", True)
+    assert sorted(files) == [folder / "text.onnx", folder / "text.onnx.data"]
     for ours, plain in zip(vectors(bundle), vectors(Bundle.open(tiny_bundle)), strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-6)
 
@@ -60,13 +63,17 @@ def test_graphs_of_another_host_are_not_used(bundle: Bundle, key: str, reason: s
     record["key"][key] = "something else"
     path.write_text(json.dumps(record))
     assert prepared.stale_because(bundle) == f"they were made for {reason}"
-    assert prepared.prepared_graph(bundle, "text") is None
+    assert prepared.graph_files(bundle, "text")[:2] == (bundle.directory / "text.onnx", False)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": 1, "files": 2}', '{"key": {}, "files": {}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"key": 1, "files": 2}', '{"key": {}, "files": {}}', '{"key": {}, "files": {"a": 1}}']
+)
 def test_a_record_that_cannot_be_read_is_no_record(bundle: Bundle, content: str) -> None:
     (bundle.directory / prepared.FOLDER / prepared.RECORD).write_text(content)
-    assert prepared.prepared_graph(bundle, "image") is None
+    path, is_prepared, files = prepared.graph_files(bundle, "image")
+    assert (path, is_prepared) == (bundle.directory / "image.onnx", False)
+    assert set(files) == {bundle.directory / name for name in bundle.manifest.files if name.startswith("image.onnx")}
 
 
 def test_graphs_whose_packed_weights_cannot_be_mapped_are_not_written(

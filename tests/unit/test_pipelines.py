@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clip_udfs.errors import ValueRefused
+from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.pipelines import TEXT_WINDOW, TOKENS_PER_ROW, ImagePipeline, RowRefused, TextPipeline
 from clip_udfs.wire import Oversized, Value, Vectors
 
@@ -44,6 +44,7 @@ def text_pipeline(*, strict: bool = True, batch: int = 8, cache: int = 0) -> tup
     pipeline = TextPipeline(
         LengthTokenizer(),
         encoder,
+        dimension=2,
         strict=strict,
         normalize=False,
         batch=batch,
@@ -173,3 +174,19 @@ def test_normalised_vectors_have_length_one() -> None:
     pipeline, _ = image_pipeline(normalize=True)
     (vectors,) = pipeline.encode(iter([b"1", b"2", b"3"]))
     assert np.linalg.norm(vectors.matrix, axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_vectors_of_another_length_than_the_manifest_says_are_refused() -> None:
+    texts = TextPipeline(
+        LengthTokenizer(),  # type: ignore[arg-type]
+        RecordingEncoder(),
+        dimension=3,
+        strict=False,
+        normalize=True,
+        batch=8,
+        cache=0,
+    )
+    pictures = ImagePipeline(load, RecordingEncoder(), dimension=3, strict=False, normalize=True, batch=4, threads=1)
+    for answers in (texts.encode(iter([b"a"])), pictures.encode(iter([b"1"]))):
+        with pytest.raises(BundleError, match="vectors of 2 numbers, its manifest says 3: build the bundle again"):
+            list(answers)

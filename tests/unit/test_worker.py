@@ -159,21 +159,38 @@ def test_a_broken_installation_is_one_line(settings: WorkerSettings, tmp_path: P
     assert b"cannot read the worker's settings" in missing.stderr
 
 
-def test_a_bundle_that_was_cut_short_or_is_newer_is_refused(
+def test_a_bundle_that_is_not_as_it_was_built_is_refused(
     settings: WorkerSettings, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     import shutil
     from dataclasses import replace
 
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny_bundle, copy)
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    settings = replace(settings, bundle=copy)
+
+    def refusal(function: str, value: bytes) -> str:
+        done = run(settings, function, b"1\n" + value + b"\n")
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, b"", 1)
+        return done.stderr.decode()
+
+    for name in ("text.onnx", "text.onnx.data", "tokenizer.json"):
+        content = (copy / name).read_bytes()
+        middle = len(content) // 2
+        (copy / name).write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        assert f"{name} was altered: its SHA-256 is not the recorded one" in refusal("encode_text", b"x")
+        assert run(settings, "encode_image", b"1\ngood.png\n").returncode == 0
+        (copy / name).write_bytes(content)
     weights = copy / "text.onnx.data"
-    os.truncate(weights, weights.stat().st_size - 10)
-    assert b"copy the bundle again" in run(replace(settings, bundle=copy), "encode_text", b"1\nx\n").stderr
+    size = weights.stat().st_size
+    os.truncate(weights, size - 10)
+    assert f"has {size - 10} bytes, the manifest says {size}: put the file back" in refusal("encode_image", b"good.png")
+    weights.write_bytes((tiny_bundle / "text.onnx.data").read_bytes())
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["format_version"] = 2
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    assert b"upgrade clickhouse-clip-udfs" in run(replace(settings, bundle=copy), "encode_text", b"1\nx\n").stderr
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"dimension": 256}))
+    for function, value in (("encode_text", b"x"), ("try_encode_image", b"good.png")):
+        assert "vectors of 512 numbers, its manifest says 256" in refusal(function, value)
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
+    assert "upgrade clickhouse-clip-udfs" in refusal("encode_text", b"x")
 
 
 STRAY = """

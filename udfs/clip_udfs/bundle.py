@@ -1,16 +1,18 @@
 """The model bundle: a directory of plain files that ``manifest.json`` describes and vouches for.
 
-Reading one runs no pickle and no code of the model's; a file that is missing or of another size is noticed at load, an
-altered one by :meth:`Bundle.verify`.
+Reading one runs no pickle and no code of the model's. A file that is missing or of another size is noticed when the
+bundle is opened; what a worker then loads is compared with its SHA-256 by :func:`vouched`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from clip_udfs.errors import BundleError
 
@@ -19,6 +21,11 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
 TOKENIZER = "tokenizer.json"
 TORCH_FOLDER = "torch"
+
+# Whatever is parsed (graph, tokenizer, configuration) is smaller and is hashed before its parser sees it. What is
+# larger is weights, plain numbers: they are hashed while the rest is loaded, which hides the time it takes.
+_HASHED_MEANWHILE = 32 << 20
+_PUT_BACK = "put the file back, for an installed bundle with: install-udfs --force"
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,10 @@ class Manifest:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise BundleError(f"{where} is not a bundle manifest: {error}") from error
         if version != FORMAT_VERSION:
+            newer = isinstance(version, int) and version > FORMAT_VERSION
             raise BundleError(
-                f"{where} has format version {version}, this package reads {FORMAT_VERSION}: "
-                + ("upgrade clickhouse-clip-udfs" if version > FORMAT_VERSION else "build the bundle again")
+                f"{where} has format version {version!r}, this package reads {FORMAT_VERSION}: "
+                + ("upgrade clickhouse-clip-udfs" if newer else "build the bundle again")
             )
         try:
             values["text"] = TextManifest(**values["text"])
@@ -130,9 +138,13 @@ class Manifest:
                 }
             )
             values["files"] = {name: FileRecord(**record) for name, record in values["files"].items()}
-            return cls(**values)
+            manifest = cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise BundleError(f"{where} is not a complete bundle manifest: {error}") from error
+        for name in manifest.files:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise BundleError(f"{where} names the file {name!r}, which is outside the bundle: do not use it")
+        return manifest
 
 
 @dataclass(frozen=True)
@@ -162,11 +174,10 @@ class Bundle:
             try:
                 size = (directory / name).stat().st_size
             except OSError as error:
-                raise BundleError(f"bundle file {directory / name}: {error.strerror}") from error
+                raise BundleError(f"bundle file {directory / name}: {error.strerror}: {_PUT_BACK}") from error
             if size != record.bytes:
                 raise BundleError(
-                    f"bundle file {directory / name} has {size} bytes, the manifest says {record.bytes}: "
-                    "copy the bundle again"
+                    f"bundle file {directory / name} has {size} bytes, the manifest says {record.bytes}: {_PUT_BACK}"
                 )
         return bundle
 
@@ -180,13 +191,40 @@ class Bundle:
             raise BundleError(f"bundle {self.directory} has no {name}: build it again with the engine that needs it")
         return self.directory / name
 
-    def verify(self) -> list[str]:
-        """Compare every file with its SHA-256.
+    def records(self, *names: str) -> dict[Path, FileRecord]:
+        """Path and record of each of ``names``, for :func:`vouched`.
 
-        Returns:
-            The names of the files that were altered, in order; empty when all is well.
+        Raises:
+            BundleError: The bundle has no such file.
         """
-        return [name for name, record in self.manifest.files.items() if sha256(self.directory / name) != record.sha256]
+        return {self.file(name): self.manifest.files[name] for name in names}
+
+
+@contextmanager
+def vouched(files: Mapping[Path, FileRecord]) -> Iterator[None]:
+    """Compare ``files`` with their SHA-256: the small ones before the body loads them, the large ones while it does.
+
+    Raises:
+        BundleError: A file was altered or cannot be read; also where the body failed, as that is then the reason.
+    """
+    meanwhile = [item for item in files.items() if item[1].bytes > _HASHED_MEANWHILE]
+    _compare(item for item in files.items() if item not in meanwhile)
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as thread:
+        compared = thread.submit(_compare, meanwhile)
+        try:
+            yield
+        finally:
+            compared.result()
+
+
+def _compare(files: Iterable[tuple[Path, FileRecord]]) -> None:
+    for path, record in files:
+        try:
+            digest = sha256(path)
+        except OSError as error:
+            raise BundleError(f"bundle file {path}: {error.strerror}: {_PUT_BACK}") from error
+        if digest != record.sha256:
+            raise BundleError(f"bundle file {path} was altered: its SHA-256 is not the recorded one: {_PUT_BACK}")
 
 
 def sha256(path: Path) -> str:

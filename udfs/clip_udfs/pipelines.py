@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_udfs.encoders import Encoder
-from clip_udfs.errors import ValueRefused
+from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.tokenizer import Tokenizer
 from clip_udfs.wire import Oversized, Value, Vectors
 
@@ -40,6 +40,7 @@ class Pipeline(Protocol):
         Raises:
             RowRefused: A row cannot be encoded and the function is strict.
             EngineError: The engine failed.
+            BundleError: The model's vectors are not of the dimension that its manifest says.
         """
 
 
@@ -47,11 +48,20 @@ class TextPipeline:
     """Texts: repeated ones once, batches of similar length, recent ones from memory."""
 
     def __init__(
-        self, tokenizer: Tokenizer, encoder: Encoder, *, strict: bool, normalize: bool, batch: int, cache: int
+        self,
+        tokenizer: Tokenizer,
+        encoder: Encoder,
+        *,
+        dimension: int,
+        strict: bool,
+        normalize: bool,
+        batch: int,
+        cache: int,
     ) -> None:
         """Encode ``batch`` texts at a time and remember the vectors of the last ``cache`` different ones."""
         self._tokenizer = tokenizer
         self._encoder = encoder
+        self._dimension = dimension
         self._strict = strict
         self._normalize = normalize
         self._batch = batch
@@ -91,7 +101,7 @@ class TextPipeline:
         by_length = sorted(range(len(missing)), key=lambda index: len(tokens[index]))
         for chosen in self._batches(by_length, tokens):
             vectors = self._encoder.encode(self._tokenizer.pad([tokens[index] for index in chosen]))
-            for index, vector in zip(chosen, _finished(vectors, self._normalize), strict=True):
+            for index, vector in zip(chosen, _finished(vectors, self._dimension, self._normalize), strict=True):
                 known[missing[index]] = vector
         self._remember(missing, known)
         return known
@@ -173,7 +183,7 @@ class ImagePipeline:
         present = np.array([not isinstance(outcome, ValueRefused) for outcome in done])
         matrix = np.zeros((len(done), self._dimension), np.float32)
         if pixels:
-            matrix[present] = _finished(self._encoder.encode(np.stack(pixels)), self._normalize)
+            matrix[present] = _finished(self._encoder.encode(np.stack(pixels)), self._dimension, self._normalize)
         return Vectors(matrix, present)
 
 
@@ -182,7 +192,12 @@ def _refusal(value: Oversized | None) -> str:
     return "NULL cannot be encoded" if value is None else f"{value.size} bytes are more than this function takes"
 
 
-def _finished(vectors: NDArray[np.float32], normalize: bool) -> NDArray[np.float32]:
+def _finished(vectors: NDArray[np.float32], dimension: int, normalize: bool) -> NDArray[np.float32]:
+    if vectors.shape[1] != dimension:
+        raise BundleError(
+            f"the model gives vectors of {vectors.shape[1]} numbers, its manifest says {dimension}: "
+            "build the bundle again"
+        )
     if not normalize:
         return vectors
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 import onnxruntime
 
-from clip_udfs.bundle import Bundle
+from clip_udfs.bundle import Bundle, FileRecord
+from clip_udfs.bundle import sha256 as sha256_of_file
 from clip_udfs.errors import EngineError
 from clip_udfs.functions import Tower
 
@@ -54,28 +57,45 @@ def host_key(bundle: Bundle) -> dict[str, str]:
     }
 
 
-def prepared_graph(bundle: Bundle, tower: Tower) -> Path | None:
-    """The graph of ``tower`` that was prepared for this host; None where there is none, or only another host's."""
-    return bundle.directory / FOLDER / MODEL.format(tower=tower) if stale_because(bundle) is None else None
+def graph_files(bundle: Bundle, tower: Tower) -> tuple[Path, bool, dict[Path, FileRecord]]:
+    """The graph of ``tower`` to load: the one prepared for this host, else the bundle's own.
+
+    Returns:
+        Its path, whether it is the prepared one, and the records of the files that loading it reads.
+
+    Raises:
+        BundleError: The bundle has no such graph.
+    """
+    graph = MODEL.format(tower=tower)
+    plain = bundle.file(graph)
+    if stale_because(bundle) is None:
+        folder = bundle.directory / FOLDER
+        _, records = _written(folder)
+        return folder / graph, True, {folder / name: one for name, one in records.items() if name.startswith(graph)}
+    return plain, False, bundle.records(*(name for name in bundle.manifest.files if name.startswith(graph)))
 
 
 def stale_because(bundle: Bundle) -> str | None:
     """Why the prepared graphs of ``bundle`` cannot be used here, in a few words; None where they can."""
     folder = bundle.directory / FOLDER
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-        written, sizes = dict(record["key"]), dict(record["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        written, records = _written(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "there are none"
     key = host_key(bundle)
     for name, value in key.items():
         if written.get(name) != value:
             return f"they were made for another {_SPOKEN[name]}"
-    for name, size in sizes.items():
+    for name, record in records.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
+        if not path.is_file() or path.stat().st_size != record.bytes:
             return f"{path} is not as it was written"
     return None
+
+
+def _written(folder: Path) -> tuple[Mapping[str, str], dict[str, FileRecord]]:
+    record = json.loads((folder / RECORD).read_bytes())
+    return dict(record["key"]), {name: FileRecord(**one) for name, one in record["files"].items()}
 
 
 def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
@@ -102,10 +122,12 @@ def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
             for path in folder.iterdir():
                 path.unlink()
             return ()
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    record = {"key": host_key(bundle), "files": sizes}
+    files = {
+        path.name: asdict(FileRecord(path.stat().st_size, sha256_of_file(path))) for path in sorted(folder.iterdir())
+    }
+    record = {"key": host_key(bundle), "files": files}
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return (*sizes, RECORD)
+    return (*files, RECORD)
 
 
 def _write(graph: Path, target: Path) -> None:

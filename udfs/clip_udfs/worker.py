@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_udfs.bundle import TOKENIZER, Bundle, ImageManifest
-from clip_udfs.encoders import open_encoder
+from clip_udfs.bundle import TOKENIZER, Bundle, ImageManifest, vouched
+from clip_udfs.encoders import engine_files, open_encoder
 from clip_udfs.errors import ClipUdfError, ValueRefused
 from clip_udfs.functions import FUNCTIONS, Function
 from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
@@ -83,26 +83,34 @@ def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
         ClipUdfError: Settings, bundle or engine do not work.
     """
     bundle = Bundle.open(settings.bundle)
-    encoder = open_encoder(settings, bundle, function.tower)
+    files = engine_files(settings, bundle, function.tower)
     if function.tower == "text":
-        from clip_udfs.tokenizer import Tokenizer
-
-        return TextPipeline(
-            Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text),
-            encoder,
+        with vouched({**files, **bundle.records(TOKENIZER)}):
+            return _text_pipeline(function, settings, bundle)
+    load = _loader(function, settings, bundle.manifest.image)
+    with vouched(files):
+        return ImagePipeline(
+            load,
+            open_encoder(settings, bundle, function.tower),
+            dimension=bundle.manifest.dimension,
             strict=function.strict,
             normalize=settings.normalize,
-            batch=settings.text_batch,
-            cache=settings.text_cache,
+            batch=settings.image_batch,
+            threads=settings.decode_threads,
         )
-    return ImagePipeline(
-        _loader(function, settings, bundle.manifest.image),
-        encoder,
+
+
+def _text_pipeline(function: Function, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
+    from clip_udfs.tokenizer import Tokenizer
+
+    return TextPipeline(
+        Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text),
+        open_encoder(settings, bundle, function.tower),
         dimension=bundle.manifest.dimension,
         strict=function.strict,
         normalize=settings.normalize,
-        batch=settings.image_batch,
-        threads=settings.decode_threads,
+        batch=settings.text_batch,
+        cache=settings.text_cache,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_udfs.bundle import Bundle
+from clip_udfs.bundle import TORCH_FOLDER, Bundle, FileRecord
 from clip_udfs.functions import Tower
 from clip_udfs.settings import WorkerSettings
 
@@ -44,3 +45,16 @@ def open_encoder(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> Enco
     from clip_udfs.encoders.onnx import OnnxEncoder
 
     return OnnxEncoder(bundle, tower, settings.threads)
+
+
+def engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
+    """The files that :func:`open_encoder` reads for ``tower``, with what they must be.
+
+    Raises:
+        BundleError: The bundle lacks the engine's files.
+    """
+    if settings.engine == "torch":
+        return bundle.records(*(name for name in bundle.manifest.files if name.startswith(f"{TORCH_FOLDER}/")))
+    from clip_udfs.prepared import graph_files
+
+    return graph_files(bundle, tower)[2]

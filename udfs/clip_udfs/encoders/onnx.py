@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clip_udfs.bundle import Bundle
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
-from clip_udfs.prepared import MODEL, prepared_graph
+from clip_udfs.prepared import graph_files
 
 INPUT = "clip_input"
 OUTPUT = "clip_vector"
@@ -27,8 +27,7 @@ class OnnxEncoder:
             BundleError: The bundle has no such graph.
             EngineError: ONNX Runtime refuses it.
         """
-        plain, prepared = bundle.file(MODEL.format(tower=tower)), prepared_graph(bundle, tower)
-        path = prepared or plain
+        path, prepared, _ = graph_files(bundle, tower)
         options = onnxruntime.SessionOptions()
         if prepared:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is done
