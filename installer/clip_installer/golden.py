@@ -1,4 +1,4 @@
-"""Golden values of a bundle: a text and a picture with the vectors that open_clip gave them."""
+"""Golden values of a bundle: a few texts and pictures with the vectors that open_clip gave them."""
 
 from __future__ import annotations
 
@@ -8,58 +8,107 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from clip_udfs.bundle import GOLDEN
+from clip_udfs.bundle import GOLDEN, MANIFEST, Manifest
 from clip_udfs.errors import BundleError
 
 MIN_COSINE = 0.9999
+_NORM_TOLERANCE = 1e-3
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One golden value.
+
+    Attributes:
+        name: What a message calls it.
+        value: What the function is given: a text in UTF-8, or the content of a picture's file.
+        vector: The unit vector that open_clip gives it.
+    """
+
+    name: str
+    value: bytes
+    vector: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Golden:
-    """One text and one picture with their vectors.
+    """The golden texts and pictures of a bundle, at least one of each."""
 
-    Attributes:
-        text: The text.
-        text_vector: Its unit vector.
-        picture: Content of the picture's file.
-        picture_vector: Its unit vector.
-    """
-
-    text: str
-    text_vector: tuple[float, ...]
-    picture: bytes
-    picture_vector: tuple[float, ...]
+    texts: tuple[Sample, ...]
+    pictures: tuple[Sample, ...]
 
     @classmethod
     def of(cls, bundle: Path) -> Golden:
-        """Read the first golden text and picture of the bundle at ``bundle``.
+        """Read the golden values of the bundle at ``bundle``.
 
         Raises:
-            BundleError: The bundle has none.
+            BundleError: It has none, or none of its own dimension.
         """
         try:
             values = json.loads((bundle / GOLDEN).read_bytes())
-            text, picture = values["texts"][0], values["images"][0]
-            return cls(
-                text["text"],
-                tuple(text["vector"]),
-                base64.b64decode(picture["png_base64"]),
-                tuple(picture["vector"]),
-            )
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            texts = tuple(_text(entry) for entry in values["texts"])
+            pictures = tuple(_picture(number, entry) for number, entry in enumerate(values["images"], 1))
+            manifest = (bundle / MANIFEST).read_bytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"bundle {bundle} has no golden vectors: {error}; build it again") from error
+        if not texts or not pictures:
+            raise BundleError(f"bundle {bundle} has no golden vectors of a text and a picture; build it again")
+        dimension = Manifest.from_json(manifest, str(bundle / MANIFEST)).dimension
+        for sample in (*texts, *pictures):
+            if len(sample.vector) != dimension:
+                raise BundleError(
+                    f"bundle {bundle}: its golden vector of {sample.name} has {len(sample.vector)} numbers, its"
+                    f" manifest says {dimension}; build it again"
+                )
+        return cls(texts, pictures)
+
+
+def deviation(answers: Sequence[Sequence[float]], samples: Sequence[Sample], *, normalized: bool) -> str | None:
+    """What is wrong with ``answers``, the vectors that a function gave for ``samples``; None where nothing is."""
+    if len(answers) != len(samples):
+        return f"{len(answers)} answers for {len(samples)} values"
+    wrong = [
+        f"{said} for {sample.name}"
+        for vector, sample in zip(answers, samples, strict=True)
+        if (said := difference(vector, sample.vector, normalized=normalized))
+    ]
+    if not wrong:
+        return None
+    return wrong[0] if len(samples) == 1 else f"{wrong[0]} ({len(wrong)} of {len(samples)} golden values differ)"
 
 
 def difference(vector: Sequence[float], golden: Sequence[float], *, normalized: bool) -> str | None:
     """What is wrong with ``vector`` where ``golden`` is right, in words; None where nothing is."""
     if len(vector) != len(golden):
         return f"{len(vector)} numbers instead of {len(golden)}"
-    norm = math.sqrt(math.fsum(value * value for value in vector))
-    if not math.isfinite(norm) or norm == 0 or (normalized and abs(norm - 1) > 1e-3):
+    norm = _norm(vector)
+    if not math.isfinite(norm) or norm == 0 or (normalized and abs(norm - 1) > _NORM_TOLERANCE):
         return f"a vector of length {norm:.4f} instead of 1"
-    golden_norm = math.sqrt(math.fsum(value * value for value in golden))
-    cosine = math.fsum(a * b for a, b in zip(vector, golden, strict=True)) / (norm * golden_norm)
+    cosine = math.fsum(a * b for a, b in zip(vector, golden, strict=True)) / (norm * _norm(golden))
     if cosine < MIN_COSINE:
-        return f"a vector whose cosine with the model's own is {cosine:.5f}, below {MIN_COSINE}"
+        return f"a vector whose cosine with the model's own is {cosine:.5f}, below {MIN_COSINE},"
     return None
+
+
+def _text(entry: Any) -> Sample:
+    text = entry["text"]
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return Sample(f"the text {shown!r}", text.encode(), _vector(entry))
+
+
+def _picture(number: int, entry: Any) -> Sample:
+    return Sample(f"golden picture {number}", base64.b64decode(entry["png_base64"]), _vector(entry))
+
+
+def _vector(entry: Any) -> tuple[float, ...]:
+    vector = tuple(float(number) for number in entry["vector"])
+    if not abs(_norm(vector) - 1) < _NORM_TOLERANCE:
+        raise ValueError(f"one of them has the length {_norm(vector):.4f} instead of 1")
+    return vector
+
+
+def _norm(vector: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(value * value for value in vector))

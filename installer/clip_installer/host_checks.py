@@ -8,8 +8,8 @@ from pathlib import Path
 
 from clip_installer.errors import ApplyError
 from clip_installer.findings import Finding, note, ok, problem
-from clip_installer.golden import Golden, difference
-from clip_installer.launch_check import answer, closed_directory, last_line, run_as
+from clip_installer.golden import Golden, deviation
+from clip_installer.launch_check import answers, closed_directory, last_line, run_as
 from clip_installer.records import InstalledModel
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser
@@ -131,25 +131,24 @@ def check_workers(
     if not user.can_own:
         yield note("workers", f"checked as the current user: only root can check as {user.name}")
     who = f"{user.name}, with an empty environment," if user.can_own else "the current user"
-    for function, value, vector in (
-        ("encode_text", golden.text.encode(), golden.text_vector),
-        ("encode_image_bytes", golden.picture, golden.picture_vector),
-    ):
+    for function, samples in (("encode_text", golden.texts), ("encode_image_bytes", golden.pictures)):
         name = FUNCTIONS[function].sql_name(settings.suffix)
         try:
-            given = answer(launcher, function, value, settings, user)
+            given = answers(launcher, function, [sample.value for sample in samples], settings, user)
         except ApplyError as error:
             yield problem(
                 name, f"its worker fails: {error}", "install-udfs --verify repeats this check alone"
             )
             continue
-        wrong = difference(given, vector, normalized=settings.normalize)
+        wrong = deviation(given, samples, normalized=settings.normalize)
         if wrong:
             yield problem(
                 name, f"its worker gives {wrong}", "build the bundle again on a machine like this one"
             )
         else:
-            yield ok(name, f"a worker started as {who} gives the model's own vector")
+            yield ok(
+                name, f"a worker started as {who} gives the model's own vectors for {len(samples)} golden values"
+            )
 
 
 def _unreadable(path: Path, user: ServerUser) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +18,21 @@ from clip_udfs.wire import escape, leb128
 _TIMEOUT_SECONDS = 600
 
 
-def answer(
-    launcher: Path, function: str, value: bytes, settings: WorkerSettings, user: ServerUser
-) -> list[float]:
-    """The vector that the worker for ``function`` gives for one value.
+def answers(
+    launcher: Path, function: str, values: Sequence[bytes], settings: WorkerSettings, user: ServerUser
+) -> list[list[float]]:
+    """The vectors that the worker for ``function`` gives for one block of ``values``.
 
     Raises:
         ApplyError: The worker does not start or does not answer; the text is its own last line.
     """
-    row = leb128(len(value)) + value if settings.format == "RowBinary" else escape(value) + b"\n"
-    completed = run_as(user, [str(launcher), function], b"1\n" + row)
+    binary = settings.format == "RowBinary"
+    rows = (leb128(len(value)) + value if binary else escape(value) + b"\n" for value in values)
+    completed = run_as(user, [str(launcher), function], b"%d\n" % len(values) + b"".join(rows))
     if completed.returncode != 0:
         raise ApplyError(last_line(completed.stderr) or f"exit status {completed.returncode}")
     try:
-        if settings.format == "RowBinary":
-            numbers = np.frombuffer(
-                completed.stdout, dtype="<f4", offset=len(leb128(_length(completed.stdout)))
-            )
-            return [float(number) for number in numbers]
-        return [float(number) for number in completed.stdout.strip().strip(b"[]").split(b",")]
+        return list(_row_binary(completed.stdout) if binary else _tab_separated(completed.stdout))
     except ValueError as error:
         raise ApplyError(f"not a vector: {completed.stdout[:80]!r}") from error
 
@@ -93,10 +90,25 @@ def _may_enter(status: os.stat_result, user: ServerUser) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
-def _length(encoded: bytes) -> int:
+def _tab_separated(output: bytes) -> Iterator[list[float]]:
+    for line in output.splitlines():
+        yield [float(number) for number in line.strip(b"[]").split(b",")]
+
+
+def _row_binary(output: bytes) -> Iterator[list[float]]:
+    position = 0
+    while position < len(output):
+        count, start = _length(output, position)
+        numbers = np.frombuffer(output, dtype="<f4", offset=start, count=count)
+        yield [float(number) for number in numbers]
+        position = start + 4 * count
+
+
+def _length(encoded: bytes, start: int) -> tuple[int, int]:
+    """The LEB128 number at ``start``, and where it ends."""
     number = 0
-    for position, byte in enumerate(encoded):
+    for position, byte in enumerate(encoded[start : start + 10]):
         number |= (byte & 0x7F) << (7 * position)
         if byte < 0x80:
-            return number
+            return number, start + position + 1
     raise ValueError("no length")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clip_installer.connection import first_line
 from clip_installer.errors import SqlError
 from clip_installer.findings import Finding, note, ok, problem
-from clip_installer.golden import Golden, difference
+from clip_installer.golden import Golden, deviation
 from clip_installer.sql_files import literal
 from clip_udfs.functions import FUNCTIONS, Function
 from clip_udfs.settings import WorkerSettings
@@ -136,15 +136,17 @@ def _call(client: Client, function: Function, name: str, golden: Golden, setting
     if function.source == "path":
         return _call_by_path(client, function, name)
     if function.source == "text":
-        argument, expected = literal(golden.text), golden.text_vector
+        samples = golden.texts
+        values = ", ".join(literal(sample.value.decode()) for sample in samples)
     else:
-        encoded = base64.b64encode(golden.picture).decode()
-        argument, expected = f"base64Decode('{encoded}')", golden.picture_vector
-    ((vector,),) = ask(client, f"SELECT {name}({argument})")
-    wrong = difference(vector, expected, normalized=settings.normalize)
+        samples = golden.pictures
+        values = ", ".join(f"base64Decode('{base64.b64encode(sample.value).decode()}')" for sample in samples)
+    rows = ask(client, f"SELECT {name}(value) FROM (SELECT arrayJoin([{values}]) AS value)")
+    wrong = deviation([row[0] for row in rows], samples, normalized=settings.normalize)
     if wrong:
         return problem(name, f"answers {wrong}", "is a second server, or an older worker, answering?")
-    return ok(name, f"answers the model's own vector, {len(expected)} numbers")
+    dimension = len(samples[0].vector)
+    return ok(name, f"answers the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
 
 
 def _call_by_path(client: Client, function: Function, name: str) -> Finding:

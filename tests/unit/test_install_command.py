@@ -310,7 +310,9 @@ def test_a_server_that_does_not_take_the_functions_gets_its_old_ones_back(
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     golden = bundle.directory / "golden.json"
     golden.write_text(
-        json.dumps({"texts": [{"text": "", "vector": [1]}], "images": [{"png_base64": "", "vector": [1]}]})
+        json.dumps(
+            {"texts": [{"text": "", "vector": [1, 0, 0, 0]}], "images": [{"png_base64": "", "vector": [0, 1, 0, 0]}]}
+        )
     )
     manifest = json.loads((bundle.directory / "manifest.json").read_text())
     manifest["files"]["golden.json"] = {"bytes": golden.stat().st_size, "sha256": sha256(golden)}

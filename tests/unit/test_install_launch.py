@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from clip_installer.errors import ApplyError
-from clip_installer.golden import difference
+from clip_installer.golden import Golden, Sample, deviation, difference
 from clip_installer.host_checks import check_interpreter
-from clip_installer.launch_check import answer, closed_directory
+from clip_installer.launch_check import answers, closed_directory
 from clip_installer.records import InstalledModel
 from clip_installer.server_user import ServerUser, server_user
+from clip_udfs.errors import BundleError
 from clip_udfs.settings import WorkerSettings
+from tests.server_trees import make_bundle
 
 ME = ServerUser.current("test")
 # A worker that answers with the number of bytes that it got, in either format, and shows where it runs.
 WORKER = """#!{python} -I
 import os, struct, sys
-row = sys.stdin.buffer.read().split(b"\\n", 1)[1]
+count, row = sys.stdin.buffer.read().split(b"\\n", 1)
 # Python itself sets LC_CTYPE where there is no locale.
 vector = [len(row), len(set(os.environ) - {{"LC_CTYPE"}}), len(os.getcwd())]
 if sys.argv[1] == "rowbinary":
-    sys.stdout.buffer.write(bytes([3]) + struct.pack("<3f", *vector))
+    sys.stdout.buffer.write((bytes([3]) + struct.pack("<3f", *vector)) * int(count))
 elif sys.argv[1] == "fails":
     sys.exit("first line\\nthe reason")
 elif sys.argv[1] == "chatters":
     print("hello")
+elif sys.argv[1] == "half":
+    sys.stdout.buffer.write(bytes([3]) + struct.pack("<2f", 1, 2))
 else:
-    print(vector)
+    print(*[vector] * int(count), sep="\\n")
 """
 
 
@@ -49,25 +54,32 @@ def worker(tmp_path: Path) -> Path:
 )
 def test_tab_separated(worker: Path, value: bytes, sent: int) -> None:
     settings = WorkerSettings(bundle=Path("/none"))
-    assert answer(worker, "tsv", value, settings, ME) == [sent, 0, 1]
+    assert answers(worker, "tsv", [value], settings, ME) == [[sent, 0, 1]]
+    assert answers(worker, "tsv", [value, value], settings, ME) == [[2 * sent, 0, 1]] * 2
 
 
 @pytest.mark.parametrize(("value", "sent"), [(b"cat", 4), (b"x" * 300, 302), (b"\n\\\0", 4)])
 def test_row_binary(worker: Path, value: bytes, sent: int) -> None:
     settings = WorkerSettings(bundle=Path("/none"), format="RowBinary")
-    assert answer(worker, "rowbinary", value, settings, ME)[0] == sent
+    assert answers(worker, "rowbinary", [value], settings, ME) == [[sent, 0, 1]]
+    assert answers(worker, "rowbinary", [value] * 200, settings, ME) == [[200 * sent, 0, 1]] * 200
 
 
 @pytest.mark.parametrize(("function", "said"), [("fails", "^the reason$"), ("chatters", "not a vector")])
 def test_failures(worker: Path, function: str, said: str) -> None:
     with pytest.raises(ApplyError, match=said):
-        answer(worker, function, b"", WorkerSettings(bundle=Path("/none")), ME)
+        answers(worker, function, [b""], WorkerSettings(bundle=Path("/none")), ME)
+
+
+def test_half_a_vector_is_none(worker: Path) -> None:
+    with pytest.raises(ApplyError, match="not a vector"):
+        answers(worker, "half", [b""], WorkerSettings(bundle=Path("/none"), format="RowBinary"), ME)
 
 
 def test_a_launcher_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "launch").write_text("#!/bin/sh\n")
     with pytest.raises(ApplyError, match=r"cannot start .*/launch: Permission denied"):
-        answer(tmp_path / "launch", "x", b"", WorkerSettings(bundle=Path("/none")), ME)
+        answers(tmp_path / "launch", "x", [b""], WorkerSettings(bundle=Path("/none")), ME)
 
 
 def test_a_closed_directory_is_named(tmp_path: Path) -> None:
@@ -111,10 +123,39 @@ def test_an_interpreter_without_the_package(tmp_path: Path) -> None:
     ],
 )
 def test_difference_from_the_golden_vector(vector: list[float], normalized: bool, wrong: str | None) -> None:
-    import re
-
     said = difference(vector, [0.6, 0.8], normalized=normalized)
     assert said is None if wrong is None else said is not None and re.search(wrong, said)
+
+
+def test_every_golden_value_counts() -> None:
+    samples = [Sample(f"the text {text!r}", text.encode(), (0.6, 0.8)) for text in ("cat", "猫", "dog")]
+    right = [[0.6, 0.8]] * 3
+    assert deviation(right, samples, normalized=True) is None
+    assert deviation(right[:2], samples, normalized=True) == "2 answers for 3 values"
+    said = deviation([[0.6, 0.8], [0.8, 0.6], [0.6, 0.8]], samples, normalized=True)
+    assert said == (
+        "a vector whose cosine with the model's own is 0.96000, below 0.9999, for the text '猫'"
+        " (1 of 3 golden values differ)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("golden", "said"),
+    [
+        ("{}", "has no golden vectors: 'texts'"),
+        ('{"texts": [], "images": []}', "has no golden vectors of a text and a picture"),
+        ('{"texts": [{"text": "a", "vector": [0, 0]}], "images": []}', "has the length 0.0000 instead of 1"),
+        (
+            '{"texts": [{"text": "a", "vector": [0, 1]}], "images": [{"png_base64": "", "vector": [1, 0, 0, 0]}]}',
+            "its golden vector of the text 'a' has 2 numbers, its manifest says 4",
+        ),
+    ],
+)
+def test_golden_values_that_prove_nothing_are_refused(tmp_path: Path, golden: str, said: str) -> None:
+    bundle = make_bundle(tmp_path / "bundle").directory
+    (bundle / "golden.json").write_text(golden)
+    with pytest.raises(BundleError, match=re.escape(said)):
+        Golden.of(bundle)
 
 
 def test_the_servers_user(monkeypatch: pytest.MonkeyPatch) -> None:
