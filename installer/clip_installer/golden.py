@@ -1,4 +1,4 @@
-"""Golden values of a bundle: a few texts and pictures with the vectors that open_clip gave them."""
+"""Golden values of a bundle: a few texts and pictures with the vectors that the model gives them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_udfs.bundle import GOLDEN, MANIFEST, Manifest
+from clip_udfs.bundle import FLOAT32, GOLDEN, INT8, MANIFEST, Manifest
 from clip_udfs.errors import BundleError
 
-MIN_COSINE = 0.9999
+# Quantised towers scale the activations of a batch together, so that a vector depends a little on its neighbours.
+MIN_COSINE = {FLOAT32: 0.9999, INT8: 0.99}
 _NORM_TOLERANCE = 1e-3
 _SHOWN = 40
 
@@ -25,12 +26,14 @@ class Sample:
     Attributes:
         name: What a message calls it.
         value: What the function is given: a text in UTF-8, or the content of a picture's file.
-        vector: The unit vector that open_clip gives it.
+        vector: The unit vector that the model gives it.
+        min_cosine: The smallest cosine with it that an answer may have.
     """
 
     name: str
     value: bytes
     vector: tuple[float, ...]
+    min_cosine: float = MIN_COSINE[FLOAT32]
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,20 @@ class Golden:
         """
         try:
             values = json.loads((bundle / GOLDEN).read_bytes())
-            texts = tuple(_text(entry) for entry in values["texts"])
-            pictures = tuple(_picture(number, entry) for number, entry in enumerate(values["images"], 1))
-            manifest = (bundle / MANIFEST).read_bytes()
+            content = (bundle / MANIFEST).read_bytes()
+            manifest = Manifest.from_json(content, str(bundle / MANIFEST))
+            least = MIN_COSINE[manifest.precision]
+            texts = tuple(_text(entry, least) for entry in values["texts"])
+            pictures = tuple(_picture(number, entry, least) for number, entry in enumerate(values["images"], 1))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"bundle {bundle} has no golden vectors: {error}; build it again") from error
         if not texts or not pictures:
             raise BundleError(f"bundle {bundle} has no golden vectors of a text and a picture; build it again")
-        dimension = Manifest.from_json(manifest, str(bundle / MANIFEST)).dimension
         for sample in (*texts, *pictures):
-            if len(sample.vector) != dimension:
+            if len(sample.vector) != manifest.dimension:
                 raise BundleError(
                     f"bundle {bundle}: its golden vector of {sample.name} has {len(sample.vector)} numbers, its"
-                    f" manifest says {dimension}; build it again"
+                    f" manifest says {manifest.dimension}; build it again"
                 )
         return cls(texts, pictures)
 
@@ -73,34 +77,40 @@ def deviation(answers: Sequence[Sequence[float]], samples: Sequence[Sample], *, 
     wrong = [
         f"{said} for {sample.name}"
         for vector, sample in zip(answers, samples, strict=True)
-        if (said := difference(vector, sample.vector, normalized=normalized))
+        if (said := difference(vector, sample.vector, normalized=normalized, least=sample.min_cosine))
     ]
     if not wrong:
         return None
     return wrong[0] if len(samples) == 1 else f"{wrong[0]} ({len(wrong)} of {len(samples)} golden values differ)"
 
 
-def difference(vector: Sequence[float], golden: Sequence[float], *, normalized: bool) -> str | None:
-    """What is wrong with ``vector`` where ``golden`` is right, in words; None where nothing is."""
+def difference(
+    vector: Sequence[float],
+    golden: Sequence[float],
+    *,
+    normalized: bool,
+    least: float = MIN_COSINE[FLOAT32],
+) -> str | None:
+    """What is wrong with ``vector`` where ``golden`` is right and their cosine at ``least``; None where nothing is."""
     if len(vector) != len(golden):
         return f"{len(vector)} numbers instead of {len(golden)}"
     norm = _norm(vector)
     if not math.isfinite(norm) or norm == 0 or (normalized and abs(norm - 1) > _NORM_TOLERANCE):
         return f"a vector of length {norm:.4f} instead of 1"
     cosine = math.fsum(a * b for a, b in zip(vector, golden, strict=True)) / (norm * _norm(golden))
-    if cosine < MIN_COSINE:
-        return f"a vector whose cosine with the model's own is {cosine:.5f}, below {MIN_COSINE},"
+    if cosine < least:
+        return f"a vector whose cosine with the model's own is {cosine:.5f}, below {least},"
     return None
 
 
-def _text(entry: Any) -> Sample:
+def _text(entry: Any, least: float) -> Sample:
     text = entry["text"]
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return Sample(f"the text {shown!r}", text.encode(), _vector(entry))
+    return Sample(f"the text {shown!r}", text.encode(), _vector(entry), least)
 
 
-def _picture(number: int, entry: Any) -> Sample:
-    return Sample(f"golden picture {number}", base64.b64decode(entry["png_base64"]), _vector(entry))
+def _picture(number: int, entry: Any, least: float) -> Sample:
+    return Sample(f"golden picture {number}", base64.b64decode(entry["png_base64"]), _vector(entry), least)
 
 
 def _vector(entry: Any) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from clip_udfs.errors import BundleError
@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
 TOKENIZER = "tokenizer.json"
 TORCH_FOLDER = "torch"
+FLOAT32, INT8 = PRECISIONS = ("fp32", "int8")
 
 # Whatever is parsed (graph, tokenizer, configuration) is smaller and is hashed before its parser sees it. What is
 # larger is weights, plain numbers: they are hashed while the rest is loaded, which hides the time it takes.
@@ -92,6 +93,9 @@ class Manifest:
         notice: A sentence that must be said wherever the model is offered; '' for none.
         versions: Versions of the packages that built the bundle.
         files: Every other file of the bundle by its path relative to the directory.
+        precision: ``fp32``, or ``int8`` for graphs with quantised weights.
+        cosine: For ``int8``, the smallest cosine of each tower's vectors with open_clip's float32 ones, as measured
+            when the bundle was built; empty for ``fp32``, whose vectors are open_clip's.
     """
 
     name: str
@@ -103,6 +107,8 @@ class Manifest:
     notice: str
     versions: Mapping[str, str]
     files: Mapping[str, FileRecord]
+    precision: str = FLOAT32
+    cosine: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The content of ``manifest.json``."""
@@ -141,6 +147,8 @@ class Manifest:
             manifest = cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise BundleError(f"{where} is not a complete bundle manifest: {error}") from error
+        if manifest.precision not in PRECISIONS:
+            raise BundleError(f"{where} has precision {manifest.precision!r}: upgrade clickhouse-clip-udfs")
         for name in manifest.files:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise BundleError(f"{where} names the file {name!r}, which is outside the bundle: do not use it")
