@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str], answers: int) -> int:
     function = FUNCTIONS[options.function]
     name = function.name
     try:
+        threading.Thread(target=_end_when_nobody_reads, args=(answers,), daemon=True).start()
         settings = WorkerSettings.load(options.settings)
         name = function.sql_name(settings.suffix)
         reader = _reader(function, settings)
@@ -149,6 +152,18 @@ def _reader(function: Function, settings: WorkerSettings) -> Reader:
     if settings.format == "RowBinary":
         return RowBinaryReader(_read, limit, nullable=not function.strict)
     return TabSeparatedReader(_read, limit)
+
+
+def _end_when_nobody_reads(answers: int) -> None:
+    """End the process as soon as the pipe's other end is closed, whatever the engine is doing then.
+
+    So ClickHouse lets go of a worker, and so does a server that dies. A worker that went on would waste a core until
+    ClickHouse killed it, some seconds later, and left it behind as a zombie.
+    """
+    closed = select.poll()
+    closed.register(answers, 0)  # no event but the errors, which are always told
+    closed.poll()
+    os._exit(0)
 
 
 def _read(size: int) -> bytes:
