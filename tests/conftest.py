@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.behaviours")
+
 TINY_CLIP = Path(__file__).parent / "models" / "tiny-clip.json"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one option that these tests add."""
+    text = "Put what the commands of README and docs print into the pages, instead of comparing."
+    parser.addoption("--write-outputs", action="store_true", help=text)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine import commands
 from tests.engine.driver import Engine
 
 CONFIG = """<clickhouse>
@@ -80,3 +81,13 @@ def engine(tree: ServerTree) -> Iterator[Engine]:
     running = tree.engine()
     yield running
     assert running.close() == 0
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished demonstration, in a directory whose name has a space; tests only read it."""
+    place = tmp_path_factory.mktemp("a demo") / "demo"
+    done = commands.succeed("demo", "--output", place)
+    for wanted in ("search_by_text", "search_by_image", "Name: image_index", "(512 numbers)", "Try next"):
+        assert wanted in done.output
+    return place

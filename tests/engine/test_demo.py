@@ -7,24 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("clip-udfs")
     return subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished demonstration, in a directory whose name has a space."""
-    place = tmp_path_factory.mktemp("a demo") / "demo"
-    done = run("demo", "--output", str(place))
-    assert done.returncode == 0, done.stderr
-    for wanted in ("search_by_text", "search_by_image", "Name: image_index", "(512 numbers)", "Try next"):
-        assert wanted in done.stdout
-    return place
 
 
 def rows(demo: Path, query: str) -> list[dict[str, object]]:

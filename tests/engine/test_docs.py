@@ -1,0 +1,185 @@
+"""Every command of README and docs, run as it is written, and what it is said to print.
+
+``pytest tests/engine/test_docs.py --write-outputs`` puts what was printed into the pages instead of comparing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from tests import documents
+from tests.documents import REPOSITORY, Block
+from tests.laion_parts import write_part
+
+# What a page says, and what is run instead; {port} serves the folder laion over HTTP.
+SUBSTITUTIONS = (
+    ("make demo", "true"),  # the fixture has made it
+    (
+        "--server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123",
+        "--server-config /etc/clickhouse-server --embedded",
+    ),
+    ("--url http://default:PASSWORD@localhost:8123", "--server-config /etc/clickhouse-server"),
+    ("clickhouse-client ", "clip-udfs sql --server-config /etc/clickhouse-server "),
+    ("https://example.com/embeddings", "http://127.0.0.1:{port}"),
+    ("--parts 0-9", "--parts 0-1"),
+    ("--m 16,64 --ef-search 16,64,256", "--m 16 --ef-search 16,64 --rows 500 --queries 10"),
+)
+# Absolute paths of the server, which is below the place of the test.
+SERVERS_PATHS = re.compile(r"(?<![\w.])/(?=(?:etc/clickhouse-server|var/lib/clickhouse)\b)")
+# The server that a page's SQL is typed into.
+DEMO, SERVER = "demo/etc/clickhouse-server", "/etc/clickhouse-server"
+SQL_RUNS_ON = {"README.md": DEMO, "docs/analyst.md": DEMO}
+CONFIG = """<clickhouse>
+    <path>{place}/var/lib/clickhouse/</path>
+    <user_scripts_path>{place}/var/lib/clickhouse/user_scripts/</user_scripts_path>
+    <user_files_path>{place}/var/lib/clickhouse/user_files/</user_files_path>
+    <user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>
+    <query_log><database>system</database><table>query_log</table></query_log>
+</clickhouse>
+"""
+ROWS = 300  # of each part of the small LAION
+TOLERANCE = 0.02  # of numbers with a point: engines and processors differ in the last digits
+BETWEEN = "printed by the block before"
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A directory with what the pages take for granted: a clone, a demonstration, a server, and two LAION parts."""
+
+    place: Path
+    port: int
+
+    def command(self, text: str) -> str:
+        """``text`` with the substitutions."""
+        for written, run in SUBSTITUTIONS:
+            text = text.replace(written, run.format(port=self.port))
+        return SERVERS_PATHS.sub(f"{self.place}/", text)
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell script there, all that it prints in ``stdout``, as if the place were the root directory."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.command(script)],
+            cwd=self.place,
+            env={**os.environ, "PATH": f"{self.place / '.venv/bin'}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        for root in (self.place, (self.place / "demo").resolve().parent):
+            done.stdout = done.stdout.replace(str(root), "")
+        return done
+
+
+@pytest.fixture
+def clone(tmp_path: Path, demo: Path) -> Iterator[Clone]:
+    """What the commands of one page work on; the demonstration is shared by all pages."""
+    for name in ("sql", "Makefile"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / "demo").symlink_to(demo)
+    for name in ("etc/clickhouse-server", "var/lib/clickhouse/user_files"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/clickhouse-server/config.xml").write_text(CONFIG.format(place=tmp_path))
+    for part in (0, 1):
+        write_part(tmp_path / "laion", part, ROWS)
+    handler = partial(_Quiet, directory=str(tmp_path / "laion"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Clone(tmp_path, server.server_address[1])
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("page", documents.pages())
+def test_commands_run_and_print_what_the_page_says(page: str, clone: Clone, request: pytest.FixtureRequest) -> None:
+    runnable = [block for block in documents.blocks(page) if block.language in documents.COMMANDS and not block.needs]
+    writing = request.config.getoption("--write-outputs")
+    wrong = []
+    for block, status, printed in _outcomes(clone, runnable):
+        if (status != 0) != block.fails:
+            wrong.append(f"{block.place}: ended with {status}\n{block.code}\n{printed}")
+        elif block.output is not None and not agrees(_stated(block), _words(printed)):
+            if writing and not block.fails and "..." not in block.output:
+                _write_output(block, printed)
+            else:
+                wrong.append(f"{block.place}: the page says\n{block.output}\nand it prints\n{printed}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _outcomes(clone: Clone, runnable: list[Block]) -> Iterator[tuple[Block, int, str]]:
+    """Each block with exit status and output; SQL blocks that follow each other share an engine."""
+    for (language, fails), group in groupby(runnable, lambda block: (block.language, block.fails)):
+        together = list(group)
+        if language == "sql" and not fails:
+            yield from zip(together, *_run_sql(clone, together), strict=True)
+        else:
+            for block in together:
+                done = clone.run(block.code if language == "bash" else _client(clone, block.page, block.code))
+                yield block, done.returncode, done.stdout
+
+
+def _run_sql(clone: Clone, together: list[Block]) -> tuple[list[int], list[str]]:
+    """Run SQL blocks one after the other; what comes after one that failed is not run and counts as failed."""
+    mark = f"SELECT '{BETWEEN}' FORMAT TabSeparatedRaw"
+    done = clone.run(_client(clone, together[0].page, f"\n;{mark};\n".join(block.code for block in together)))
+    printed = done.stdout.split(f"{BETWEEN}\n")
+    missing = len(together) - len(printed)
+    return [0] * (len(printed) - 1) + [done.returncode] + [1] * missing, printed + ["not run"] * missing
+
+
+def _client(clone: Clone, page: str, statements: str) -> str:
+    (clone.place / "page.sql").write_text(clone.command(statements), encoding="utf-8")
+    return f"clip-udfs sql --server-config {SQL_RUNS_ON.get(page, SERVER)} -f PrettyCompactMonoBlock page.sql"
+
+
+def _stated(block: Block) -> list[str]:
+    words = _words(block.output or "")
+    return ["...", *words, "..."] if block.fails else words  # ClickHouse puts its own words around ours
+
+
+def agrees(stated: list[str], printed: list[str]) -> bool:
+    """Whether the words ``printed`` are those ``stated``, where ``...`` stands for any number of words."""
+    for index, word in enumerate(stated):
+        if word == "...":
+            return any(agrees(stated[index + 1 :], printed[start:]) for start in range(index, len(printed) + 1))
+        if index >= len(printed) or not (word == printed[index] or _near(word, printed[index])):
+            return False
+    return len(stated) == len(printed)
+
+
+def _words(text: str) -> list[str]:
+    return re.sub(r"(?m)^ *\d+\. (?=│)|[─│┌┬┐├┼┤└┴┘]+", " ", text).split()  # of a table only what is in it
+
+
+def _near(one: str, other: str) -> bool:
+    try:
+        return "." in one + other and abs(float(one) - float(other)) <= TOLERANCE
+    except ValueError:
+        return False
+
+
+def _write_output(block: Block, printed: str) -> None:
+    """Put ``printed`` in the place of the output that the page and its translation state."""
+    stated, true = (f"```\n\n```{documents.OUTPUT}\n{output}```" for output in (block.output, printed))
+    for page in (REPOSITORY / block.page, documents.translated(block.page)):
+        if page.exists():
+            page.write_text(page.read_text(encoding="utf-8").replace(stated, true, 1), encoding="utf-8")
