@@ -12,8 +12,11 @@ CREATE TABLE IF NOT EXISTS {{ stored_table }}{{ on_cluster }}
     image_embedding Array(Float32) CODEC(NONE), -- unit vectors do not compress: save the time
     text_embedding  Array(Float32) CODEC(NONE),
     -- An empty vector breaks every distance query and a vector index refuses it, so a row needs both.
-    CONSTRAINT image_embedding_has_{{ dimension }}_values CHECK length(image_embedding) = {{ dimension }},
-    CONSTRAINT text_embedding_has_{{ dimension }}_values CHECK length(text_embedding) = {{ dimension }}
+    -- The names are what ClickHouse says to an analyst who brings another model's.
+    CONSTRAINT `image_embedding takes vectors of {{ dimension }} numbers: the COMMENT of this table names their model`
+        CHECK length(image_embedding) = {{ dimension }},
+    CONSTRAINT `text_embedding takes vectors of {{ dimension }} numbers: the COMMENT of this table names their model`
+        CHECK length(text_embedding) = {{ dimension }}
 )
 {% if cluster %}
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
@@ -28,10 +31,10 @@ SETTINGS
 {% endif %}
     -- Merges take one column at a time, so that they hold one vector of a row in memory, not both.
     vertical_merge_algorithm_min_rows_to_activate = 1,
-    vertical_merge_algorithm_min_columns_to_activate = 1;
+    vertical_merge_algorithm_min_columns_to_activate = 1{{ comment }};
 {% if cluster %}
 
 -- The distributed table: what the views search and the import fills, over the shards' own tables
 CREATE TABLE IF NOT EXISTS {{ table }}{{ on_cluster }} AS {{ stored_table }}
-ENGINE = Distributed({{ cluster | literal }}, {{ database_expression }}, {{ stored_name | literal }}, cityHash64(id));
+ENGINE = Distributed({{ cluster | literal }}, {{ database_expression }}, {{ stored_name | literal }}, cityHash64(id)){{ comment }};
 {% endif %}

@@ -14,7 +14,7 @@ FROM
     SETTINGS hnsw_candidate_list_size_for_search = {{ ef_search }}
 )
 ORDER BY distance
-LIMIT {k:UInt32};
+LIMIT {k:UInt32}{{ comment }};
 {% endmacro %}
 -- Pictures that show what a text says: the index proposes 4 * k rows, their exact distances order them
 {{ pictures('search_by_text', function('encode_text') ~ '({query:String})') }}

@@ -13,7 +13,7 @@ FROM
     SETTINGS hnsw_candidate_list_size_for_search = {{ ef_search }}
 )
 ORDER BY distance
-LIMIT {k:UInt32};
+LIMIT {k:UInt32}{{ comment }};
 {% endmacro %}
 -- Captions that mean what a text says
 {{ captions('search_captions_by_text', function('encode_text') ~ '({query:String})') }}

@@ -12,7 +12,7 @@ WHERE (empty({nsfw:Array(String)}) OR has({nsfw:Array(String)}, NSFW))
 ORDER BY distance
 LIMIT {k:UInt32}
 -- The index would filter its k answers afterwards and lose rows.
-SETTINGS use_skip_indexes = 0;
+SETTINGS use_skip_indexes = 0{{ comment }};
 {% endmacro %}
 -- Pictures that pass a filter and show what a text says: exact; an empty list or 0 lets everything pass
 {{ filtered('search_filtered_by_text', function('encode_text') ~ '({query:String})') }}

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from clip_installer.apply import applied, locked, was_interrupted
 from clip_installer.connection import execute
 from clip_installer.ddl import Schema, deploy, is_deployed
-from clip_installer.errors import ApplyError, ConflictError, SqlError
+from clip_installer.errors import ApplyError, ConflictError
 from clip_installer.findings import Finding, problems
 from clip_installer.plan import Plan, plan_install, plan_removal, records_path
 from clip_installer.records import InstalledModel, Records
 from clip_installer.request import InstallRequest
-from clip_installer.schema import stored_dimension
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser
 from clip_installer.sql_checks import ask, check_server, reload_functions
 from clip_installer.sql_files import literal
+from clip_installer.table_model import fitting_table
 from clip_installer.verify import verify_host, verify_server
 from clip_installer.wanted import Installation
 from clip_udfs.bundle import Bundle
@@ -37,11 +37,13 @@ class Proposal:
         installation: The model as it shall be.
         schema: Its schema; None where none is wanted.
         plan: The changes of files.
+        replaced: Name of another model that has the suffix until now; None where there is none.
     """
 
     installation: Installation
     schema: Schema | None
     plan: Plan
+    replaced: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Pro
     config = request.config()
     _refuse_interrupted(config)
     installation = request.installation(config, bundle, graphs)
-    schema = request.schema(bundle.manifest.dimension)
+    schema = request.schema(bundle.manifest)
     records = load_records(config)
     run = schema is not None and request.connection is not None
     plan = plan_install(
@@ -97,7 +99,9 @@ def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Pro
         deployed_schema=schema.digest if schema and run else None,
         force=request.force,
     )
-    return Proposal(installation, schema, plan)
+    before = records.find(request.suffix)
+    replaced = before.model if before and before.model != bundle.manifest.name else None
+    return Proposal(installation, schema, plan, replaced)
 
 
 def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tuple[Proposal, Outcome]:
@@ -132,7 +136,8 @@ def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tup
                 findings.extend(check_server(client))
                 _require(findings, list(verify_server(config, model, client)))
                 if schema is not None:
-                    schema_changed = _deploy(client, schema, recorded, force=request.force)
+                    others = [one for one in plan.records.models if one.suffix != request.suffix]
+                    schema_changed = _deploy(client, schema, recorded, others, force=request.force)
         return proposal, Outcome(plan, tuple(findings), schema_changed)
 
 
@@ -240,18 +245,19 @@ def _reload(client: Client, plan: Plan) -> None:
     reload_functions(client)
 
 
-def _deploy(client: Client, schema: Schema, recorded: InstalledModel | None, *, force: bool) -> bool:
+def _deploy(
+    client: Client,
+    schema: Schema,
+    recorded: InstalledModel | None,
+    others: Sequence[InstalledModel],
+    *,
+    force: bool,
+) -> bool:
     before = recorded.schema if recorded else ""
     if is_deployed(client, schema, before):
         return False
-    parameters = schema.parameters
-    stored = stored_dimension(client, parameters.stored_table)
-    if stored is not None and stored != parameters.dimension:
-        raise SqlError(
-            f"the table {parameters.stored_table} holds vectors of {stored} numbers, this model makes"
-            f" {parameters.dimension}; give the model a table of its own with --table NAME"
-        )
-    deploy(client, schema, replace=force or bool(before))
+    with fitting_table(client, schema.parameters, [other.model for other in others]):
+        deploy(client, schema, replace=force or bool(before))
     return True
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clip_installer.connection import first_line
 from clip_installer.errors import SqlError
-from clip_installer.sql_files import identifier, render
+from clip_installer.model_label import ModelLabel, installed_label, label_of_comment, table_comment
+from clip_installer.sql_files import identifier, literal, render
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -62,11 +63,22 @@ class Verdict:
         code: ``same``, ``not_normalised`` or ``different``.
         text: One line for a person.
         comparisons: What it rests on.
+        table_comment: What the table's COMMENT says of the model that filled it, '' for nothing.
+        table_model: The model that it names; None where it names none.
+        checked_model: The model that was checked; None where the server does not tell.
     """
 
     code: str
     text: str
     comparisons: tuple[Comparison, ...]
+    table_comment: str = ""
+    table_model: ModelLabel | None = None
+    checked_model: ModelLabel | None = None
+
+    @property
+    def origin(self) -> str:
+        """By what the table says it was filled, and what was checked; for a person."""
+        return _origin(self.table_comment, self.table_model, self.checked_model)
 
 
 def check_model(client: Client, table: str, suffix: str, sample: int) -> Verdict:
@@ -77,6 +89,11 @@ def check_model(client: Client, table: str, suffix: str, sample: int) -> Verdict
     """
     from clickhouse_connect.driver.exceptions import Error
 
+    checked = FUNCTIONS["encode_text"].sql_name(suffix)
+    if not client.query(f"SELECT 1 FROM system.functions WHERE name = {literal(checked)}").result_rows:
+        raise SqlError(f"the server has no function {checked}: no model is installed there with the suffix {suffix!r}")
+    comment = table_comment(client, table)
+    labels = label_of_comment(comment), installed_label(client, checked)
     values = {
         "table": identifier(table),
         "sample": sample,
@@ -92,8 +109,12 @@ def check_model(client: Client, table: str, suffix: str, sample: int) -> Verdict
         if row[0]:
             comparisons.append(Comparison(kind, *row))
     if not comparisons:
-        raise SqlError(f"nothing in {table} can be compared: no caption, and no picture that the functions may read")
-    return judge(tuple(comparisons))
+        raise SqlError(
+            f"nothing in {table} can be compared: no caption, and no picture that the functions may read;"
+            f" {_origin(comment, *labels)}"
+        )
+    verdict = judge(tuple(comparisons))
+    return replace(verdict, table_comment=comment, table_model=labels[0], checked_model=labels[1])
 
 
 def judge(comparisons: tuple[Comparison, ...]) -> Verdict:
@@ -121,3 +142,9 @@ def judge(comparisons: tuple[Comparison, ...]) -> Verdict:
                 comparisons,
             )
     return Verdict("same", f"same model (cosine {least:.4f})", comparisons)
+
+
+def _origin(comment: str, filled: ModelLabel | None, checked: ModelLabel | None) -> str:
+    said = f"this table says it was filled by {filled}" if filled else f"this table says only: {comment}"
+    said = said if comment else "this table does not say which model filled it"
+    return f"{said}; the model checked is {checked or 'one that this server does not name'}"

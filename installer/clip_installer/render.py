@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from clip_installer import resources
 from clip_installer.errors import ConfigurationError
+from clip_installer.model_label import ModelLabel
 from clip_udfs.functions import Function
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "return_type": re.compile(r"\S.*"),
     "return_name": re.compile(r"\w+"),
     "format": re.compile(r"TabSeparated|RowBinary"),
-    "command": re.compile(r"(?!/|.*\.\./)[A-Za-z0-9._/-]+ [a-z_]+"),
+    "command": re.compile(r"(?!/|.*\.\./)[A-Za-z0-9._/-]+ [a-z_]+ \d+ [0-9a-f]{12}"),
     "execute_direct": _FLAG,
     "send_chunk_header": _FLAG,
     "deterministic": _FLAG,
@@ -55,6 +56,7 @@ class FunctionDefinition:
         function: The function.
         suffix: Suffix of its SQL name, '' for the default model.
         directory: The model's directory relative to ``user_scripts_path``, with ``/`` between its parts.
+        model: The model that answers; the command says it, so that it can be asked for in SQL.
         format: ClickHouse format of the pool.
         pool_size: Processes of the pool.
         revision: Changes with everything that a running worker has loaded.
@@ -63,6 +65,7 @@ class FunctionDefinition:
     function: Function
     suffix: str
     directory: str
+    model: ModelLabel
     format: str
     pool_size: int
     revision: str
@@ -85,7 +88,7 @@ def function_xml(definition: FunctionDefinition) -> str:
         argument=definition.function.argument,
         argument_type=definition.function.argument_type,
         format=definition.format,
-        command=f"{definition.directory}/launch {definition.function.name}",
+        command=f"{definition.directory}/launch {definition.function.name} {definition.model.command_arguments}",
         pool_size=definition.pool_size,
         pool_wait_seconds=POOL_WAIT_SECONDS,
         silence_milliseconds=SILENCE_MILLISECONDS,

@@ -33,6 +33,9 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
         yield _entry(
             "", "a demonstration model that the package ships: for production give another with --model"
         )
+    if proposal.replaced:
+        yield _entry("replaces", f"{proposal.replaced}, whose vectors do not compare with this model's: tables that it")
+        yield _entry("", "filled must be filled anew; --suffix NAME installs beside it instead")
     yield _entry("functions", ", ".join(installation.sql_names))
     yield _entry("definitions", f"{config.on_disk(placement.definitions)}")
     if placement.drop_in is None:
@@ -187,6 +190,7 @@ def proposal_object(proposal: Proposal, workers: WorkerMemory, index: IndexMemor
     return {
         "server": config_object(config),
         "model": {"name": manifest.name, "dimension": manifest.dimension, "notice": manifest.notice},
+        "replaces": proposal.replaced,
         "functions": installation.sql_names,
         "python": str(installation.python),
         "image_roots": [str(root) for root in installation.settings.image_roots],

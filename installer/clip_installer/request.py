@@ -9,12 +9,13 @@ from pathlib import Path
 from clip_installer.connection import ConnectionOptions
 from clip_installer.ddl import Schema
 from clip_installer.errors import ConfigurationError
+from clip_installer.model_label import ModelLabel
 from clip_installer.placement import place
 from clip_installer.schema import SchemaParameters
 from clip_installer.server_config import ServerConfig
 from clip_installer.server_user import ServerUser, server_user
 from clip_installer.wanted import Installation
-from clip_udfs.bundle import Bundle
+from clip_udfs.bundle import Bundle, Manifest
 from clip_udfs.settings import WorkerSettings
 
 ROOT = Path("/")
@@ -115,8 +116,8 @@ class InstallRequest:
         )
         return Installation(bundle, placement, self.python, settings, self.pool_size, graphs)
 
-    def schema(self, dimension: int) -> Schema | None:
-        """The schema to deploy, or None where none is wanted.
+    def schema(self, manifest: Manifest) -> Schema | None:
+        """The schema to deploy for the model of ``manifest``, or None where none is wanted.
 
         Raises:
             SqlError: A parameter cannot work.
@@ -127,10 +128,11 @@ class InstallRequest:
         return Schema.render(
             SchemaParameters(
                 table=self.table or default,
-                dimension=dimension,
+                dimension=manifest.dimension,
                 suffix=self.suffix,
                 quantization=self.quantization,
                 cluster=self.cluster,
+                comment=ModelLabel.of(manifest).comment,
             )
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import SqlError
-from clip_installer.sql_files import Statement, identifier, render
+from clip_installer.sql_files import Statement, identifier, literal, render
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class SchemaParameters:
         ef_construction: Candidates looked at while building (``hnsw_candidate_list_size_for_construction``).
         ef_search: Candidates that the views look at (``hnsw_candidate_list_size_for_search``).
         cluster: A cluster: replicated tables on its shards below a Distributed one; None for one server.
+        comment: What the COMMENT of table and views says about the model.
     """
 
     table: str = "laion"
@@ -44,6 +45,7 @@ class SchemaParameters:
     ef_construction: int = 256
     ef_search: int = 256
     cluster: str | None = None
+    comment: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what ClickHouse would refuse later.
@@ -77,6 +79,7 @@ class SchemaParameters:
             "ef_search": self.ef_search,
             "cluster": self.cluster,
             "on_cluster": f" ON CLUSTER {identifier(self.cluster)}" if self.cluster else "",
+            "comment": f"\nCOMMENT {literal(self.comment)}" if self.comment else "",
             "view": self._view_name(database),
             "function": lambda name: FUNCTIONS[name].sql_name(self.suffix),
         }

@@ -66,6 +66,13 @@ def identifier(name: str) -> str:
     return ".".join(part if _PLAIN_NAME.fullmatch(part) else _quoted(part, "`") for part in parts)
 
 
+def is_table(name: str, column: str = "table") -> str:
+    """The condition that a row of a ``system`` table is of the table ``name``, which is there called ``column``."""
+    database, _, table = name.rpartition(".")
+    where = literal(database) if database else "currentDatabase()"
+    return f"database = {where} AND {column} = {literal(table)}"
+
+
 def literal(text: str) -> str:
     """``text`` as a ClickHouse string literal."""
     return _quoted(text, "'")

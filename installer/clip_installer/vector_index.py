@@ -11,7 +11,7 @@ from clip_installer.connection import execute
 from clip_installer.errors import SqlError
 from clip_installer.progress import Advance
 from clip_installer.schema import SchemaParameters, index_statements
-from clip_installer.sql_files import identifier, literal
+from clip_installer.sql_files import identifier, is_table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -83,7 +83,7 @@ def vector_indexes(client: Client, table: str) -> list[BuiltIndex]:
     """The vector indexes of ``table`` that are ours by name, with their sizes."""
     answer = client.query(
         "SELECT name, type_full, data_compressed_bytes FROM system.data_skipping_indices"
-        f" WHERE {_is_table(table)} AND name IN {INDEXES} ORDER BY name"
+        f" WHERE {is_table(table)} AND name IN {INDEXES} ORDER BY name"
     )
     return [BuiltIndex(*row) for row in answer.result_rows]
 
@@ -98,7 +98,7 @@ def _are_built(client: Client, parameters: SchemaParameters) -> bool:
     row_bytes = len(INDEXES) * parameters.dimension * _BYTES[parameters.quantization]
     answer = client.query(
         f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes}) FROM system.parts"
-        f" WHERE {_is_table(parameters.stored_table)} AND active"
+        f" WHERE {is_table(parameters.stored_table)} AND active"
     )
     return bool(answer.result_rows[0][0] == 0)
 
@@ -108,25 +108,19 @@ def _wait(client: Client, table: str, advance: Advance, sleep: Callable[[float],
     while True:
         mutations = client.query(
             "SELECT mutation_id, parts_to_do, latest_fail_reason FROM system.mutations"
-            f" WHERE {_is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
+            f" WHERE {is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
         ).result_rows
         for mutation, _, reason in mutations:
             if reason:
                 # ClickHouse would try again for ever, and hold every later mutation of the table back.
-                execute(client, f"KILL MUTATION WHERE {_is_table(table)} AND mutation_id = '{mutation}'")
+                execute(client, f"KILL MUTATION WHERE {is_table(table)} AND mutation_id = '{mutation}'")
                 raise SqlError(f"an index of {table} cannot be built: {reason.splitlines()[0]}")
         to_do = sum(parts for _, parts, _ in mutations)
         total = max(total, to_do)
         under_way = client.query(
-            f"SELECT sum(progress) FROM system.merges WHERE {_is_table(table)} AND is_mutation"
+            f"SELECT sum(progress) FROM system.merges WHERE {is_table(table)} AND is_mutation"
         ).result_rows[0][0]
         advance(f"indexes of {table}", total - to_do + min(under_way, to_do), total, "parts")
         if not mutations:
             return
         sleep(_POLL_SECONDS)
-
-
-def _is_table(name: str) -> str:
-    database, _, table = name.rpartition(".")
-    where = literal(database) if database else "currentDatabase()"
-    return f"database = {where} AND table = {literal(table)}"

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from clip_installer import render
+from clip_installer.model_label import ModelLabel
 from clip_installer.placement import Placement
 from clip_udfs import __version__
 from clip_udfs.bundle import MANIFEST, Bundle
@@ -119,6 +120,7 @@ def _definitions(installation: Installation, others: Sequence[WantedFile]) -> It
             function=function,
             suffix=installation.suffix,
             directory=placement.command_directory,
+            model=ModelLabel.of(installation.bundle.manifest),
             format=installation.settings.format,
             pool_size=installation.pool_size,
             revision=revision,

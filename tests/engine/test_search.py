@@ -145,7 +145,7 @@ LIMIT 10"""
 
 @pytest.mark.parametrize("vector", ["[]", "[1, 2, 3]", "emptyArrayFloat32()"])
 def test_a_row_without_a_whole_vector_is_refused_in_a_line_that_says_so(laion: Engine, vector: str) -> None:
-    with pytest.raises(QueryFailed, match="text_embedding_has_512_values"):
+    with pytest.raises(QueryFailed, match="text_embedding takes vectors of 512 numbers"):
         laion.rows(f"INSERT INTO laion (id, image_embedding, text_embedding) SELECT 9, encode_text(''), {vector}")
 
 

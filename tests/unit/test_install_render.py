@@ -11,12 +11,14 @@ from lxml import etree
 
 from clip_installer import render, resources
 from clip_installer.errors import ConfigurationError
+from clip_installer.model_label import ModelLabel
 from clip_udfs.functions import FUNCTIONS
 
 
 def definition(**changes: object) -> render.FunctionDefinition:
     values = {
         "function": FUNCTIONS["try_encode_image"], "suffix": "", "directory": "clip_udfs/model-1.0",
+        "model": ModelLabel("model-1.0", 512, "fedcba987654"),
         "format": "TabSeparated", "pool_size": 3, "revision": "0123456789ab",
     }
     return render.FunctionDefinition(**{**values, **changes})
@@ -26,7 +28,7 @@ def test_function_xml() -> None:
     function = etree.fromstring(render.function_xml(definition(suffix="l_14")).encode()).find("function")
     values = {element.tag: element.text for element in function if isinstance(element.tag, str)}
     assert values["name"] == "try_encode_image_l_14"
-    assert values["command"] == "clip_udfs/model-1.0/launch try_encode_image"
+    assert values["command"] == "clip_udfs/model-1.0/launch try_encode_image 512 fedcba987654"
     assert values["pool_size"] == "3"
     assert (values["stderr_reaction"], values["check_exit_code"], values["send_chunk_header"]) == ("log_last", "1", "1")
     assert [element.text for element in function.find("argument")] == ["Nullable(String)", "path"]

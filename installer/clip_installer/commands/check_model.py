@@ -35,6 +35,7 @@ def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: 
         click.echo(json.dumps({"table": table, **asdict(verdict)}))
     else:
         click.echo(f"{table}: {verdict.text}")
+        click.echo(f"  {verdict.origin}")
         for seen in verdict.comparisons:
             click.echo(
                 f"  {seen.compared} {seen.kind}: cosine {seen.median_cosine:.5f} in the middle,"

@@ -67,6 +67,7 @@ def run_demo(place: Path) -> None:
     demo = Demo(place)
     _lay_out(demo)
     config = str(demo.config)
+    _forget_other_model(demo)
     _say("Install the functions, the table and the search views, as on any server")
     _command(
         "install-udfs",
@@ -77,7 +78,6 @@ def run_demo(place: Path) -> None:
         "--data",
         str(demo.data),
     )
-    _forget_other_model(demo)
     _say("Fill the table by SQL: encode_image and encode_text make the vectors")
     _command(
         "clip-udfs",
@@ -161,7 +161,7 @@ def _forget_other_model(demo: Demo) -> None:
     filled_with = demo.place / "filled-with.json"
     if filled_with.exists() and filled_with.read_text(encoding="utf-8") != model:
         _say("The model has changed since the table was filled: empty the table")
-        _command("clip-udfs", "sql", "--server-config", str(demo.config), "-q", f"TRUNCATE TABLE {TABLE}")
+        _command("clip-udfs", "sql", "--server-config", str(demo.config), "-q", f"TRUNCATE TABLE IF EXISTS {TABLE}")
     _write(filled_with, model)
 
 

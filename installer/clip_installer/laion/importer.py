@@ -14,9 +14,10 @@ from clip_installer.errors import ImportRefused, SqlError
 from clip_installer.laion.ledger import Entry, Ledger
 from clip_installer.laion.parts import ROWS_OF_A_PART, Part, first_id
 from clip_installer.laion.source import Source
+from clip_installer.model_label import label_of_comment, table_comment
 from clip_installer.progress import Advance
 from clip_installer.schema import SchemaParameters, stored_dimension, table_statements
-from clip_installer.sql_files import identifier
+from clip_installer.sql_files import identifier, literal
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -116,14 +117,19 @@ class Importer:
     def _prepare_table(self, part: Part) -> None:
         """Make the table where it is missing, and see that it is for vectors of this length."""
         dimension = stored_dimension(self._client, self._name)
+        comment = f"CLIP vectors imported from {self._source.name}: check-model tells which model they are of"
         if dimension is None:
-            for statement in table_statements(SchemaParameters(table=self._name, dimension=part.dimension)):
+            parameters = SchemaParameters(table=self._name, dimension=part.dimension, comment=comment)
+            for statement in table_statements(parameters):
                 execute(self._client, statement.sql)
         elif dimension != part.dimension:
             raise ImportRefused(
                 f"part {part.number} has vectors of {part.dimension} numbers, the table {self._name} is for"
                 f" {dimension}: another model's? Choose another --table"
             )
+        elif label_of_comment(table_comment(self._client, self._name)) and not self._has_rows():
+            # Made for a model by the installer, and filled by nobody: from now on the vectors are not that model's.
+            execute(self._client, f"ALTER TABLE {self._table} MODIFY COMMENT {literal(comment)}")
 
     def _begin(self, part: Part, last: Entry | None) -> tuple[Entry, npt.NDArray[np.bool_]]:
         """The record's entry for this import, and for each position whether the table lacks it."""
@@ -195,6 +201,9 @@ class Importer:
     def _where(self, number: int) -> str:
         first = first_id(number)
         return f"id BETWEEN {first} AND {first + ROWS_OF_A_PART - 1}"
+
+    def _has_rows(self) -> bool:
+        return bool(self._client.query(f"SELECT 1 FROM {self._table} LIMIT 1").result_rows)
 
     def _count(self, number: int) -> int:
         if not self._client.command(f"EXISTS TABLE {self._table}"):
