@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from clip_udfs import confinement
 from clip_udfs.confinement import OUTSIDE, Roots
 from clip_udfs.errors import SettingsError, ValueRefused
+from tests.server_trees import open_the_way
 
 
 @pytest.fixture
@@ -61,6 +66,20 @@ def test_outside_is_refused_in_the_same_words_whether_it_exists_or_not(place: Pa
         assert refusal(roots, path) == OUTSIDE, path
 
 
+def test_a_path_that_leaves_the_root_in_between_tells_nothing_of_what_is_there(place: Path) -> None:
+    """Were it followed, success would say that the directory exists, and its error whether it is a file."""
+    roots = Roots([place / "root"], 100)
+    (place / "root/up").symlink_to(place / "second")
+    (place / "root/astray").symlink_to(place / "nowhere")
+    for there in ("second", "nowhere", "secret.png"):
+        assert refusal(roots, f"../{there}/../root/sub/a.png") == OUTSIDE
+        assert refusal(roots, f"{place}/{there}/../root/sub/a.png") == OUTSIDE
+        assert refusal(roots, f"{place}/root/../{there}/../root/sub/a.png") == OUTSIDE
+        assert refusal(roots, f"sub/../../{there}/../root/sub/a.png") == OUTSIDE
+    assert refusal(roots, "up/b.png") == refusal(roots, "up/none.png") == refusal(roots, "astray/b.png") == OUTSIDE
+    assert roots.read("up/../root/sub/a.png") == roots.read("astray/../root/sub/a.png") == b"picture a"
+
+
 def test_links_that_stay_inside_and_a_root_that_is_a_link_work(place: Path) -> None:
     (place / "root/link.png").symlink_to("sub/a.png")
     (place / "alias").symlink_to(place / "root")
@@ -73,13 +92,91 @@ def test_links_that_stay_inside_and_a_root_that_is_a_link_work(place: Path) -> N
 def test_what_is_not_a_regular_file_is_refused_without_hanging(place: Path) -> None:
     roots = Roots([place / "root"], 100)
     os.mkfifo(place / "root/fifo.png")
+    (place / "root/way-to-fifo").symlink_to("fifo.png")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(place / "root/s"))
     assert refusal(roots, "fifo.png") == "is not a regular file"
+    assert refusal(roots, "way-to-fifo") == "is not a regular file"
     assert refusal(roots, "s") == "is not a regular file"
     assert refusal(roots, "sub") == "is a directory"
     assert refusal(roots, ".") == "is a directory"
     listener.close()
+
+
+@contextmanager
+def swapped(first: Path, second: Path, name: Path) -> Iterator[None]:
+    """While the body runs, ``name`` is now a link to ``first``, now one to ``second``, as fast as can be."""
+    done = threading.Event()
+
+    def swap() -> None:
+        links = [name.with_suffix(f".{number}") for number in range(2)]
+        while not done.is_set():
+            for link, target in zip(links, (first, second), strict=True):
+                link.symlink_to(target)
+                link.replace(name)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("parent", [False, True], ids=["the file", "its directory"])
+def test_a_swap_between_check_and_use_never_lets_anything_out(place: Path, parent: bool) -> None:
+    (place / "outside").mkdir()
+    (place / "outside/a.png").write_bytes(b"secret")
+    inside, outside = place / "root/sub", place / "outside"
+    name, path = place / "root/way", "way/a.png"
+    if not parent:
+        inside, outside, path = inside / "a.png", outside / "a.png", "way"
+    name.symlink_to(inside)
+    roots = Roots([place / "root"], 100)
+    seen: dict[bytes | str, int] = {}
+    with swapped(inside, outside, name):
+        for _ in range(100_000):
+            if len(seen) == 2 and sum(seen.values()) >= 2000:
+                break
+            try:
+                outcome: bytes | str = roots.read(path)
+            except ValueRefused as refused:
+                outcome = str(refused)
+            seen[outcome] = seen.get(outcome, 0) + 1
+    assert set(seen) == {b"picture a", OUTSIDE}
+
+
+def test_what_is_opened_is_checked_and_not_only_the_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The race of the test above, won by the attacker each time: the file is swapped after its name was resolved."""
+    roots = Roots([place / "root"], 100)
+    real = os.path.realpath
+
+    def slow(path: str) -> str:
+        found = real(path)
+        (place / "root/sub/a.png").unlink(missing_ok=True)
+        (place / "root/sub/a.png").symlink_to(place / "secret.png")
+        return found
+
+    monkeypatch.setattr(confinement.os.path, "realpath", slow)
+    assert refusal(roots, "sub/a.png") == OUTSIDE
+
+
+def test_a_file_that_the_server_s_user_may_not_read_is_refused(place: Path) -> None:
+    (place / "root/sub/a.png").chmod(0)
+    open_the_way(place)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            Roots([place / "root"], 100).read("sub/a.png")
+        except ValueRefused as refused:
+            status = 0 if str(refused) == "permission denied" else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_size_absence_and_impossible_names(place: Path) -> None:
@@ -97,6 +194,12 @@ def test_settings_without_a_usable_root_are_refused(place: Path) -> None:
         Roots([], 100)
     with pytest.raises(SettingsError, match="nowhere"):
         Roots([place / "nowhere"], 100)
+
+
+def test_without_proc_no_picture_directory_is_opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "_DESCRIPTORS", place / "no-proc")
+    with pytest.raises(SettingsError, match="mount /proc"):
+        Roots([place / "root"], 100)
 
 
 def test_no_descriptor_is_left_open(place: Path) -> None:
