@@ -16,8 +16,11 @@ from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.tokenizer import Tokenizer
 from clip_udfs.wire import Oversized, Value, Vectors
 
-# Texts that are tokenized, sorted by length and answered together.
+# Texts that are tokenized, sorted and answered together.
 TEXT_WINDOW = 1024
+# Texts whose lengths differ by less are sorted by their tokens, so that those with a common beginning, which the engine
+# computes once, meet in a batch; lengths further apart would make it attend to padding.
+LENGTH_STEP = 4
 # Tokens a batch holds for each of its rows at most: longer texts go in smaller batches, which are as quick a token and
 # do not make the engine's memory that of a whole batch of the longest texts.
 TOKENS_PER_ROW = 24
@@ -45,7 +48,7 @@ class Pipeline(Protocol):
 
 
 class TextPipeline:
-    """Texts: repeated ones once, batches of similar length, recent ones from memory."""
+    """Texts: repeated ones once, batches of similar length and beginning, recent ones from memory."""
 
     def __init__(
         self,
@@ -98,21 +101,23 @@ class TextPipeline:
                 known[text] = vector
         missing = [text for text in texts if text not in known]
         tokens = self._tokenizer(missing) if missing else []
-        by_length = sorted(range(len(missing)), key=lambda index: len(tokens[index]))
-        for chosen in self._batches(by_length, tokens):
+        alike = sorted(range(len(missing)), key=lambda index: (-(-len(tokens[index]) // LENGTH_STEP), tokens[index]))
+        for chosen in self._batches(alike, tokens):
             vectors = self._encoder.encode(self._tokenizer.pad([tokens[index] for index in chosen]))
             for index, vector in zip(chosen, _finished(vectors, self._dimension, self._normalize), strict=True):
                 known[missing[index]] = vector
         self._remember(missing, known)
         return known
 
-    def _batches(self, by_length: Sequence[int], tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    def _batches(self, alike: Sequence[int], tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         chosen: list[int] = []
-        for index in by_length:
-            size = (len(chosen) + 1) * len(tokens[index])
-            if chosen and (len(chosen) == self._batch or size > self._batch * TOKENS_PER_ROW):
+        longest = 0
+        for index in alike:
+            longest = max(longest, len(tokens[index]))
+            full = len(chosen) == self._batch or (len(chosen) + 1) * longest > self._batch * TOKENS_PER_ROW
+            if chosen and full:
                 yield chosen
-                chosen = []
+                chosen, longest = [], len(tokens[index])
             chosen.append(index)
         if chosen:
             yield chosen

@@ -11,6 +11,7 @@ import numpy as np
 from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import SourceModel, quiet
 from clip_udfs.encoders.onnx import INPUT, OUTPUT
+from clip_udfs.encoders.packing import ENDS, ORIGINS, PLACES, POSITIONS, TOKENS, pack
 from clip_udfs.errors import one_line
 from clip_udfs.prepared import MODEL
 
@@ -35,27 +36,38 @@ def export_towers(source: SourceModel, directory: Path, *, context_length: int, 
     from clip_udfs.encoders.towers import ImageTower, text_tower
 
     rows = torch.export.Dim("rows", min=1)
-    tokens = torch.zeros(2, 9 if trim else context_length, dtype=torch.int64)
+    tokens = torch.zeros(3, context_length, dtype=torch.int64)
     tokens[:, 0], tokens[:, 5] = source.tokenizer.sot_token_id, source.tokenizer.eot_token_id
-    text_shape = {0: rows, 1: torch.export.Dim("length", min=2, max=context_length)} if trim else {0: rows}
-    _export(text_tower(source.model), tokens, text_shape, directory, "text")
+    if trim:
+        tokens[:, 1] = torch.arange(1, 4)
+        batch = pack(tokens[:, :9].numpy())
+        nodes, length = torch.export.Dim("nodes", min=1), torch.export.Dim("length", min=2, max=context_length)
+        shapes = {TOKENS: (nodes,), POSITIONS: (nodes,), PLACES: (rows, length), ORIGINS: (nodes,), ENDS: (rows,)}
+        text = {name: (torch.from_numpy(batch[name]), shape) for name, shape in shapes.items()}
+    else:
+        text = {INPUT: (tokens, (rows,))}
+    _export(text_tower(source.model), text, directory, "text")
     pixels = torch.zeros(2, *source.image.size, 3, dtype=torch.uint8)
-    _export(ImageTower(source.model, source.image), pixels, {0: rows}, directory, "image")
+    _export(ImageTower(source.model, source.image), {INPUT: (pixels, (rows,))}, directory, "image")
 
 
 def _export(
-    module: torch.nn.Module, example: torch.Tensor, shape: Mapping[int, object], directory: Path, tower: str
+    module: torch.nn.Module,
+    inputs: Mapping[str, tuple[torch.Tensor, tuple[torch.export.Dim, ...]]],
+    directory: Path,
+    tower: str,
 ) -> None:
+    """Export ``module``; each input is an example and the names of its first dimensions, which may vary."""
     import torch
 
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(),
-                (example,),
-                input_names=[INPUT],
+                tuple(example for example, _ in inputs.values()),
+                input_names=list(inputs),
                 output_names=[OUTPUT],
-                dynamic_shapes=(dict(shape),),
+                dynamic_shapes=tuple(dict(enumerate(shape)) for _, shape in inputs.values()),
                 dynamo=True,
                 verbose=False,
             )

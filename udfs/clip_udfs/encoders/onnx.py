@@ -9,11 +9,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from clip_udfs.bundle import Bundle
+from clip_udfs.encoders.packing import TOKENS, pack
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
 from clip_udfs.prepared import graph_files
 
-INPUT = "clip_input"
+INPUT = TOKENS
 OUTPUT = "clip_vector"
 
 
@@ -43,11 +44,12 @@ class OnnxEncoder:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions share no base class
             raise EngineError(f"ONNX Runtime cannot load {path}: {one_line(error)}") from error
+        self._packed = len(self._session.get_inputs()) > 1
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`."""
         try:
-            (vectors,) = self._session.run([OUTPUT], {INPUT: batch})
+            (vectors,) = self._session.run([OUTPUT], pack(batch) if self._packed else {INPUT: batch})
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from error
         return vectors  # type: ignore[no-any-return]

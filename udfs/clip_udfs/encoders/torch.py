@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_udfs.bundle import TORCH_FOLDER, Bundle
+from clip_udfs.encoders.packing import pack
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
 
@@ -33,7 +34,7 @@ class TorchEncoder:
             raise EngineError(
                 f"the torch engine needs the package {error.name}: pip install 'clickhouse-clip-udfs[torch]'"
             ) from error
-        from clip_udfs.encoders.towers import ImageTower, text_tower
+        from clip_udfs.encoders.towers import ImageTower, TextTower, text_tower
 
         if threads:
             torch.set_num_threads(threads)
@@ -47,15 +48,17 @@ class TorchEncoder:
             raise EngineError(
                 f"open_clip cannot load {bundle.directory / TORCH_FOLDER} on {chosen}: {one_line(error)}"
             ) from error
+        self._packed = isinstance(module, TextTower)
         self._half = self._device.type == "cuda"
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`; on a GPU in half precision (autocast)."""
         import torch
 
+        inputs = pack(batch).values() if self._packed else (batch,)
         try:
             with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._half):
-                vectors = self._module(torch.from_numpy(batch).to(self._device))
+                vectors = self._module(*(torch.from_numpy(one).to(self._device) for one in inputs))
             return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
         except Exception as error:  # as above
             raise EngineError(

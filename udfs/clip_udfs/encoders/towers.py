@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clip_udfs.bundle import ImageManifest
-from clip_udfs.encoders.blocks import PooledBlocks, is_plain
+from clip_udfs.encoders.blocks import FullRows, PackedRows, PooledBlocks, is_plain
 
 
 class ImageTower(nn.Module):
@@ -43,8 +43,9 @@ class PlainVision(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode scaled pixels, shape (rows, 3, height, width), to float vectors, shape (rows, dimension)."""
         hidden = self.visual._embeds(pixels)
-        first = torch.zeros(hidden.shape[0], dtype=torch.int64, device=hidden.device)
-        pooled = self.visual.ln_post(self.blocks(hidden, first))
+        rows, length, width = hidden.shape
+        layout = FullRows(rows, torch.arange(rows, device=hidden.device) * length)
+        pooled = self.visual.ln_post(self.blocks(hidden.reshape(rows * length, width), layout))
         return pooled if self.visual.proj is None else pooled @ self.visual.proj  # type: ignore[no-any-return]
 
 
@@ -67,11 +68,12 @@ class TextTower(nn.Module):
         self.text_projection = model.text_projection
         self.register_buffer("attn_mask", model.attn_mask, persistent=False)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Encode int64 token ids, shape (rows, length), to float vectors, shape (rows, dimension)."""
-        length = tokens.shape[1]
-        hidden = self.token_embedding(tokens) + self.positional_embedding[:length]
-        pooled = self.ln_final(self.blocks(hidden, tokens.argmax(dim=-1), self.attn_mask[:length, :length]))
+    def forward(self, tokens: Tensor, positions: Tensor, places: Tensor, origins: Tensor, ends: Tensor) -> Tensor:
+        """Encode token ids, packed by :func:`clip_udfs.encoders.packing.pack`, to float vectors (rows, dimension)."""
+        hidden = self.token_embedding(tokens) + self.positional_embedding[positions]
+        length = places.shape[1]
+        layout = PackedRows(positions, places, origins, ends)
+        pooled = self.ln_final(self.blocks(hidden, layout, self.attn_mask[:length, :length]))
         if isinstance(self.text_projection, nn.Linear):
             return self.text_projection(pooled)  # type: ignore[no-any-return]
         return pooled @ self.text_projection  # type: ignore[no-any-return]
