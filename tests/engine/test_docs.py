@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_installer import resources
 from tests import documents
 from tests.documents import REPOSITORY, Block
 from tests.laion_parts import write_part
@@ -33,7 +34,8 @@ SUBSTITUTIONS = (
     ("--url http://default:PASSWORD@localhost:8123", "--server-config /etc/clickhouse-server"),
     ("clickhouse-client ", "clip-udfs sql --server-config /etc/clickhouse-server "),
     ("https://example.com/embeddings", "http://127.0.0.1:{port}"),
-    ("--parts 0-9", "--parts 0-1"),
+    ("--parts 0-9", "--parts 0"),
+    ("--parts 0,3,7-9", "--parts 0-1"),
     ("--m 16,64 --ef-search 16,64,256", "--m 16 --ef-search 16,64 --rows 500 --queries 10"),
 )
 # Absolute paths of the server, which is below the place of the test.
@@ -85,16 +87,23 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path: Path, demo: Path) -> Iterator[Clone]:
+def clone(tmp_path: Path, demo: Path, tiny_bundle: Path) -> Iterator[Clone]:
     """What the commands of one page work on; the demonstration is shared by all pages."""
-    for name in ("sql", "Makefile"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
-    (tmp_path / "demo").symlink_to(demo)
-    for name in ("etc/clickhouse-server", "var/lib/clickhouse/user_files"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "etc/clickhouse-server/config.xml").write_text(CONFIG.format(place=tmp_path))
+    links = {
+        "sql": REPOSITORY / "sql",
+        ".venv/bin": Path(sys.executable).parent,
+        "demo": demo,
+        # They stand in for models that nobody has downloaded.
+        "ViT-B-32-openai": resources.builtin_models() / "emoji",
+        "ViT-L-14-openai": tiny_bundle,
+    }
+    for name, target in links.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "var/lib/clickhouse/user_files").mkdir(parents=True)
+    for root in (tmp_path, tmp_path / "root" / tmp_path.relative_to("/")):  # --destdir ./root
+        (root / "etc/clickhouse-server").mkdir(parents=True)
+        (root / "etc/clickhouse-server/config.xml").write_text(CONFIG.format(place=tmp_path))
     for part in (0, 1):
         write_part(tmp_path / "laion", part, ROWS)
     handler = partial(_Quiet, directory=str(tmp_path / "laion"))
@@ -139,8 +148,9 @@ def _outcomes(clone: Clone, runnable: list[Block]) -> Iterator[tuple[Block, int,
 
 def _run_sql(clone: Clone, together: list[Block]) -> tuple[list[int], list[str]]:
     """Run SQL blocks one after the other; what comes after one that failed is not run and counts as failed."""
-    mark = f"SELECT '{BETWEEN}' FORMAT TabSeparatedRaw"
-    done = clone.run(_client(clone, together[0].page, f"\n;{mark};\n".join(block.code for block in together)))
+    mark = f"\n;SELECT '{BETWEEN}' FORMAT TabSeparatedRaw;\n"
+    log = "SYSTEM FLUSH LOGS;\n"  # a server that has run for a while has written it
+    done = clone.run(_client(clone, together[0].page, log + mark.join(block.code for block in together)))
     printed = done.stdout.split(f"{BETWEEN}\n")
     missing = len(together) - len(printed)
     return [0] * (len(printed) - 1) + [done.returncode] + [1] * missing, printed + ["not run"] * missing
