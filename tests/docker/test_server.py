@@ -1,67 +1,64 @@
-"""The functions on a real server: native protocol and HTTP, restart, a killed worker, a restricted user, removal."""
+"""One server as the compose file starts it: both protocols, both users, upgrade, removal, killed workers, restart."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError
 
-from tests.docker.conftest import Container
+from tests import behaviours
+from tests.docker.conftest import URL, Node
 
 pytestmark = pytest.mark.docker
 
 
-def test_a_text_is_encoded_over_both_protocols(container: Container, server: Any) -> None:
-    query = "SELECT length(encode_text('cat')), round(arraySum(x -> x * x, encode_text('cat')), 3)"
-    assert container.sql(query) == "512\t1"
-    assert server.query(query).result_rows == [(512, 1.0)]
+@pytest.fixture(scope="module")
+def server(start: Callable[..., Any]) -> Iterator[Node]:
+    with start("compose.yaml") as node:
+        yield node("clickhouse")
 
 
-def test_a_missing_picture_is_one_line_in_the_client(server: Any) -> None:
-    with pytest.raises(DatabaseError, match=r"encode_image: row 1: 'missing\.png': no such file"):
-        server.query("SELECT encode_image('missing.png')")
-    assert server.query("SELECT try_encode_image('missing.png')").result_rows == [([],)]
+def test_the_server_and_its_workers_run_as_clickhouse(server: Node) -> None:
+    behaviours.a_text_is_a_unit_vector(server)
+    assert server.workers("encode_text") >= 1
+    assert {user for user, _ in server.processes()} == {101}
 
 
-def test_the_views_search_what_was_inserted(container: Container, server: Any) -> None:
-    words = "['cat', 'dog', 'red heart', 'car', 'tree']"
-    server.command(
-        "INSERT INTO laion (id, url, caption, image_embedding, text_embedding) "
-        f"SELECT rowNumberInAllBlocks(), w, w, encode_text(w), encode_text(w) FROM (SELECT arrayJoin({words}) AS w)"
-    )
-    assert container.sql("SELECT url FROM search_by_text(query = 'red heart', k = 1)") == "red heart"
+def test_encoding_over_both_protocols(server: Node) -> None:
+    for protocol in (server, server.http()):
+        behaviours.a_text_is_a_unit_vector(protocol)
+        behaviours.a_missing_picture_is_one_line_and_harms_nothing(protocol)
+    question = "SELECT encode_text('cat')"
+    assert behaviours.value(server, question) == pytest.approx(behaviours.value(server.http(), question), abs=1e-6)
 
 
-def test_verify_finds_nothing_wrong_and_a_second_install_changes_nothing(container: Container) -> None:
-    url = "http://clip:clip@127.0.0.1:8123"
-    assert '"changed": false' in container.run(f"install-udfs --user clickhouse --url {url} --json")
-    container.run(f"install-udfs --verify --url {url}")
+def test_searching(server: Node) -> None:
+    behaviours.texts_are_found_by_what_they_say(server)
+    behaviours.pictures_are_encoded_where_they_are(server.http(), "pictures")
 
 
-def test_a_restricted_user_may_call_the_functions(container: Container) -> None:
-    container.sql("CREATE USER analyst IDENTIFIED BY 'a'; GRANT SELECT ON laion TO analyst")
-    answer = container.run("clickhouse-client --user analyst --password a --query \"SELECT length(encode_text('x'))\"")
-    assert answer.strip() == "512"
+def test_verify_finds_nothing_wrong_and_a_second_install_changes_nothing(server: Node) -> None:
+    assert json.loads(server.run("install-clip", "--url", URL, "--json"))["changed"] is False
+    server.run("install-udfs", "--verify", "--url", URL)
 
 
-def test_a_killed_worker_fails_at_most_one_query(container: Container, server: Any) -> None:
-    wanted = server.query("SELECT encode_text('cat')").result_rows
-    container.run("sh -c 'pkill -9 -f clip_udfs || true'")
-    answers = []
-    for _ in range(3):
-        try:
-            answers.append(server.query("SELECT encode_text('cat')").result_rows)
-        except DatabaseError:
-            continue
-    assert len(answers) >= 2
-    assert all(answer == wanted for answer in answers)
+def test_a_restricted_user(server: Node) -> None:
+    server.rows("CREATE USER OR REPLACE analyst IDENTIFIED BY 'a'")
+    server.rows("GRANT SELECT ON default.laion TO analyst")
+    analyst = server.as_user("analyst", "a")
+    behaviours.a_restricted_user_may_encode_and_search_and_no_more(server, analyst)
+    behaviours.a_restricted_user_may_encode_and_search_and_no_more(server, analyst.http())
 
 
-def test_uninstall_takes_the_functions_away(container: Container, server: Any) -> None:
-    url = "http://clip:clip@127.0.0.1:8123"
-    container.run(f"install-udfs --uninstall --url {url}")
-    with pytest.raises(DatabaseError, match="encode_text"):
-        server.query("SELECT encode_text('cat')")
-    container.run(f"install-udfs --user clickhouse --url {url}")
-    assert container.sql("SELECT length(encode_text('cat'))") == "512"
+def test_a_killed_worker(server: Node) -> None:
+    behaviours.a_killed_worker_fails_at_most_one_query(server, server.kill_workers)
+
+
+def test_upgrade_and_uninstall_on_the_running_server(server: Node) -> None:
+    behaviours.an_upgrade_replaces_the_workers_and_an_uninstall_ends_them(server, server.install, server.uninstall)
+
+
+def test_a_restart(server: Node) -> None:
+    behaviours.rows_and_functions_survive_a_restart(server, server.restart)
