@@ -1,3 +1,4 @@
+{% from "macros/own_vector.sql" import own_vector with context %}
 {# Each view encodes for itself instead of calling another: ClickHouse would look for that one in the caller's database. #}
 {% macro pictures(name, target) %}
 CREATE OR REPLACE VIEW {{ view(name) }}{{ on_cluster }} AS
@@ -21,4 +22,4 @@ LIMIT {k:UInt32}{{ comment }};
 -- Pictures that look like a picture
 {{ pictures('search_by_image', function('encode_image') ~ '({path:String})') }}
 -- Pictures nearest to a vector, be it of a text or of a picture
-{{ pictures('search_by_embedding', '{embedding:Array(Float32)}') }}
+{{ pictures('search_by_embedding', own_vector()) }}

@@ -1,3 +1,4 @@
+{% from "macros/own_vector.sql" import own_vector with context %}
 {% macro captions(name, target) %}
 CREATE OR REPLACE VIEW {{ view(name) }}{{ on_cluster }} AS
 WITH {{ target }} AS target
@@ -18,4 +19,4 @@ LIMIT {k:UInt32}{{ comment }};
 -- Captions that mean what a text says
 {{ captions('search_captions_by_text', function('encode_text') ~ '({query:String})') }}
 -- Captions nearest to a vector, be it of a text or of a picture
-{{ captions('search_captions_by_embedding', '{embedding:Array(Float32)}') }}
+{{ captions('search_captions_by_embedding', own_vector()) }}

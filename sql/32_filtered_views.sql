@@ -1,3 +1,4 @@
+{% from "macros/own_vector.sql" import own_vector with context %}
 {% macro filtered(name, target) %}
 CREATE OR REPLACE VIEW {{ view(name) }}{{ on_cluster }} AS
 WITH {{ target }} AS target
@@ -17,4 +18,4 @@ SETTINGS use_skip_indexes = 0{{ comment }};
 -- Pictures that pass a filter and show what a text says: exact; an empty list or 0 lets everything pass
 {{ filtered('search_filtered_by_text', function('encode_text') ~ '({query:String})') }}
 -- Pictures that pass a filter, nearest to a vector
-{{ filtered('search_filtered_by_embedding', '{embedding:Array(Float32)}') }}
+{{ filtered('search_filtered_by_embedding', own_vector()) }}

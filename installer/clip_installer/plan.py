@@ -131,7 +131,7 @@ def plan_install(
         steps.append(step)
     paths = {file.path for file in wanted}
     for old in before.files if before else ():
-        if old.path not in paths:
+        if old.path not in paths and not _is_shared(records.without([installation.suffix]), old.path):
             steps.extend(_removal(config, old, backups.pop(old.path, None), force=force))
     model = InstalledModel(
         suffix=installation.suffix,
@@ -162,6 +162,7 @@ def plan_removal(
         ConflictError: A file was edited since it was installed, and ``force`` is not given.
     """
     steps: list[Step] = []
+    stays = records.without(suffixes)
     for suffix in suffixes:
         model = records.find(suffix)
         if model is None:
@@ -169,6 +170,8 @@ def plan_removal(
         backups = {backup.path: backup for backup in model.backups}
         # Definitions go first: ClickHouse must not keep a function whose launcher is gone.
         for file in reversed(model.files):
+            if _is_shared(stays, file.path) or any(step.path == file.path for step in steps):
+                continue
             steps.extend(_removal(config, file, backups.get(file.path), force=force))
     return _with_records(config, user, steps, (), records.without(suffixes), tuple(suffixes))
 
@@ -211,6 +214,13 @@ def _refuse_taken_names(config: ServerConfig, records: Records, installation: In
             f"--suffix {installation.suffix}: its functions would be named like the default model's"
             f" ({sorted(set(installation.sql_names) & set(FUNCTIONS))[0]}); choose another"
         )
+    name = installation.bundle.manifest.name
+    for other in records.models:
+        if other.model == name and other.suffix != installation.suffix:
+            raise ConflictError(
+                f"the model {name} is installed already, as {other.functions[0]}; uninstall that first, or give this"
+                " bundle another name with clip-udfs build-model --name"
+            )
     for name, path in config.functions().items():
         if name in installation.sql_names and path != installation.placement.definition(name):
             owner = records.owner_of(path)
@@ -243,16 +253,15 @@ def _step(
             )
         return Step("take over", file.path, file.reason, file)
     model, recorded = known
-    if model.suffix != installation.suffix:
-        raise ConflictError(
-            f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r}; uninstall that"
-            " first, or install a bundle of another name"
-        )
     if current == file.digest:
         difference = _attribute_difference(on_disk, file.mode, user)
         if difference is None:
             return Step("unchanged", file.path, file.reason, file)
         return Step("replace", file.path, f"{file.reason}: {difference}", file)
+    if model.suffix != installation.suffix:
+        raise ConflictError(
+            f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r}; choose another suffix"
+        )
     if current != recorded.sha256 and not force:
         return Step("keep", file.path, f"{file.reason}: edited since it was installed", file)
     return Step("replace", file.path, file.reason, file)
@@ -280,6 +289,11 @@ def _removal(config: ServerConfig, file: OwnFile, backup: Backup | None, *, forc
         yield Step("remove", backup.kept, "the copy that was restored")
     elif current is not None:
         yield Step("remove", file.path, "installed by install-udfs")
+
+
+def _is_shared(others: Records, path: Path) -> bool:
+    """Whether a model that stays has the file as well: all have one drop-in for the configuration."""
+    return others.owner_of(path) is not None
 
 
 def _backup_path(config: ServerConfig, path: Path) -> Path:

@@ -80,6 +80,7 @@ class SchemaParameters:
             "cluster": self.cluster,
             "on_cluster": f" ON CLUSTER {identifier(self.cluster)}" if self.cluster else "",
             "comment": f"\nCOMMENT {literal(self.comment)}" if self.comment else "",
+            "searched": self.comment or "CLIP vectors",
             "view": self._view_name(database),
             "function": lambda name: FUNCTIONS[name].sql_name(self.suffix),
         }

@@ -12,8 +12,8 @@ FROM
     SELECT
         stored,
         encoded,
-        -- vectors of different lengths have no cosine
-        if(length(stored) = length(encoded), dotProduct(stored, encoded) / (L2Norm(stored) * L2Norm(encoded)), 0) AS cosine
+        -- Vectors of different lengths have no cosine, and ClickHouse refuses them even in a branch that is not taken.
+        if(length(stored) = length(encoded), dotProduct(stored, arrayResize(encoded, length(stored))) / (L2Norm(stored) * L2Norm(encoded)), 0) AS cosine
     FROM
     (
         SELECT stored, {{ function('try_encode_text') }}(caption) AS encoded

@@ -25,9 +25,9 @@ def install(directory: Path, *arguments: object, **options: object) -> None:
         pass
 
 
-def remove(directory: Path, suffix: str = "", *, force: bool = False) -> None:
+def remove(directory: Path, *suffixes: str, force: bool = False) -> None:
     config = ServerConfig.read(directory)
-    with applied(plan_removal(config, load_records(config), USER, [suffix], force=force)):
+    with applied(plan_removal(config, load_records(config), USER, suffixes or [""], force=force)):
         pass
 
 
@@ -88,11 +88,27 @@ def test_two_models_side_by_side(tmp_path: Path) -> None:
     install(directory, second, suffix="two")
     assert {"encode_text", "encode_text_two"} <= set(ServerConfig.read(directory).functions())
     assert not make_plan(directory, first).changed
-    with pytest.raises(ConflictError, match="belongs to the model one"):
+    with pytest.raises(ConflictError, match="the model one is installed already, as encode_text;"):
         make_plan(directory, first, suffix="three")
     remove(directory, "two")
     assert snapshot(tmp_path / "server") == only_first
     remove(directory)
+    assert snapshot(tmp_path / "server") == before
+
+
+def test_two_models_share_the_drop_in_that_the_last_one_takes_away(tmp_path: Path) -> None:
+    nowhere = "<user_defined_executable_functions_config>theirs.xml</user_defined_executable_functions_config>"
+    directory = make_config(tmp_path / "server", f"<clickhouse><path>@/var/</path>{nowhere}</clickhouse>")
+    before = snapshot(tmp_path / "server")
+    install(directory, make_bundle(tmp_path / "one", "one"))
+    install(directory, make_bundle(tmp_path / "two", "two"), suffix="two")
+    for left, gone in (("encode_text_two", ""), ("encode_text", "two")):
+        remove(directory, gone)
+        functions = ServerConfig.read(directory).functions()
+        assert left in functions
+        assert len(functions) == len(FUNCTIONS)
+        install(directory, make_bundle(tmp_path / f"again{gone}", gone or "one"), suffix=gone)
+    remove(directory, "", "two")
     assert snapshot(tmp_path / "server") == before
 
 

@@ -37,6 +37,8 @@ def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: 
         click.echo(f"{table}: {verdict.text}")
         click.echo(f"  {verdict.origin}")
         for seen in verdict.comparisons:
+            if seen.stored_dimension != seen.encoded_dimension:
+                continue
             click.echo(
                 f"  {seen.compared} {seen.kind}: cosine {seen.median_cosine:.5f} in the middle,"
                 f" {seen.least_cosine:.5f} at least; lengths {seen.stored_norm:.3f} stored,"
