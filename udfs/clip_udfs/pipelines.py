@@ -18,6 +18,8 @@ from clip_udfs.wire import Oversized, Value, Vectors
 
 # Texts that are tokenized, sorted and answered together.
 TEXT_WINDOW = 1024
+# Bytes of text from which on a window is full: a tokenized text takes up to a hundred times its size.
+WINDOW_BYTES = 1 << 20
 # Texts whose lengths differ by less are sorted by their tokens, so that those with a common beginning, which the engine
 # computes once, meet in a batch; lengths further apart would make it attend to padding.
 LENGTH_STEP = 4
@@ -74,7 +76,7 @@ class TextPipeline:
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
         """See :class:`Pipeline`."""
         row = 1
-        while window := list(islice(values, TEXT_WINDOW)):
+        for window in _windows(values):
             texts = [self._text(value, row + index) for index, value in enumerate(window)]
             known = self._vectors(dict.fromkeys(text for text in texts if text is not None))
             present = np.array([text is not None for text in texts])
@@ -190,6 +192,19 @@ class ImagePipeline:
         if pixels:
             matrix[present] = _finished(self._encoder.encode(np.stack(pixels)), self._dimension, self._normalize)
         return Vectors(matrix, present)
+
+
+def _windows(values: Iterator[Value]) -> Iterator[list[Value]]:
+    window: list[Value] = []
+    size = 0
+    for value in values:
+        window.append(value)
+        size += len(value) if isinstance(value, bytes) else 0
+        if len(window) == TEXT_WINDOW or size >= WINDOW_BYTES:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
 
 
 def _refusal(value: Oversized | None) -> str:
