@@ -17,9 +17,13 @@ from clip_udfs.functions import FUNCTIONS
 
 def definition(**changes: object) -> render.FunctionDefinition:
     values = {
-        "function": FUNCTIONS["try_encode_image"], "suffix": "", "directory": "clip_udfs/model-1.0",
+        "function": FUNCTIONS["try_encode_image"],
+        "suffix": "",
+        "directory": "clip_udfs/model-1.0",
         "model": ModelLabel("model-1.0", 512, "fedcba987654"),
-        "format": "TabSeparated", "pool_size": 3, "revision": "0123456789ab",
+        "format": "TabSeparated",
+        "pool_size": 3,
+        "revision": "0123456789ab",
     }
     return render.FunctionDefinition(**{**values, **changes})
 
@@ -103,3 +107,8 @@ def test_the_launcher_passes_any_path(tmp_path: Path, name: str) -> None:
     done = subprocess.run([launch, "encode_text"], env={}, cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["-I", "-m", "clip_udfs", "encode_text", "--settings", str(settings)]
     assert shlex.split(launch.read_text().splitlines()[-1])[0] == "exec"
+    python.unlink()
+    failed = subprocess.run([launch, "encode_text"], env={}, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (127, "")
+    reason = f"encode_text: the interpreter {python} is not there: install the package again, then run install-udfs\n"
+    assert failed.stderr == reason

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clip_udfs.errors import BundleError, ValueRefused
-from clip_udfs.pipelines import TEXT_WINDOW, TOKENS_PER_ROW, ImagePipeline, RowRefused, TextPipeline
+from clip_udfs.pipelines import TEXT_WINDOW, TOKENS_PER_ROW, WINDOW_BYTES, ImagePipeline, RowRefused, TextPipeline
 from clip_udfs.wire import Oversized, Value, Vectors
 
 
@@ -190,3 +190,11 @@ def test_vectors_of_another_length_than_the_manifest_says_are_refused() -> None:
     for answers in (texts.encode(iter([b"a"])), pictures.encode(iter([b"1"]))):
         with pytest.raises(BundleError, match="vectors of 2 numbers, its manifest says 3: build the bundle again"):
             list(answers)
+
+
+def test_long_texts_are_not_held_by_the_thousand() -> None:
+    pipeline, _ = text_pipeline()
+    values = iter([b"x" * (WINDOW_BYTES // 4)] * 10)
+    answers = pipeline.encode(values)
+    assert len(next(answers).matrix) == 4
+    assert len(list(values)) == 6, "what was not taken yet"
