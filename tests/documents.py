@@ -66,14 +66,9 @@ def pages() -> list[str]:
     return sorted(str(page.relative_to(REPOSITORY)) for page in found if not page.name.endswith(TRANSLATION))
 
 
-def translations() -> list[str]:
-    """The pages in English that exist in Chinese too."""
-    return [page for page in pages() if translated(page).exists()]
-
-
-def translated(page: str) -> Path:
-    """Where the Chinese version of ``page`` would be."""
-    return REPOSITORY / (page.removesuffix(".md") + TRANSLATION)
+def translated(page: str) -> str:
+    """The Chinese version of ``page``, whether it exists or not."""
+    return page.removesuffix(".md") + TRANSLATION
 
 
 def blocks(page: str) -> list[Block]:

@@ -190,6 +190,6 @@ def _near(one: str, other: str) -> bool:
 def _write_output(block: Block, printed: str) -> None:
     """Put ``printed`` in the place of the output that the page and its translation state."""
     stated, true = (f"```\n\n```{documents.OUTPUT}\n{output}```" for output in (block.output, printed))
-    for page in (REPOSITORY / block.page, documents.translated(block.page)):
+    for page in (REPOSITORY / block.page, REPOSITORY / documents.translated(block.page)):
         if page.exists():
             page.write_text(page.read_text(encoding="utf-8").replace(stated, true, 1), encoding="utf-8")

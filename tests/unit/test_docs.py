@@ -1,0 +1,134 @@
+"""The pages by themselves: what their blocks are, where their links lead, and that both languages say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from lxml import etree
+
+from clip_installer.cli import program
+from clip_udfs import __version__
+from clip_udfs.functions import FUNCTIONS
+from tests import documents
+from tests.documents import COMMANDS, OUTPUT, REPOSITORY
+from training.sources import SOURCES, Role
+
+TRANSLATED = ["README.md", "docs/analyst.md"]
+EVERY_PAGE = [*documents.pages(), *map(documents.translated, TRANSLATED)]
+PARSERS = {"json": json.loads, "yaml": lambda text: list(yaml.safe_load_all(text)), "xml": etree.fromstring}
+
+
+def text_of(page: str) -> str:
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_every_block_is_a_command_or_an_output_or_can_be_parsed(page: str) -> None:
+    for block in documents.blocks(page):
+        assert block.language in (*COMMANDS, OUTPUT, *PARSERS), f"{block.place}: language {block.language!r}"
+        if block.language in PARSERS:
+            PARSERS[block.language](block.code)
+
+
+@pytest.mark.parametrize("page", documents.pages())
+def test_commands_that_no_test_runs_have_options_that_exist(page: str) -> None:
+    for block in documents.blocks(page):
+        if block.language == "bash" and block.needs:
+            for name, used in _programs(block.code):
+                known = {option for parameter in program.commands[name].params for option in parameter.opts}
+                assert used <= known, f"{block.place}: {name} has no {sorted(used - known)}"
+
+
+def _programs(script: str) -> Iterator[tuple[str, set[str]]]:
+    """Our commands in a shell script, each with the long options that it is given."""
+    for line in script.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        for index, word in enumerate(words):
+            if re.fullmatch(r"(?:\S*/bin/)?(?:clip-udfs|install-udfs)", word):
+                name = "install" if word.endswith("install-udfs") else words[index + 1]
+                yield name, {option.split("=")[0] for option in words[index:] if option.startswith("--")}
+                break
+
+
+def test_the_checks_see_an_option_that_does_not_exist() -> None:
+    ((name, used),) = _programs("sudo /opt/clip-udfs/bin/install-udfs --nonsense=1 \\\n  --url x  # --comment\n")
+    assert (name, used) == ("install", {"--nonsense", "--url"})
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if not target.startswith(("https://", "http://")):
+            path, _, anchor = target.partition("#")
+            linked = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+            assert linked.exists(), f"{page} links to {target}"
+            if anchor:
+                assert anchor in _anchors(linked), f"{page} links to {target}"
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_can_be_found_from_the_readme() -> None:
+    linked = re.findall(r"\]\(([\w./-]+\.md)\)", text_of("README.md"))
+    assert set(documents.pages()) - {"README.md"} <= set(linked)
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_the_chinese_page_has_the_same_commands_links_and_sections(page: str) -> None:
+    chinese = documents.translated(page)
+    ours, theirs = ([_essence(block) for block in documents.blocks(name)] for name in (page, chinese))
+    assert theirs == ours
+    for pattern in (r"^#+ ", r"^\| ", r"^\* "):
+        counts = [len(re.findall(pattern, text_of(name), re.MULTILINE)) for name in (page, chinese)]
+        assert counts[0] == counts[1], pattern
+    figures = [sorted(re.findall(r"\d+(?:\.\d+)? (?:ms|%|MiB|GiB)", text_of(name))) for name in (page, chinese)]
+    assert figures[0] == figures[1]
+
+
+def _essence(block: documents.Block) -> tuple[object, ...]:
+    """A block without its comments, which are translated."""
+    lines = [re.sub(r"\s+(#|--) .*$|^(#|--) .*$", "", line).rstrip() for line in block.code.splitlines()]
+    return block.language, lines, block.needs, block.fails, block.output
+
+
+def test_the_analysts_page_has_every_function_view_and_recipe() -> None:
+    page = text_of("docs/analyst.md")
+    rows = set(re.findall(r"^\| `(\w+)\((.*?)\)` \|", page, re.MULTILINE))
+    functions = {(function.name, function.argument) for function in FUNCTIONS.values()}
+    views = {(name, parameters) for name, parameters in rows if name.startswith("search_")}
+    assert functions | views == rows
+    written = "".join(path.read_text() for path in sorted((REPOSITORY / "sql").glob("3*.sql")))
+    assert {name for name, _ in views} == set(re.findall(r"'(search_\w+)'", written))
+    recipes = {path.name for path in (REPOSITORY / "sql/recipes").iterdir()}
+    assert set(re.findall(r"^\| \[`(\w+\.sql)`\]", page, re.MULTILINE)) == recipes
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    (newest, *_) = re.findall(r"^## \[(.+?)\]", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert newest == __version__
+
+
+def test_the_notice_names_whose_pictures_are_shipped() -> None:
+    notice = text_of("NOTICE")
+    with zipfile.ZipFile(REPOSITORY / "installer/clip_installer/demo/pictures.zip") as archive:
+        folders = {name.split("/")[0] for name in archive.namelist() if "/" in name}
+    assert folders
+    assert {folder for folder in folders if f"`{folder}/`" not in notice} == set()
+    assert {path.name for path in (REPOSITORY / "docs/images").iterdir() if path.name not in notice} == set()
+
+
+def test_the_notice_names_everything_that_the_built_in_model_was_trained_on() -> None:
+    rows = {tuple(row.split(" | ")[:3]) for row in re.findall(r"^\| (.+) \|$", text_of("NOTICE"), re.MULTILINE)}
+    learned = {(s.style, f"{s.package} {s.version}", s.licence) for s in SOURCES if s.role is Role.TRAIN}
+    assert learned
+    assert learned <= rows
