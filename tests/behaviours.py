@@ -23,6 +23,14 @@ class Server(Protocol):
 
 
 WORDS = ("cat", "dog", "red heart", "car", "tree")
+PATHS_ON_CLUSTER = (
+    "CREATE TABLE paths_local ON CLUSTER clip (path String) ENGINE = MergeTree ORDER BY path",
+    "CREATE TABLE paths ON CLUSTER clip AS paths_local ENGINE = Distributed('clip', default, paths_local, rand())",
+)
+ENCODE_PATHS = """
+INSERT INTO laion (id, url, caption, image_embedding, text_embedding)
+SELECT cityHash64(path) % 1000000, path, path, encode_image('pictures/' || path), encode_text(path) FROM paths
+"""
 
 
 def value(server: Server, statement: str) -> Any:

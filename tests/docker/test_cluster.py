@@ -35,21 +35,14 @@ def test_every_shard_has_the_schema_and_the_functions(nodes: tuple[Node, Node]) 
 
 def test_every_shard_encodes_its_own_pictures(nodes: tuple[Node, Node]) -> None:
     first, second = nodes
-    first.rows("CREATE TABLE paths_local ON CLUSTER clip (path String) ENGINE = MergeTree ORDER BY path")
-    first.rows(
-        "CREATE TABLE paths ON CLUSTER clip AS paths_local ENGINE = Distributed('clip', default, paths_local, rand())"
-    )
+    for statement in behaviours.PATHS_ON_CLUSTER:
+        first.rows(statement)
     for shard, node in enumerate(nodes):
         node.rows(
             "INSERT INTO paths_local SELECT _file FROM file('pictures/*.png', One)"
             f" WHERE cityHash64(_file) % 2 = {shard}"
         )
-    first.rows(
-        "INSERT INTO laion (id, url, caption, image_embedding, text_embedding) "
-        "SELECT cityHash64(path) % 1000000, path, path, encode_image('pictures/' || path), encode_text(path) "
-        "FROM paths "
-        "SETTINGS parallel_distributed_insert_select = 2"
-    )
+    first.rows(f"{behaviours.ENCODE_PATHS} SETTINGS parallel_distributed_insert_select = 2")
     for node in (first, second):
         assert node.rows("SELECT url FROM laion_local ORDER BY url") == node.rows(
             "SELECT path FROM paths_local ORDER BY path"

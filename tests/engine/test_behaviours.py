@@ -66,6 +66,12 @@ def test_searching(server: Embedded) -> None:
     behaviours.pictures_are_encoded_where_they_are(server, str(server.tree.data / "user_files/pictures"))
 
 
+def test_encoding_what_a_table_of_paths_names(server: Embedded) -> None:
+    server.rows("CREATE TABLE paths ENGINE = Memory AS SELECT 'l-96x72.png' AS path")
+    server.rows(behaviours.ENCODE_PATHS)
+    assert server.rows("SELECT url FROM laion WHERE url = 'l-96x72.png'") == [("l-96x72.png",)]
+
+
 def test_a_killed_worker(server: Embedded) -> None:
     behaviours.a_killed_worker_fails_at_most_one_query(server, server.kill_workers)
 
