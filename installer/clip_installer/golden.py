@@ -103,6 +103,14 @@ def difference(
     return None
 
 
+def precision_loss(manifest: Manifest) -> str | None:
+    """How near the vectors of a quantised bundle are to the model's in float32, in words; None for any other bundle."""
+    if manifest.precision == FLOAT32:
+        return None
+    cosines = " and ".join(f"{cosine:.4f} ({tower})" for tower, cosine in manifest.cosine.items())
+    return f"{manifest.precision}: its vectors had a cosine of {cosines} or more with {FLOAT32} when it was built"
+
+
 def _text(entry: Any, least: float) -> Sample:
     text = entry["text"]
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

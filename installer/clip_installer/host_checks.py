@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clip_installer.errors import ApplyError
 from clip_installer.findings import Finding, note, ok, problem
-from clip_installer.golden import Golden, deviation
+from clip_installer.golden import Golden, deviation, precision_loss
 from clip_installer.launch_check import answers, closed_directory, last_line, run_as
 from clip_installer.records import InstalledModel
 from clip_installer.server_config import ServerConfig
@@ -96,14 +96,17 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
 
 
 def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
-    """Whether the graphs that were prepared for the machine still fit it, so that workers share their weights."""
+    """How exact the model's graphs are, and whether those that were prepared for the machine still fit it."""
     if settings.engine != "onnx":
         return
     try:
-        reason = stale_because(Bundle.open(settings.bundle))
+        bundle = Bundle.open(settings.bundle)
+        reason = stale_because(bundle)
     except BundleError as error:
         yield problem("bundle", str(error), "run install-udfs with --force to put it back")
         return
+    if loss := precision_loss(bundle.manifest):
+        yield note("precision", loss)
     if reason is not None:
         yield note(
             "graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones"

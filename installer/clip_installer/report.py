@@ -9,6 +9,7 @@ from typing import Any
 
 from clip_installer import resources
 from clip_installer.findings import Finding
+from clip_installer.golden import precision_loss
 from clip_installer.install import Outcome, Proposal
 from clip_installer.placement import BUNDLE
 from clip_installer.plan import Plan, Step
@@ -33,6 +34,8 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
         yield _entry(
             "", "a demonstration model that the package ships: for production give another with --model"
         )
+    if loss := precision_loss(manifest):
+        yield _entry("precision", loss)
     if proposal.replaced:
         yield _entry("replaces", f"{proposal.replaced}, whose vectors do not compare with this model's: tables that it")
         yield _entry("", "filled must be filled anew; --suffix NAME installs beside it instead")
@@ -189,7 +192,13 @@ def proposal_object(proposal: Proposal, workers: WorkerMemory, index: IndexMemor
     schema = proposal.schema
     return {
         "server": config_object(config),
-        "model": {"name": manifest.name, "dimension": manifest.dimension, "notice": manifest.notice},
+        "model": {
+            "name": manifest.name,
+            "dimension": manifest.dimension,
+            "precision": manifest.precision,
+            "cosine": dict(manifest.cosine),
+            "notice": manifest.notice,
+        },
         "replaces": proposal.replaced,
         "functions": installation.sql_names,
         "python": str(installation.python),

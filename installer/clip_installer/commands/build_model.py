@@ -9,6 +9,7 @@ import click
 
 from clip_installer.errors import MissingExtra
 from clip_installer.model_builder import ENGINES
+from clip_udfs.bundle import FLOAT32, PRECISIONS
 
 _HELP = """\
 Build a bundle from an open_clip model and compare it with open_clip on the way.
@@ -31,6 +32,18 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
     show_default=True,
     help="Which engines shall be able to run it.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=FLOAT32,
+    show_default=True,
+    help="int8 is quicker and smaller, and its vectors are not quite the model's: the build measures how near.",
+)
+@click.option(
+    "--min-cosine",
+    type=click.FloatRange(0, 1),
+    help="With --precision int8: the smallest cosine with the model's own vectors that is accepted [default: 0.99].",
+)
 @click.option("--notice", default="", help="A sentence to show wherever the model is offered.")
 @click.option("--list", "list_models", is_flag=True, help="Print open_clip's architectures and tags, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the bundle.")
@@ -40,6 +53,8 @@ def build_model(
     output: Path | None,
     name: str | None,
     engine: str,
+    precision: str,
+    min_cosine: float | None,
     notice: str,
     list_models: bool,
     as_json: bool,
@@ -50,6 +65,8 @@ def build_model(
         return
     if model is None or pretrained is None or output is None:
         raise click.UsageError("--model, --pretrained and --output are needed")
+    if min_cosine is not None and precision == FLOAT32:
+        raise click.UsageError("--min-cosine belongs to --precision int8; fp32 must equal open_clip's vectors")
     from clip_installer.model_builder import build_model as build
 
     bundle = build(
@@ -58,6 +75,8 @@ def build_model(
         output,
         name=name,
         engine=engine,
+        precision=precision,
+        min_cosine=min_cosine,
         notice=notice,
         report=lambda line: click.echo(line, err=True),
     )
@@ -65,10 +84,21 @@ def build_model(
     size = sum(record.bytes for record in manifest.files.values())
     if as_json:
         click.echo(
-            json.dumps({"bundle": str(output), "name": manifest.name, "dimension": manifest.dimension, "bytes": size})
+            json.dumps(
+                {
+                    "bundle": str(output),
+                    "name": manifest.name,
+                    "dimension": manifest.dimension,
+                    "bytes": size,
+                    "precision": manifest.precision,
+                    "cosine": dict(manifest.cosine),
+                }
+            )
         )
     else:
-        click.echo(f"{output}: {manifest.name}, {manifest.dimension} dimensions, {size / 1e6:.1f} MB")
+        click.echo(
+            f"{output}: {manifest.name}, {manifest.precision}, {manifest.dimension} dimensions, {size / 1e6:.1f} MB"
+        )
 
 
 def _print_list() -> None:

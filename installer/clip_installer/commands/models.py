@@ -40,6 +40,7 @@ def models(server_config: Path | None, as_json: bool) -> None:
 
 
 def _row(bundle: Any, where: str, function: str) -> dict[str, Any]:
+    from clip_installer.golden import precision_loss
     from clip_installer.sizing import worker_memory
 
     manifest = bundle.manifest
@@ -49,6 +50,8 @@ def _row(bundle: Any, where: str, function: str) -> dict[str, Any]:
         "where": where,
         "function": function,
         "dimension": manifest.dimension,
+        "precision": manifest.precision,
+        "precision_loss": precision_loss(manifest),
         "bytes": sum(record.bytes for record in manifest.files.values()),
         "worker_bytes": {tower: own + memory.weights[tower] for tower, own in memory.worker.items()},
         "notice": manifest.notice,
@@ -63,4 +66,4 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['name']}  {where}, vectors of {row['dimension']} numbers, {spoken(row['bytes'])} on disk, "
         f"{spoken(row['worker_bytes']['text'])} a text worker, {spoken(row['worker_bytes']['image'])} an image worker"
     )
-    return f"{line}\n    {row['notice']}" if row["notice"] else line
+    return "\n    ".join(filter(None, (line, row["precision_loss"], row["notice"])))

@@ -6,12 +6,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import RANDOM, SourceModel, load_source, quiet
-from clip_udfs.bundle import MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
+from clip_udfs.bundle import FLOAT32, INT8, MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
 
 ENGINES = ("onnx", "torch", "both")
 _PACKAGES = (
@@ -34,6 +35,8 @@ def build_model(
     *,
     name: str | None = None,
     engine: str = "onnx",
+    precision: str = FLOAT32,
+    min_cosine: float | None = None,
     notice: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
@@ -45,6 +48,8 @@ def build_model(
         output: The directory to make; it must not exist yet, or be empty.
         name: Name of the bundle; None makes one from architecture and tag.
         engine: ``onnx`` exports, ``torch`` keeps open_clip's weights for the torch engine, ``both`` does both.
+        precision: ``fp32``, or ``int8`` for quantised weights, which only the ONNX engine runs.
+        min_cosine: The smallest cosine with open_clip's vectors that an ``int8`` tower may have; None for the usual.
         notice: A sentence that is shown wherever the model is offered.
         report: Called with a line at each step.
 
@@ -57,13 +62,16 @@ def build_model(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} exists already; give a directory that does not, or remove it first")
+    if precision == INT8 and engine != "onnx":
+        raise ModelError(f"int8 is for the engine onnx alone, not for {engine}; leave --engine out")
     report(f"loading {model} ({pretrained})")
     source = load_source(model, pretrained)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
         directory = Path(scratch) / "bundle"
         directory.mkdir()
-        bundle = _assemble(source, directory, name or _name(source), engine, notice, report)
+        named = name or _name(source) + (f"-{INT8}" if precision == INT8 else "")
+        bundle = _assemble(source, directory, named, engine, precision, min_cosine, notice, report)
         if output.exists():
             output.rmdir()
         shutil.move(directory, output)
@@ -71,10 +79,18 @@ def build_model(
 
 
 def _assemble(
-    source: SourceModel, directory: Path, name: str, engine: str, notice: str, report: Callable[[str], None]
+    source: SourceModel,
+    directory: Path,
+    name: str,
+    engine: str,
+    precision: str,
+    min_cosine: float | None,
+    notice: str,
+    report: Callable[[str], None],
 ) -> Bundle:
     from clip_installer.model_builder.export import export_towers
-    from clip_installer.model_builder.parity import compare, write_golden
+    from clip_installer.model_builder.parity import MIN_COSINE_INT8, compare, of_bundle, of_open_clip
+    from clip_installer.model_builder.quantization import quantize_towers
     from clip_installer.model_builder.tokenizer_file import write_tokenizer
     from clip_udfs.encoders.towers import is_trimmable
 
@@ -83,13 +99,12 @@ def _assemble(
         report("exporting the towers")
         with quiet():
             export_towers(source, directory, context_length=text.context_length, trim=text.trim)
+    if precision == INT8:
+        report("quantising the towers")
+        quantize_towers(directory)
     if engine in ("torch", "both"):
         report("writing the weights for the torch engine")
         _write_torch(source, directory / TORCH_FOLDER)
-    write_golden(source, directory)
-    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
-    for path in files:
-        path.chmod(0o644)  # the writers of weights make theirs private; the server's user must read them
     manifest = Manifest(
         name=name,
         architecture=source.architecture,
@@ -99,18 +114,34 @@ def _assemble(
         image=source.image,
         notice=notice,
         versions={package: version(package) for package in _PACKAGES},
-        files={str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path)) for path in files},
+        files=_records(directory),
+        precision=precision,
     )
-    (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    bundle = Bundle.open(directory)
+    golden = expected = of_open_clip(source)
+    least = MIN_COSINE_INT8 if min_cosine is None else min_cosine
     for chosen in ("onnx", "torch") if engine == "both" else (engine,):
         report(f"comparing the {chosen} engine with open_clip")
-        for tower, parity in compare(source, bundle, chosen).items():
+        found = of_bundle(Bundle(directory, manifest), chosen)
+        distances = compare(found, expected, precision, least)
+        for tower, parity in distances.items():
             report(
                 f"  {tower}: {parity.rows} rows, cosine >= {parity.min_cosine:.7f}, "
                 f"largest difference {parity.max_difference:.1e}"
             )
-    return bundle
+        if precision == INT8:
+            golden = found
+            manifest = replace(manifest, cosine={tower: parity.min_cosine for tower, parity in distances.items()})
+    golden.write(directory)
+    manifest = replace(manifest, files=_records(directory))
+    (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle.open(directory)
+
+
+def _records(directory: Path) -> dict[str, FileRecord]:
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    for path in files:
+        path.chmod(0o644)  # the writers of weights make theirs private; the server's user must read them
+    return {str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path)) for path in files}
 
 
 def _write_torch(source: SourceModel, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import SourceModel, quiet
-from clip_udfs.bundle import GOLDEN, Bundle
+from clip_udfs.bundle import FLOAT32, GOLDEN, Bundle
 from clip_udfs.encoders import open_encoder
 from clip_udfs.images import decode
 from clip_udfs.settings import WorkerSettings
@@ -23,6 +22,7 @@ from clip_udfs.tokenizer import Tokenizer
 
 MIN_COSINE = 0.99999
 MAX_DIFFERENCE = 1e-4
+MIN_COSINE_INT8 = 0.99
 
 TEXTS = (
     "a photo of a cat",
@@ -74,62 +74,83 @@ def golden_pictures() -> list[bytes]:
     return contents
 
 
-def write_golden(source: SourceModel, directory: Path) -> None:
-    """Write ``golden.json``: texts and pictures with the vectors that open_clip gives them.
+@dataclass(frozen=True)
+class GoldenVectors:
+    """Unit vectors of :data:`TEXTS` and of :func:`golden_pictures`, each float32, shape (rows, dimension)."""
 
-    The installer asks the deployed functions for the same vectors.
+    text: NDArray[np.float32]
+    image: NDArray[np.float32]
+
+    def write(self, directory: Path) -> None:
+        """Write ``golden.json``, with which the installer compares what the deployed functions answer."""
+        golden = {
+            "texts": [{"text": text, "vector": vector.tolist()} for text, vector in zip(TEXTS, self.text, strict=True)],
+            "images": [
+                {"png_base64": base64.b64encode(content).decode(), "vector": vector.tolist()}
+                for content, vector in zip(golden_pictures(), self.image, strict=True)
+            ],
+        }
+        (directory / GOLDEN).write_text(json.dumps(golden, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def of_open_clip(source: SourceModel) -> GoldenVectors:
+    """The vectors that open_clip gives."""
+    pictures = [Image.open(BytesIO(content)) for content in golden_pictures()]
+    return GoldenVectors(source.encode_texts(list(TEXTS)).numpy(), source.encode_images(pictures).numpy())
+
+
+def of_bundle(bundle: Bundle, engine: str) -> GoldenVectors:
+    """The vectors that a worker of ``bundle`` gives.
+
+    Raises:
+        EngineError: The engine cannot load or run a tower.
     """
-    texts = source.encode_texts(list(TEXTS)).numpy()
-    contents = golden_pictures()
-    images = source.encode_images([Image.open(BytesIO(content)) for content in contents]).numpy()
-    golden = {
-        "texts": [{"text": text, "vector": vector.tolist()} for text, vector in zip(TEXTS, texts, strict=True)],
-        "images": [
-            {"png_base64": base64.b64encode(content).decode(), "vector": vector.tolist()}
-            for content, vector in zip(contents, images, strict=True)
-        ],
-    }
-    (directory / GOLDEN).write_text(json.dumps(golden, ensure_ascii=False) + "\n", encoding="utf-8")
+    settings = WorkerSettings(bundle.directory, engine=engine, device="cpu")
+    manifest = bundle.manifest
+    tokenizer = Tokenizer(bundle.file("tokenizer.json"), manifest.text)
+    with quiet():
+        texts = open_encoder(settings, bundle, "text").encode(tokenizer.pad(tokenizer(TEXTS)))
+        pixels = np.stack([decode(content, manifest.image, 1 << 24) for content in golden_pictures()])
+        images = open_encoder(settings, bundle, "image").encode(pixels)
+    return GoldenVectors(_unit(texts), _unit(images))
 
 
-def compare(source: SourceModel, bundle: Bundle, engine: str) -> dict[str, Parity]:
-    """Encode texts and pictures through the bundle as the worker would, and by open_clip.
+def compare(found: GoldenVectors, expected: GoldenVectors, precision: str, min_cosine: float) -> dict[str, Parity]:
+    """How far the vectors that a bundle of ``precision`` gives are from open_clip's.
+
+    Args:
+        found: The bundle's.
+        expected: open_clip's.
+        precision: ``fp32`` for a bundle that must equal open_clip, else ``int8``.
+        min_cosine: For ``int8``, the smallest cosine that is accepted.
 
     Returns:
         The distance of each tower.
 
     Raises:
-        ModelError: A tower is not open_clip's.
+        ModelError: A tower is too far.
     """
-    settings = WorkerSettings(bundle.directory, engine=engine, device="cpu")
-    manifest = bundle.manifest
-    tokenizer = Tokenizer(bundle.file("tokenizer.json"), manifest.text)
-    contents = golden_pictures()
-    with quiet():
-        text_encoder = open_encoder(settings, bundle, "text")
-        image_encoder = open_encoder(settings, bundle, "image")
-    pairs: dict[str, tuple[Callable[[], NDArray[np.float32]], NDArray[np.float32]]] = {
-        "text": (
-            lambda: text_encoder.encode(tokenizer.pad(tokenizer(TEXTS))),
-            source.encode_texts(list(TEXTS)).numpy(),
-        ),
-        "image": (
-            lambda: image_encoder.encode(np.stack([decode(one, manifest.image, 1 << 24) for one in contents])),
-            source.encode_images([Image.open(BytesIO(one)) for one in contents]).numpy(),
-        ),
-    }
-    found = {}
-    for tower, (ours, theirs) in pairs.items():
-        found[tower] = parity = distance(ours(), theirs)
-        if parity.min_cosine < MIN_COSINE or parity.max_difference > MAX_DIFFERENCE:
+    distances = {"text": distance(found.text, expected.text), "image": distance(found.image, expected.image)}
+    for tower, parity in distances.items():
+        equal = parity.min_cosine >= MIN_COSINE and parity.max_difference <= MAX_DIFFERENCE  # not so for NaN
+        if precision == FLOAT32 and not equal:
             raise ModelError(
                 f"the {tower} tower does not equal open_clip's: cosine {parity.min_cosine:.6f}, largest difference "
                 f"{parity.max_difference:.2e} (allowed: {MIN_COSINE}, {MAX_DIFFERENCE:.0e}); nothing was written"
             )
-    return found
+        if precision != FLOAT32 and not parity.min_cosine >= min_cosine:
+            raise ModelError(
+                f"the {tower} tower in {precision} has a cosine of {parity.min_cosine:.4f} with open_clip's, below "
+                f"{min_cosine}; nothing was written: build it as fp32, or allow it with --min-cosine"
+            )
+    return distances
 
 
 def distance(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Parity:
     """Compare rows of raw vectors with rows of normalised ones, both float32 (rows, dimension)."""
-    unit = ours / np.linalg.norm(ours, axis=1, keepdims=True)
+    unit = _unit(ours)
     return Parity(len(ours), float((unit * theirs).sum(axis=1).min()), float(np.abs(unit - theirs).max()))
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]
