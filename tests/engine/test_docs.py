@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from clip_installer import resources
+from clip_installer.commands.sql import split_statements
+from clip_installer.sql_files import literal
 from tests import documents
 from tests.documents import REPOSITORY, Block
 from tests.laion_parts import write_part
@@ -132,6 +134,14 @@ def test_commands_run_and_print_what_the_page_says(page: str, clone: Clone, requ
             else:
                 wrong.append(f"{block.place}: the page says\n{block.output}\nand it prints\n{printed}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_sql_that_cannot_be_run_here_can_at_least_be_parsed(clone: Clone) -> None:
+    unrun = [block for page in documents.pages() for block in documents.blocks(page) if block.needs]
+    statements = [part for block in unrun if block.language == "sql" for part in split_statements(block.code)]
+    assert statements
+    done = clone.run(_client(clone, "README.md", ";\n".join(f"SELECT formatQuery({literal(s)})" for s in statements)))
+    assert done.returncode == 0, done.stdout
 
 
 def _outcomes(clone: Clone, runnable: list[Block]) -> Iterator[tuple[Block, int, str]]:
