@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from clip_installer.findings import problems
 from clip_installer.host_graphs import host_graphs
 from clip_installer.install import Outcome, Proposal
 from clip_installer.model_source import opened_model
+from clip_installer.progress import say
 from clip_installer.request import ROOT, InstallRequest
 from clip_installer.sizing import index_memory, worker_memory
 from clip_installer.sql_checks import check_server, reload_functions
@@ -31,7 +31,7 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
         ClipUdfError: It cannot be done, or must not, or was undone.
     """
     recovered = None if dry_run else work.undo_interrupted(request.config())
-    with opened_model(request.model, _progress) as bundle, host_graphs(request, bundle) as graphs:
+    with opened_model(request.model, say) as bundle, host_graphs(request, bundle) as graphs:
         outcome = None
         if dry_run:
             proposal = work.propose(request, bundle, graphs)
@@ -198,11 +198,6 @@ def uninstall(
         )
     else:
         _print(["", "Removed."])
-
-
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(line, err=True)
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -23,6 +23,12 @@ def silent(name: str, done: float, total: float | None, unit: str) -> None:
     """An :class:`Advance` that shows nothing."""
 
 
+def say(line: str) -> None:
+    """Show a line about what is being done, where somebody looks."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")
+
+
 @contextmanager
 def progress() -> Iterator[Advance]:
     """Bars with what is done, the rate and the time left; they stay empty where nobody looks."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from clip_installer.errors import MissingExtra
 from clip_installer.model_builder import ENGINES
+from clip_installer.progress import say
 from clip_udfs.bundle import FLOAT32, PRECISIONS
 
 _HELP = """\
@@ -17,13 +17,24 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
 \b
   clip-udfs build-model --model ViT-B-32-quickgelu --pretrained openai --output ViT-B-32-openai
   clip-udfs build-model --model ViT-B-32 --pretrained ./my-finetune.safetensors --output my-model
+  clip-udfs build-model --model ./CLIP-ViT-B-32-laion2B-s34B-b79K --output ViT-B-32-laion2b
 """
 
 
 @click.command("build-model", help=_HELP, short_help="Turn an open_clip model into a bundle.")
-@click.option("--model", help="Architecture of open_clip (see --list), or a JSON file with your own configuration.")
-@click.option("--pretrained", help="Pretrained tag of open_clip, a checkpoint file, or 'random' (for timing only).")
-@click.option("--output", type=click.Path(path_type=Path), help="Directory of the new bundle.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="ARCH|FOLDER|FILE",
+    help="Architecture of open_clip, a Hugging Face folder with open_clip_config.json, or a JSON file of your own.",
+)
+@click.option(
+    "--pretrained",
+    default="",
+    metavar="TAG|FILE|TAG=FILE",
+    help="Tag of open_clip, a checkpoint file, that of a tag, or 'random' (for timing only); none for a folder.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Directory of the new bundle.")
 @click.option("--name", help="Name of the bundle [default: architecture and tag].")
 @click.option(
     "--engine",
@@ -45,26 +56,19 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
     help="With --precision int8: the smallest cosine with the model's own vectors that is accepted [default: 0.99].",
 )
 @click.option("--notice", default="", help="A sentence to show wherever the model is offered.")
-@click.option("--list", "list_models", is_flag=True, help="Print open_clip's architectures and tags, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the bundle.")
 def build_model(
-    model: str | None,
-    pretrained: str | None,
-    output: Path | None,
+    model: str,
+    pretrained: str,
+    output: Path,
     name: str | None,
     engine: str,
     precision: str,
     min_cosine: float | None,
     notice: str,
-    list_models: bool,
     as_json: bool,
 ) -> None:
     """Build a bundle from an open_clip model and compare it with open_clip on the way."""
-    if list_models:
-        _print_list()
-        return
-    if model is None or pretrained is None or output is None:
-        raise click.UsageError("--model, --pretrained and --output are needed")
     if min_cosine is not None and precision == FLOAT32:
         raise click.UsageError("--min-cosine belongs to --precision int8; fp32 must equal open_clip's vectors")
     from clip_installer.model_builder import build_model as build
@@ -78,7 +82,7 @@ def build_model(
         precision=precision,
         min_cosine=min_cosine,
         notice=notice,
-        report=lambda line: click.echo(line, err=True),
+        report=say,
     )
     manifest = bundle.manifest
     size = sum(record.bytes for record in manifest.files.values())
@@ -99,12 +103,3 @@ def build_model(
         click.echo(
             f"{output}: {manifest.name}, {manifest.precision}, {manifest.dimension} dimensions, {size / 1e6:.1f} MB"
         )
-
-
-def _print_list() -> None:
-    try:
-        import open_clip
-    except ImportError as error:
-        raise MissingExtra(error.name or "open_clip_torch", "torch", "the list of models") from error
-    for architecture, tag in open_clip.list_pretrained():
-        click.echo(f"{architecture}\t{tag}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +57,7 @@ def import_laion(
     as_json: bool,
 ) -> None:
     """Import parts from SOURCE, a folder or an http(s) address with the published layout."""
-    from clip_installer.laion.download import Downloader
+    from clip_installer.download import Downloader, cache_folder
     from clip_installer.laion.importer import Importer
     from clip_installer.laion.source import open_source
     from clip_installer.progress import progress
@@ -67,7 +66,7 @@ def import_laion(
     outcomes = []
     with progress() as advance, connection.connect() as client:
         downloader = Downloader(advance=advance)
-        opened = open_source(source, downloads or _cache(), keep_downloads, downloader)
+        opened = open_source(source, downloads or cache_folder("laion"), keep_downloads, downloader)
         importer = Importer(client, table, opened, advance)
         for part in parts:
             outcome = importer.run(part)
@@ -88,8 +87,3 @@ def import_laion(
         click.echo(f"{imported} rows imported into {table} in {time.monotonic() - began:.1f} s")
     else:
         click.echo(f"nothing imported: {table} has these parts already")
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "clickhouse-clip-udfs" / "laion"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from clip_installer.download import Downloader, NotOnServer
 from clip_installer.errors import ImportRefused
-from clip_installer.laion.download import Downloader, NotOnServer
 from clip_installer.laion.parts import PartFiles
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -43,8 +42,8 @@ def build_model(
     """Make a bundle of an open_clip model in ``output``.
 
     Args:
-        model: An architecture of open_clip, or a JSON file with a configuration of one's own.
-        pretrained: A tag of open_clip, a checkpoint file, or ``random``.
+        model: An architecture of open_clip, a JSON file with a configuration of one's own, or a folder of the hub.
+        pretrained: A tag of open_clip, a checkpoint file, ``TAG=FILE``, or ``random``; '' for a folder.
         output: The directory to make; it must not exist yet, or be empty.
         name: Name of the bundle; None makes one from architecture and tag.
         engine: ``onnx`` exports, ``torch`` keeps open_clip's weights for the torch engine, ``both`` does both.
@@ -64,13 +63,13 @@ def build_model(
         raise ModelError(f"{output} exists already; give a directory that does not, or remove it first")
     if precision == INT8 and engine != "onnx":
         raise ModelError(f"int8 is for the engine onnx alone, not for {engine}; leave --engine out")
-    report(f"loading {model} ({pretrained})")
+    report(f"loading {model} {pretrained}".rstrip())
     source = load_source(model, pretrained)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
         directory = Path(scratch) / "bundle"
         directory.mkdir()
-        named = name or _name(source) + (f"-{INT8}" if precision == INT8 else "")
+        named = name or source.name + (f"-{INT8}" if precision == INT8 else "")
         bundle = _assemble(source, directory, named, engine, precision, min_cosine, notice, report)
         if output.exists():
             output.rmdir()
@@ -159,8 +158,3 @@ def _write_torch(source: SourceModel, folder: Path) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {key: tensor.contiguous() for key, tensor in source.model.state_dict().items()}
     save_file(tensors, folder / "open_clip_model.safetensors")
-
-
-def _name(source: SourceModel) -> str:
-    weights = Path(source.pretrained).stem if source.pretrained else RANDOM
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{source.architecture}-{weights}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import MissingExtra, ModelError
+from clip_installer.model_builder.hub import hub, hub_answers_or_is_off, missing_from_hub
+from clip_installer.model_builder.weights import (
+    FOLDER_CONFIG,
+    RANDOM,
+    find_weights,
+    folder_weights,
+    misfit,
+    readable,
+)
 from clip_udfs.bundle import ImageManifest
 from clip_udfs.errors import one_line
 
 if TYPE_CHECKING:
     import torch
 
-RANDOM = "random"
+_CHECKPOINTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
+
+__all__ = ["RANDOM", "SourceModel", "load_source", "quiet"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class SourceModel:
 
     Attributes:
         architecture: open_clip's name of the architecture.
-        pretrained: Tag, or name of the checkpoint file; '' for random weights.
+        pretrained: Tag, or name of the checkpoint file or of the folder; '' for random weights.
         model: The open_clip module in evaluation mode, float32, on the CPU.
         preprocess: open_clip's own transform from a Pillow image to a float tensor (3, height, width).
         tokenizer: open_clip's own tokenizer.
@@ -39,6 +53,14 @@ class SourceModel:
     preprocess: Any
     tokenizer: Any
     image: ImageManifest
+
+    @property
+    def name(self) -> str:
+        """A name for the bundle: architecture and weights, in letters that can stand in a command."""
+        weights = Path(self.pretrained)
+        stem = weights.stem if weights.suffix in _CHECKPOINTS else weights.name
+        parts = [self.architecture] if stem == self.architecture else [self.architecture, stem or RANDOM]
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
 
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Normalised vectors of ``texts`` as open_clip computes them, float32 (rows, dimension)."""
@@ -73,8 +95,10 @@ def load_source(model: str, pretrained: str) -> SourceModel:
     """Load an open_clip model.
 
     Args:
-        model: An architecture of open_clip, or a JSON file with a configuration of one's own.
-        pretrained: A tag of open_clip for it (downloaded once), a checkpoint file, or ``random``.
+        model: An architecture of open_clip, a JSON file with a configuration of one's own, or a folder of the Hugging
+            Face hub with an ``open_clip_config.json``, which also has the weights.
+        pretrained: A tag of open_clip for it (fetched once), a checkpoint file, ``TAG=FILE``, or ``random``; '' for a
+            folder.
 
     Raises:
         MissingExtra: open_clip is not installed.
@@ -84,24 +108,115 @@ def load_source(model: str, pretrained: str) -> SourceModel:
         import open_clip
     except ImportError as error:
         raise MissingExtra(error.name or "open_clip_torch", "torch", "building a model") from error
+    if Path(model).is_dir():
+        return _load_folder(_snapshot(Path(model)), pretrained)
     architecture = _register(model)
     if architecture not in open_clip.list_models():
-        raise ModelError(f"open_clip has no architecture {architecture!r}; its names: clip-udfs build-model --list")
-    weights = _weights(architecture, pretrained)
-    try:
-        with quiet():
-            module, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=weights)
+        raise ModelError(
+            f"open_clip has no architecture {architecture!r}, and there is no such folder; clip-udfs models --available"
+            " names them"
+        )
+    if not pretrained:
+        raise ModelError(f"--pretrained is missing: a tag of {architecture}, a checkpoint file, or {RANDOM}")
+    weights = find_weights(architecture, pretrained)
+    with tempfile.TemporaryDirectory(prefix="clip-udfs-weights-") as scratch:
+        file = None if weights.file is None else readable(weights.file, Path(scratch))
+        with _tag_of_file(architecture, weights.tag, file) as loaded, _in_words(architecture, weights.file):
+            module, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=loaded)
             tokenizer = open_clip.get_tokenizer(architecture)
-    except Exception as error:  # open_clip, torch, safetensors and the hub client raise their own
-        raise ModelError(f"open_clip cannot load {architecture} with {pretrained}: {one_line(error)[:400]}") from error
-    return SourceModel(
-        architecture,
-        "" if weights is None else Path(weights).name,
-        module.eval(),
-        preprocess,
-        tokenizer,
-        _image_manifest(module),
-    )
+    return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, _image_manifest(module))
+
+
+def _load_folder(folder: Path, pretrained: str) -> SourceModel:
+    import open_clip
+
+    if pretrained:
+        raise ModelError(f"--pretrained {pretrained} has no meaning here: the folder {folder} has its weights")
+    architecture = _register_folder(folder)
+    weights, place = folder_weights(folder), f"local-dir:{folder}"
+    with _in_words(architecture, weights):
+        module, _, preprocess = open_clip.create_model_and_transforms(place)
+        tokenizer = open_clip.get_tokenizer(place)
+    return SourceModel(architecture, _name_of(folder), module.eval(), preprocess, tokenizer, _image_manifest(module))
+
+
+def _snapshot(folder: Path) -> Path:
+    """``folder``, or the revision in it that ``main`` means, where it is an entry of huggingface_hub's cache."""
+    main = folder / "refs" / "main"
+    return folder / "snapshots" / main.read_text(encoding="utf-8").strip() if main.is_file() else folder
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's name; for a revision in huggingface_hub's cache, ``models--OWNER--NAME/snapshots/…``, NAME."""
+    path = folder.resolve()
+    return path.parents[1].name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
+
+
+def _register_folder(folder: Path) -> str:
+    """Make open_clip know the folder's configuration by a name: that of an architecture with the same, or its own."""
+    import open_clip
+
+    path = folder / FOLDER_CONFIG
+    try:
+        config = json.loads(path.read_bytes())["model_cfg"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder} is not a folder that open_clip can load: its {FOLDER_CONFIG} is missing or not in order; where"
+            f" it has a checkpoint, give --model ARCHITECTURE --pretrained {folder}/FILE"
+        ) from error
+    for architecture in open_clip.list_models():
+        if open_clip.get_model_config(architecture) == config:
+            return str(architecture)
+    with tempfile.TemporaryDirectory(prefix="clip-udfs-config-") as scratch:
+        named = Path(scratch) / f"{_name_of(folder)}.json"
+        named.write_text(json.dumps(config), encoding="utf-8")
+        open_clip.add_model_config(named)
+    return named.stem
+
+
+@contextmanager
+def _tag_of_file(architecture: str, tag: str | None, file: Path | None) -> Iterator[str | None]:
+    """What open_clip is given to load ``file`` as it would load ``tag``: it then prepares pictures as that tag does."""
+    import open_clip
+
+    if tag is None or file is None:
+        yield None if file is None else str(file)
+        return
+    config = open_clip.get_pretrained_cfg(architecture, tag)  # the registry's own entry
+    config["file"] = str(file)
+    try:
+        yield tag
+    finally:
+        del config["file"]
+
+
+@contextmanager
+def _in_words(architecture: str, file: Path | None) -> Iterator[None]:
+    """Load quietly, without waiting for a hub that cannot be reached, and say on one line what went wrong."""
+    try:
+        with quiet(), _hub_for(architecture):
+            yield
+    except Exception as error:  # open_clip, torch, safetensors, transformers and the hub client raise their own
+        missing = missing_from_hub(error)
+        if missing is not None:
+            raise ModelError(
+                f"{architecture} needs {missing}, which is not on this machine, and {hub()} cannot be reached; build"
+                " the bundle where there is a network and bring it here, or bring that machine's folder"
+                " ~/.cache/huggingface and name it in HF_HOME"
+            ) from error
+        what = f"{architecture} with {file}" if file else architecture
+        raise ModelError(f"open_clip cannot load {what}: {misfit(error) or one_line(error)[:400]}") from error
+
+
+@contextmanager
+def _hub_for(architecture: str) -> Iterator[None]:
+    import open_clip
+
+    if "hf_" not in json.dumps(open_clip.get_model_config(architecture)["text_cfg"]):
+        yield  # nothing of it comes from the hub
+        return
+    with hub_answers_or_is_off():
+        yield
 
 
 def _register(model: str) -> str:
@@ -114,18 +229,6 @@ def _register(model: str) -> str:
         raise ModelError(f"there is no model configuration {path}")
     open_clip.add_model_config(path)
     return path.stem
-
-
-def _weights(architecture: str, pretrained: str) -> str | None:
-    import open_clip
-
-    if pretrained == RANDOM:
-        return None
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if Path(pretrained).is_file() or pretrained in tags:
-        return pretrained
-    known = f"its tags: {', '.join(tags)}" if tags else "it has no tags"
-    raise ModelError(f"{pretrained!r} is neither a file nor a pretrained tag of {architecture} ({known})")
 
 
 def _image_manifest(module: Any) -> ImageManifest:

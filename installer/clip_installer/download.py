@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import time
 import urllib.error
@@ -31,6 +32,12 @@ class _Interrupted(Exception):
     """The connection did not bring what was left of the file; worth another try."""
 
 
+def cache_folder(purpose: str) -> Path:
+    """Where the user's downloads for ``purpose`` are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "clickhouse-clip-udfs" / purpose
+
+
 @dataclass(frozen=True)
 class Downloader:
     """How files are fetched.
@@ -41,7 +48,7 @@ class Downloader:
         timeout: Seconds without a byte after which a connection counts as lost.
         sleep: Waits for so many seconds.
         advance: Is shown the bytes of each file as they arrive.
-        headers: Sent with each request.
+        headers: Sent with each request; ``Authorization`` not to another host that it is redirected to.
     """
 
     attempts: int = 6
@@ -93,7 +100,7 @@ class Downloader:
         else:
             start = 0
         try:
-            response = urllib.request.urlopen(request, timeout=self.timeout)
+            response = _OPENER.open(request, timeout=self.timeout)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code in _WAITS_FOR:
@@ -123,7 +130,26 @@ class Downloader:
             raise _Interrupted(f"the connection ended after {there} of {total} bytes")
 
 
-# urlopen wraps failures to connect in URLError; while reading, sockets raise these.
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection, and keeps what proves who we are from another host."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and following.host != req.host:
+            following.remove_header("Authorization")
+        return following
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+# open() wraps failures to connect in URLError; while reading, sockets raise these.
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 

@@ -1,0 +1,67 @@
+"""The Hugging Face hub, from which tokenizers and configurations of text towers come: is it there at all?"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TIMEOUT_SECONDS = 10.0
+_REPOSITORY = re.compile(r"(?:/|')([\w.-]+/[\w.-]+|[\w.-]+)(?:/resolve/|' )")
+
+
+def hub() -> str:
+    """The hub's address."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+@contextmanager
+def hub_answers_or_is_off() -> Iterator[None]:
+    """Tell huggingface_hub that it is offline where the hub cannot be reached, so that it does not try for a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or _answers(hub()):
+        yield
+        return
+    before = os.environ.get("HF_HUB_OFFLINE")
+    constants.HF_HUB_OFFLINE, os.environ["HF_HUB_OFFLINE"] = True, "1"
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
+
+
+def missing_from_hub(error: BaseException | None) -> str | None:
+    """What the hub should have given, where ``error`` comes from its being out of reach; None where it does not."""
+    from huggingface_hub import errors
+
+    away = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)
+    while error is not None:
+        if isinstance(error, away) or "couldn't connect to" in str(error) or "offline mode" in str(error):
+            found = _REPOSITORY.search(str(error))
+            return f"{found[1]} of the Hugging Face hub" if found else "a file of the Hugging Face hub"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_TIMEOUT_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        # The hub's client may know certificates that Python itself does not.
+        return isinstance(error.reason, ssl.SSLError)
+    except OSError:
+        return False
