@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clip_installer import resources
-from clip_installer.errors import ModelError
+from clip_installer.errors import MissingExtra, ModelError
 from clip_udfs.bundle import Bundle
 
 BUILTIN_MODEL = "emoji"
@@ -26,9 +26,8 @@ def opened_model(model: str, report: Callable[[str], None] = lambda line: None) 
         report: Called with a line at each step of a build.
 
     Raises:
-        ModelError: It is none of them, or the bundle's name cannot stand in a command.
+        ModelError: It is none of them, must be built and cannot, or the bundle's name cannot stand in a command.
         BundleError: The directory is not a complete bundle.
-        MissingExtra: The model must be built first and the packages for that are not installed.
     """
     directory = Path(model)
     builtin = resources.builtin_models() / model
@@ -37,16 +36,26 @@ def opened_model(model: str, report: Callable[[str], None] = lambda line: None) 
     elif MODEL_NAME.fullmatch(model) and builtin.is_dir():
         yield _checked(Bundle.open(builtin))
     elif model.count("/") == 1 and all(model.split("/")) and not directory.parent.is_dir():
-        from clip_installer.model_builder import build_model
-
-        architecture, pretrained = model.split("/")
         with tempfile.TemporaryDirectory(prefix="clip-udfs-model-") as scratch:
-            yield _checked(build_model(architecture, pretrained, Path(scratch) / "bundle", report=report))
+            yield _checked(_built(model, Path(scratch) / "bundle", report))
     else:
         raise ModelError(
             f"--model {model}: no such bundle directory, and no built-in model (there is:"
             f" {', '.join(builtin_names()) or 'none'}); make one with: clip-udfs build-model"
         )
+
+
+def _built(model: str, output: Path, report: Callable[[str], None]) -> Bundle:
+    from clip_installer.model_builder import build_model
+
+    architecture, pretrained = model.split("/")
+    try:
+        return build_model(architecture, pretrained, output, report=report)
+    except MissingExtra as error:
+        raise ModelError(
+            f"--model {model} must be built first, and {error}; or build it on another machine, clip-udfs build-model"
+            f" --model {architecture} --pretrained {pretrained} --output DIR, and bring DIR here for --model DIR"
+        ) from error
 
 
 def builtin_names() -> list[str]:
