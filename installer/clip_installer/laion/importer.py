@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,8 @@ from clip_installer.sql_files import identifier, literal
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+_Item = TypeVar("_Item")
 
 # A batch has about so many bytes of float32 vectors: few parts to merge, little memory.
 _BATCH_BYTES = 32 << 20
@@ -174,18 +178,11 @@ class Importer:
         first_missing = int(missing.argmax()) if missing.any() else part.rows
         start = first_missing - first_missing % size
         self._advance(f"part {part.number}", start, part.rows, "rows")
-        for metadata in part.metadata.read(size, start):
-            stop = start + metadata.num_rows
-            wanted = missing[start:stop]
-            count = int(wanted.sum())
-            if count:
-                batch = _batch(part, metadata, start, stop)
-                if count < stop - start:
-                    batch = batch.filter(pa.array(wanted)).combine_chunks()
-                self._insert_batch(batch, token=f"{entry.run}:{start}:{stop}:{count}")
-                imported += count
+        for begin, stop, batch in _ahead(_batches(part, missing, size, start)):
+            if batch.num_rows:
+                self._insert_batch(batch, token=f"{entry.run}:{begin}:{stop}:{batch.num_rows}")
+                imported += batch.num_rows
             self._advance(f"part {part.number}", stop, part.rows, "rows")
-            start = stop
         return imported
 
     def _insert_batch(self, batch: pa.Table, token: str) -> None:
@@ -233,6 +230,30 @@ class Importer:
         if seen != part.rows - int(missing.sum()):
             raise ImportRefused(f"the table {self._name} has rows of part {part.number} more than once")
         return missing
+
+
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items, each made in a thread while the one before is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def _batches(part: Part, missing: npt.NDArray[np.bool_], size: int, start: int) -> Iterator[tuple[int, int, pa.Table]]:
+    """From position ``start`` on: first position, stop and the rows of those that are missing."""
+    for metadata in part.metadata.read(size, start):
+        stop = start + metadata.num_rows
+        wanted = missing[start:stop]
+        if wanted.all():
+            batch = _batch(part, metadata, start, stop)
+        elif wanted.any():
+            batch = _batch(part, metadata, start, stop).filter(pa.array(wanted)).combine_chunks()
+        else:
+            batch = metadata.slice(0, 0)
+        yield start, stop, batch
+        start = stop
 
 
 def _batch(part: Part, metadata: pa.Table, start: int, stop: int) -> pa.Table:
