@@ -108,7 +108,9 @@ def test_the_launcher_passes_any_path(tmp_path: Path, name: str) -> None:
     assert done.stdout.splitlines() == ["-I", "-m", "clip_udfs", "encode_text", "--settings", str(settings)]
     assert shlex.split(launch.read_text().splitlines()[-1])[0] == "exec"
     python.unlink()
-    failed = subprocess.run([launch, "encode_text"], env={}, capture_output=True, text=True, check=False)
+    failed = subprocess.run(
+        [launch, "encode_text"], env={}, input="1\ncat\n", capture_output=True, text=True, check=False
+    )
     assert (failed.returncode, failed.stdout) == (127, "")
     reason = f"encode_text: the interpreter {python} is not there: install the package again, then run install-udfs\n"
     assert failed.stderr == reason

@@ -1,0 +1,54 @@
+"""What others write on the worker's standard output and standard error, and where it cannot be written."""
+
+from __future__ import annotations
+
+from tests.engine.faults.case import Case, question, replace
+
+
+def test_a_library_prints_on_standard_output(fault: Case) -> None:
+    """A library prints on standard output, flushed, by system call and from a child, in every batch."""
+    fault.sabotage()
+    with fault.fault("print"):
+        for function in ("encode_text", "encode_image", "encode_text"):
+            fault.exact(question(function, rows=100, block=30))
+    fault.exact()
+
+
+def test_a_library_floods_standard_error(fault: Case) -> None:
+    """A library writes 1 MB on standard error in every batch."""
+    fault.sabotage()
+    with fault.fault("flood"):
+        for function in ("encode_text", "encode_image", "encode_text"):
+            fault.exact(question(function, rows=100, block=30))
+    fault.exact()
+
+
+def test_a_flood_does_not_hide_the_reason(fault: Case) -> None:
+    """A library writes 1 MB on standard error, then the worker fails."""
+    fault.sabotage()
+    with fault.fault("flood"), fault.fault("raise"):
+        fault.fails("encode_text: ONNX Runtime failed on a batch of …: bad things happened inside")
+    fault.exact()
+
+
+def test_onnx_runtime_raises(fault: Case) -> None:
+    """ONNX Runtime raises an error, of several lines: also the try_ functions fail, as this is no bad row."""
+    fault.sabotage()
+    with fault.fault("raise"):
+        fault.fails("encode_text: ONNX Runtime failed on a batch of …: bad things happened inside")
+        fault.fails(
+            "try_encode_image: ONNX Runtime failed on a batch of …: bad things happened inside",
+            asked=question("try_encode_image"),
+        )
+    fault.exact()
+    fault.exact("try_encode_image")
+
+
+def test_the_disk_of_the_log_is_full(fault: Case) -> None:
+    """Standard error leads to a full disk: good rows are answered; a bad one fails, and its reason cannot be told."""
+    launcher = fault.folder / "launch"
+    replace(launcher, launcher.read_text().replace(" --settings ", " 2>/dev/full --settings "))
+    fault.warm("encode_text", "encode_image")
+    fault.engine.begin("SELECT encode_image('missing.png')")
+    fault.refused("Child process was exited with return code …")
+    fault.exact("encode_image")
