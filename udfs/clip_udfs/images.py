@@ -14,22 +14,21 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
-    IcoImagePlugin,
     Image,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    TgaImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
 from clip_udfs.bundle import ImageManifest
-from clip_udfs.errors import ValueRefused, one_line
+from clip_udfs.errors import ValueRefused
 
-# Decoders that run inside the process. EPS and the like, which start other programs, are not among them.
+# Decoders that run inside the process. Not among them: EPS and the like, which start other programs; ICO, whose header
+# does not tell the size of the picture in it; TGA, which has no signature and takes any file for a picture.
 _DECODERS = (
     JpegImagePlugin.JpegImageFile,
     PngImagePlugin.PngImageFile,
@@ -39,9 +38,7 @@ _DECODERS = (
     TiffImagePlugin.TiffImageFile,
     PpmImagePlugin.PpmImageFile,
     AvifImagePlugin.AvifImageFile,
-    IcoImagePlugin.IcoImageFile,
     Jpeg2KImagePlugin.Jpeg2KImageFile,
-    TgaImagePlugin.TgaImageFile,
 )
 # A decoder whose C library this Pillow was built without does not register itself.
 FORMATS = tuple(decoder.format for decoder in _DECODERS if decoder.format in Image.OPEN)
@@ -49,6 +46,11 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 # Above this, a resized picture is not made whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.
 _MAX_RESIZED_PIXELS = 16_777_216
+# A scan of a progressive JPEG can be a hundred bytes long and touch every pixel; encoders write about ten.
+_MAX_JPEG_SCANS = 100
+_JPEG_SIGNATURE = b"\xff\xd8"
+_JPEG_SCAN = b"\xff\xda"
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
 
 def decode(content: bytes, manifest: ImageManifest, max_pixels: int) -> NDArray[np.uint8]:
@@ -63,23 +65,51 @@ def decode(content: bytes, manifest: ImageManifest, max_pixels: int) -> NDArray[
         uint8, shape (height, width, 3), RGB.
 
     Raises:
-        ValueRefused: Not a picture, a damaged one, or too large.
+        ValueRefused: Not a picture, a damaged one, or too large. The text says nothing of the file's content.
+        MemoryError: There is not enough of it, which is not the picture's fault.
     """
     if not content:
         raise ValueRefused("the file is empty")
+    _check_scans(content)
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ValueRefused(f"the picture is {width} x {height} pixels, at most {max_pixels} are decoded")
+            _check_size(image, max_pixels)
             return np.asarray(transform(image, manifest).convert("RGB"))
-    except ValueRefused:
+    except (ValueRefused, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        raise ValueRefused(f"the picture has more pixels than are decoded, which is {max_pixels}") from error
     except UnidentifiedImageError as error:
-        raise ValueRefused("not a picture in a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF)") from error
+        raise ValueRefused(
+            "not a picture in a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000)"
+        ) from error
     except Exception as error:  # a damaged file may raise anything from a decoder; the row is refused, not the worker
-        detail = one_line(error) or type(error).__name__
-        raise ValueRefused(f"damaged picture: {detail}") from error
+        raise _refusal(error) from error
+
+
+def _check_scans(content: bytes) -> None:
+    if content.startswith(_JPEG_SIGNATURE) and (scans := content.count(_JPEG_SCAN)) > _MAX_JPEG_SCANS:
+        raise ValueRefused(f"the picture has {scans} JPEG scans, at most {_MAX_JPEG_SCANS} are decoded")
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    sizes = [image.size]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # A tile is decoded whole, and it may be larger than its picture.
+        sizes.append((int(image.tag_v2.get(_TILE_WIDTH, 1)), int(image.tag_v2.get(_TILE_HEIGHT, 1))))
+    for width, height in sizes:
+        if width * height > max_pixels:
+            raise ValueRefused(f"the picture is {width} x {height} pixels, at most {max_pixels} are decoded")
+
+
+def _refusal(error: Exception) -> Exception:
+    """The error to raise for a decoder's own, whose text may quote the file and is therefore not passed on."""
+    text = str(error)
+    if text.startswith("out of memory"):
+        return MemoryError()
+    if isinstance(error, EOFError) or "truncated" in text:
+        return ValueRefused("damaged picture: it ends too early")
+    return ValueRefused("damaged picture: its decoder cannot read it")
 
 
 def transform(image: Image.Image, manifest: ImageManifest) -> Image.Image:
@@ -94,7 +124,7 @@ def transform(image: Image.Image, manifest: ImageManifest) -> Image.Image:
         return _resize(image, width, height, resample)
     if manifest.resize_mode == "longest":
         ratio = max(image.height / height, image.width / width)
-        resized = _resize(image, round(image.width / ratio), round(image.height / ratio), resample)
+        resized = _resize(image, max(round(image.width / ratio), 1), max(round(image.height / ratio), 1), resample)
         return _crop_or_pad(resized, width, height, manifest.fill_color)
     if width == height:
         if image.width <= image.height:

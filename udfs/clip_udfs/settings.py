@@ -12,6 +12,8 @@ from clip_udfs.errors import SettingsError
 
 ENGINES = ("onnx", "torch")
 FORMATS = ("TabSeparated", "RowBinary")
+# Pillow decodes no more, whatever it is asked for.
+MOST_IMAGE_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class WorkerSettings:
     image_roots: tuple[Path, ...] = ()
     max_text_bytes: int = 1_048_576
     max_image_bytes: int = 67_108_864
-    max_image_pixels: int = 178_956_970
+    max_image_pixels: int = 89_478_485
     text_batch: int = 32
     image_batch: int = 8
     decode_threads: int = 2
@@ -72,6 +74,8 @@ class WorkerSettings:
         ):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.max_image_pixels > MOST_IMAGE_PIXELS:
+            raise SettingsError(f"max_image_pixels is {self.max_image_pixels}, it can be {MOST_IMAGE_PIXELS} at most")
         for name in ("threads", "text_cache"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}, it must not be negative")

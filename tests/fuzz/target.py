@@ -1,0 +1,203 @@
+"""What is tried, in a process of its own: a case a line in, its outcome a line out.
+
+A case that kills, hangs or swells the process is noticed by :class:`Target`, which lives in the parent.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import random
+import re
+import resource
+import select
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_PIXELS = 1 << 20
+MAX_VALUE = 64
+MODES = ("shortest", "longest", "squash")
+_ADDRESS_SPACE = 6 << 30
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        kind: ``answered``, ``refused`` (as it should be), or ``broken``: a wrong answer or error, a crash, a hang.
+        text: The refusal, or what is wrong.
+        peak: Memory in bytes that was taken meanwhile and not before.
+        seconds: How long it took.
+    """
+
+    kind: str
+    text: str = ""
+    peak: int = 0
+    seconds: float = 0
+
+
+class Target:
+    """A child process that tries cases; one that it does not survive is ``broken`` and the next gets a new child."""
+
+    def __init__(self, timeout: float) -> None:
+        """Give each case ``timeout`` seconds."""
+        self._timeout = timeout
+        self._child = self._start()
+
+    def attempt(self, what: str, content: bytes) -> Outcome:
+        """Try one case of ``what``: ``image``, ``wire`` or ``tokenizer``."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        began = time.monotonic()
+        self._child.stdin.write(json.dumps([what, base64.b64encode(content).decode()]) + "\n")
+        self._child.stdin.flush()
+        ready, _, _ = select.select([self._child.stdout], [], [], self._timeout)
+        line = self._child.stdout.readline() if ready else ""
+        if line:
+            kind, text, peak = json.loads(line)
+            return Outcome(kind, text, peak, time.monotonic() - began)
+        if not ready:
+            self._child.kill()
+        status = self._child.wait()
+        self._child = self._start()
+        text = f"exit status {status}" if ready else f"no answer within {self._timeout} seconds"
+        return Outcome("broken", text, 0, time.monotonic() - began)
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.communicate()
+
+    @staticmethod
+    def _start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.fuzz.target"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+
+
+def _image(content: bytes) -> Outcome:
+    from clip_udfs.bundle import ImageManifest
+    from clip_udfs.errors import ValueRefused
+    from clip_udfs.images import decode
+
+    mode = MODES[zlib.crc32(content) % len(MODES)]
+    manifest = ImageManifest((32, 32), mode, "bicubic", 0, (0, 0, 0), (1, 1, 1))
+    try:
+        pixels = decode(content, manifest, MAX_PIXELS)
+    except ValueRefused as refused:
+        return Outcome("refused", str(refused))
+    if (pixels.shape, pixels.dtype) != ((32, 32, 3), "uint8"):
+        return Outcome("broken", f"{mode}: pixels of {pixels.shape}, {pixels.dtype}")
+    return Outcome("answered")
+
+
+def _wire(content: bytes) -> Outcome:
+    refusals = []
+    for nullable in (None, False, True):
+        whole, in_pieces = (_read_blocks(source, nullable) for source in (_source(content, 0), _source(content, 1)))
+        if whole != in_pieces:
+            return Outcome("broken", f"{nullable}: in pieces {in_pieces!r}, in one {whole!r}"[:400])
+        refusals.append(whole[-1])
+    return Outcome("refused" if all(refusals) else "answered", str(refusals))
+
+
+def _source(content: bytes, pieces: int) -> Callable[[int], bytes]:
+    chosen = random.Random(zlib.crc32(content))
+    place = 0
+
+    def read(size: int) -> bytes:
+        nonlocal place
+        start, place = place, place + (min(size, chosen.randint(1, 9)) if pieces else size)
+        return content[start:place]
+
+    return read
+
+
+def _read_blocks(read: Callable[[int], bytes], nullable: bool | None) -> list[Any]:
+    from clip_udfs.errors import ProtocolError
+    from clip_udfs.wire import RowBinaryReader, TabSeparatedReader
+
+    reader = TabSeparatedReader(read, MAX_VALUE) if nullable is None else RowBinaryReader(read, MAX_VALUE, nullable)
+    seen: list[Any] = []
+    try:
+        while (rows := reader.next_block()) is not None:
+            seen.append(rows)
+            for _ in range(rows):
+                value = reader.value()
+                if isinstance(value, bytes) and len(value) > MAX_VALUE:
+                    raise AssertionError(f"a value of {len(value)} bytes")
+                seen.append(value)
+    except ProtocolError as error:
+        return [*seen, str(error)]
+    return [*seen, ""]
+
+
+def _tokenizer(content: bytes) -> Outcome:
+    tokenizer, manifest = _loaded_tokenizer()
+    texts = [content.decode("utf-8", "replace"), content.decode("latin-1"), ""]
+    together = tokenizer(texts)
+    if together != [tokenizer([text])[0] for text in texts]:
+        return Outcome("broken", "a text has other tokens alone than among others")
+    batch = tokenizer.pad(together)
+    ends = (batch[:, 0] != manifest.start_id).any() or any(ids[-1] != manifest.end_id for ids in together)
+    if ends or batch.shape[1] > manifest.context_length or batch.min() < 0:
+        return Outcome("broken", f"tokens {batch.tolist()}"[:400])
+    return Outcome("answered")
+
+
+def _loaded_tokenizer() -> Any:
+    if not _cache:
+        from clip_installer.resources import builtin_models
+        from clip_udfs.bundle import TOKENIZER, Bundle
+        from clip_udfs.tokenizer import Tokenizer
+
+        bundle = Bundle.open(builtin_models() / "emoji")
+        _cache.append((Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text), bundle.manifest.text))
+    return _cache[0]
+
+
+_cache: list[Any] = []
+_TRIED = {"image": _image, "wire": _wire, "tokenizer": _tokenizer}
+
+
+def _resident(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text())
+    assert found is not None
+    return int(found[1]) << 10
+
+
+def _serve() -> None:
+    warnings.simplefilter("ignore")  # as the worker does
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    trim = ctypes.CDLL(None).malloc_trim
+    for line in sys.stdin:
+        what, encoded = json.loads(line)
+        content = base64.b64decode(encoded)
+        trim(0)  # what earlier cases left in the allocator would hide what this one takes
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = _resident("VmRSS")
+        try:
+            outcome = _TRIED[what](content)
+        except BaseException as error:
+            outcome = Outcome("broken", f"{type(error).__name__}: {error}")
+        answer = (outcome.kind, outcome.text, max(0, _resident("VmHWM") - before))
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve()
