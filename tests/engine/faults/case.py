@@ -42,11 +42,17 @@ class Reference:
     """Vectors of the installed model, computed in this process, with no ClickHouse and no pipe."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        """Load a tower of the model when it is first needed."""
+        """Load both towers of the model."""
         self._settings = settings
         self._pipelines = {
             name: open_pipeline(function, settings) for name, function in FUNCTIONS.items() if not function.strict
         }
+
+    @classmethod
+    def of(cls, tree: ServerTree) -> Reference:
+        """The model that is installed in ``tree``."""
+        (settings,) = tree.data.glob("user_scripts/clip_udfs/*/worker.json")
+        return cls(WorkerSettings.load(settings))
 
     def vectors(self, function: str, contents: Sequence[bytes | None]) -> list[NDArray[np.float32]]:
         """What ``function`` must answer, row by row; an empty array where a value cannot be encoded."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from clip_udfs.settings import WorkerSettings
 from tests.engine.conftest import ServerTree, make_tree
 from tests.engine.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, replace
 from tests.engine.faults.table import Row, documented, remember
@@ -27,8 +26,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> ServerTree:
 @pytest.fixture(scope="package")
 def reference(tree: ServerTree) -> Reference:
     """The installed model, without ClickHouse."""
-    (settings,) = tree.data.glob("user_scripts/clip_udfs/*/worker.json")
-    return Reference(WorkerSettings.load(settings))
+    return Reference.of(tree)
 
 
 @pytest.fixture

@@ -58,12 +58,14 @@ class Mix:
         settings: The workers' settings; the pictures must lie in their first directory.
         bad: Share of the rows that cannot be encoded.
         rows: Rows that were drawn, good and bad ones by function.
+        refused: Statements that were drawn and must fail.
     """
 
     seed: int
     settings: WorkerSettings
     bad: float
     rows: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    refused: int = 0
 
     def __post_init__(self) -> None:
         """Make the values that the rows are drawn from."""
@@ -113,7 +115,9 @@ class Mix:
         arguments = ", ".join(value.sql for value in values)
         constant = len(values) == 1 and random.random() < 0.5
         argument = arguments if constant else f"arrayJoin([{arguments}])"
-        return Statement(function, tuple(values), f"SELECT {function.name}({argument})")
+        drawn = Statement(function, tuple(values), f"SELECT {function.name}({argument})")
+        self.refused += bool(drawn.refused)
+        return drawn
 
     def outcome(self, engine: Engine, client: int) -> tuple[list[NDArray[np.float32]], str]:
         """Wait for a client's next outcome: the vectors, or the message."""

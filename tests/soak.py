@@ -1,0 +1,162 @@
+"""Many statements with bad rows among them, each answer compared: ``python -m tests.soak --statements 100000``.
+
+Prints what was asked, what went wrong, and what was left behind; exit status 1 where anything is not as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.engine.conftest import make_tree
+from tests.engine.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, processes
+from tests.engine.faults.case import zombies as zombies_of
+from tests.engine.faults.mix import Mix, Statement
+
+CLIENTS = 4
+# Statements that a client has waiting in the engine, so that none of them is idle.
+WAITING = 4
+HANG_SECONDS = 300
+MEBIBYTE = 1 << 20
+
+
+@dataclass
+class Memory:
+    """What the processes hold at one moment."""
+
+    workers: float
+    engine: float
+    descriptors: int
+    zombies: int
+
+    @classmethod
+    def of(cls, case: Case) -> Memory:
+        """Resident memory of the largest worker and of the engine in MiB, the engine's descriptors and zombies."""
+        engine = psutil.Process(case.engine.process.pid)
+        sizes = [process.memory_info().rss for process in processes(case.tree) if process.pid != engine.pid]
+        largest = max(sizes, default=0) / MEBIBYTE
+        return cls(largest, engine.memory_info().rss / MEBIBYTE, engine.num_fds(), zombies_of(case.engine))
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"largest worker {self.workers:.0f} MiB, engine {self.engine:.0f} MiB with {self.descriptors} descriptors, "
+            f"{self.zombies} zombies"
+        )
+
+
+@dataclass
+class Soak:
+    """The statements of one run, and what came of them."""
+
+    case: Case
+    mix: Mix
+    statements: int
+    done: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    memory: list[Memory] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Ask everything, four clients at the same time, and compare each answer with the reference."""
+        waiting: dict[int, deque[Statement]] = {client: deque() for client in range(CLIENTS)}
+        step = max(self.statements // 10, 1)
+        asked = 0
+        while self.done < self.statements:
+            for client, queue in waiting.items():
+                while asked < self.statements and len(queue) < WAITING:
+                    queue.append(self.mix.draw())
+                    self.case.engine.begin(queue[-1].sql, client)
+                    asked += 1
+                if queue:
+                    self._compare(queue.popleft(), client)
+                    if self.done % step == 0:
+                        self.memory.append(Memory.of(self.case))
+                        _say(f"{self.done} statements, {len(self.problems)} problems; {self.memory[-1]}")
+
+    def _compare(self, asked: Statement, client: int) -> None:
+        got, message = self.mix.outcome(self.case.engine, client)
+        if problem := self.mix.problem(asked, self.case.reference, got, message):
+            self.problems.append(problem)
+            _say(problem)
+        if message:
+            self.errors[asked.function.name] += 1
+        self.done += 1
+
+
+def soak(statements: int, seed: int, place: Path) -> bool:
+    """Run ``statements`` on the built-in model installed below ``place``; True where nothing went wrong."""
+    tree = make_tree(place)
+    tree.install("--image-root", str(tree.pictures), "--no-ddl")
+    for number in range(PICTURES):
+        (tree.pictures / name_of_picture(number)).write_bytes(picture(number))
+    temporary, control = place / "temporary", place / "control"
+    temporary.mkdir()
+    case = Case(tree, control, Reference.of(tree), {**os.environ, "TMPDIR": str(temporary)})
+    before = files(tree.data / "user_scripts")
+    case.start()
+    run = Soak(case, Mix(seed=seed, settings=case.settings, bad=0.05), statements)
+    watched = threading.Thread(target=_watch, args=(run,), daemon=True)
+    watched.start()
+    begun = time.monotonic()
+    run.run()
+    seconds = time.monotonic() - begun
+    status = case.engine.close()
+    nothing_left(tree, temporary, before)
+    return _report(run, seconds, status)
+
+
+def _watch(run: Soak) -> None:
+    """End the engine when no statement ends any more, so that the run ends as well."""
+    done = -1
+    while done != run.done:
+        done = run.done
+        time.sleep(HANG_SECONDS)
+    if done < run.statements:
+        _say(f"no statement has ended for {HANG_SECONDS} seconds after {done}: it hangs")
+        run.case.engine.process.kill()
+
+
+def _report(run: Soak, seconds: float, status: int) -> bool:
+    rows = run.mix.rows
+    bad = sum(count for (_, is_bad), count in rows.items() if is_bad)
+    _say(
+        f"{run.done} statements with {rows.total()} rows in {seconds:.0f} s, {bad} bad rows ({bad / rows.total():.1%})"
+    )
+    for name in sorted({name for name, _ in rows}):
+        _say(f"  {name}: {rows[name, False]} good rows, {rows[name, True]} bad ones, {run.errors[name]} errors")
+    _say(
+        f"errors expected {run.mix.refused}, seen {run.errors.total()}; wrong outcomes and vectors {len(run.problems)}"
+    )
+    _say(f"hangs 0; processes, temporary and other files left 0; exit status of the engine {status}")
+    _say(f"after the first tenth: {run.memory[0]}")
+    _say(f"at the end: {run.memory[-1]}")
+    return not run.problems and status == 0 and run.memory[-1].zombies == 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--statements", type=int, default=100_000, help="how many statements [default: 100000]")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed asks the same [default: 1]")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as place:
+        return 0 if soak(options.statements, options.seed, Path(place)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
