@@ -22,6 +22,7 @@ NEEDS = {
     "torch-weights": "weights that are downloaded",
     "time": "minutes or hours of computing",
 }
+TOLERANCE = 0.02  # of numbers with a point: processors differ in the last digits, and an index in its candidates
 COMMANDS = ("bash", "sql")
 OUTPUT = "text"
 TRANSLATION = ".zh-CN.md"
@@ -78,6 +79,34 @@ def blocks(page: str) -> list[Block]:
         ValueError: A comment before a block is not one that this module knows.
     """
     return list(_blocks(page, (REPOSITORY / page).read_text(encoding="utf-8")))
+
+
+def agrees(stated: str, printed: str) -> bool:
+    """Whether ``printed`` is what was ``stated``, where the word ``...`` stands for any number of words.
+
+    White space, the lines of tables and the numbers of their rows do not count; numbers with a point have a tolerance.
+    """
+    return _agree(_words(stated), _words(printed))
+
+
+def _words(text: str) -> list[str]:
+    return re.sub(r"(?m)^ *\d+\. (?=│)|[─│┌┬┐├┼┤└┴┘]+", " ", text).split()
+
+
+def _agree(stated: list[str], printed: list[str]) -> bool:
+    for index, word in enumerate(stated):
+        if word == "...":
+            return any(_agree(stated[index + 1 :], printed[start:]) for start in range(index, len(printed) + 1))
+        if index >= len(printed) or not (word == printed[index] or _near(word, printed[index])):
+            return False
+    return len(stated) == len(printed)
+
+
+def _near(one: str, other: str) -> bool:
+    try:
+        return "." in one + other and abs(float(one) - float(other)) <= TOLERANCE
+    except ValueError:
+        return False
 
 
 def _blocks(page: str, text: str) -> Iterator[Block]:

@@ -57,6 +57,51 @@ def _programs(script: str) -> Iterator[tuple[str, set[str]]]:
                 break
 
 
+@pytest.mark.parametrize(
+    ("stated", "printed"),
+    [
+        ("   ┌─n─┐\n1. │ 5 │\n   └───┘\n", " ┌──n─┐\n10. │  5 │\n └────┘\n"),
+        ("0.512 cat", "0.5198 cat"),
+        ("0 cat", "-1.19e-7 cat"),
+        ("first ... last", "first and others and last"),
+        ("... in the middle ...", "what is in the middle of it"),
+        ("all", "all"),
+    ],
+)
+def test_an_output_agrees(stated: str, printed: str) -> None:
+    assert documents.agrees(stated, printed)
+
+
+@pytest.mark.parametrize(
+    ("stated", "printed"),
+    [
+        ("512", "513"),
+        ("0.5 cat", "0.53 cat"),
+        ("a cat", "a cat sat"),
+        ("a cat sat", "a cat"),
+        ("first ... last", "first and last of them"),
+        ("... missing ...", "nothing of it"),
+        ("", "something"),
+        ("something", ""),
+    ],
+)
+def test_another_output_does_not_agree(stated: str, printed: str) -> None:
+    assert not documents.agrees(stated, printed)
+
+
+def test_blocks_are_read_with_their_marks_and_outputs(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    outputs = "```text\na\n```\n\n```text\nno output\n```\n"
+    page.write_text(f"```bash\nls\n```\n\n{outputs}<!-- needs: gpu -->\n<!-- fails -->\n```sql\n```\n")
+    ls, text, sql = documents.blocks(str(page))
+    assert (ls.language, ls.line, ls.code, ls.output, ls.needs) == ("bash", 1, "ls\n", "a\n", None)
+    assert (text.language, text.code) == ("text", "no output\n")
+    assert (sql.language, sql.needs, sql.fails, sql.output) == ("sql", "gpu", True, None)
+    page.write_text("<!-- needs: luck -->\n```sql\n```\n")
+    with pytest.raises(ValueError, match="luck"):
+        documents.blocks(str(page))
+
+
 def test_the_checks_see_an_option_that_does_not_exist() -> None:
     ((name, used),) = _programs("sudo /opt/clip-udfs/bin/install-udfs --nonsense=1 \\\n  --url x  # --comment\n")
     assert (name, used) == ("install", {"--nonsense", "--url"})
