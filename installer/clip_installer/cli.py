@@ -17,6 +17,7 @@ from clip_installer.commands.build_index import build_index
 from clip_installer.commands.build_model import build_model
 from clip_installer.commands.check_model import check_model
 from clip_installer.commands.demo import demo
+from clip_installer.commands.estimate import estimate
 from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
 from clip_installer.commands.models import models
@@ -36,6 +37,7 @@ program.add_command(build_index)
 program.add_command(build_model)
 program.add_command(check_model)
 program.add_command(demo)
+program.add_command(estimate)
 program.add_command(import_laion)
 program.add_command(install)
 program.add_command(recall)

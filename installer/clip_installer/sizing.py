@@ -13,7 +13,7 @@ MIB = 1 << 20
 # for text, 189 MiB for images, with the weights mapped from graphs that were prepared for the machine.
 WORKER_BASE: dict[Tower, int] = {"text": 80 * MIB, "image": 200 * MIB}
 VECTOR_COLUMNS = 2
-_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
+INDEX_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
 _EDGE_BYTES = 4
 
 
@@ -78,7 +78,7 @@ def index_memory(parameters: SchemaParameters, rows: int) -> IndexMemory:
     Each takes rows x dimension x bytes for the vectors and rows x M x 2 x 4 for the graph (ClickHouse's
     manual).
     """
-    vectors = rows * parameters.dimension * _BITS[parameters.quantization] // 8
+    vectors = rows * parameters.dimension * INDEX_BITS[parameters.quantization] // 8
     graph = rows * parameters.m * 2 * _EDGE_BYTES
     return IndexMemory(
         rows=rows,

@@ -1,0 +1,214 @@
+"""What a vector costs in ClickHouse, in seconds of one core: to index, to search, to read as QBit.
+
+``python -m benchmarks.vector_index`` prints one JSON object, which ``clip-udfs estimate`` computes with. Seconds are
+CPU time of the process, not of a clock, so that a busy neighbour changes them little. Vectors lie in clusters, as those
+of pictures do, and every search is held against brute force.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import machine
+
+K = 10
+_CANDIDATES = 4 * K  # what the search views order exactly
+_CLUSTERS = 2000
+
+
+def main() -> None:
+    """Measure every variant at every size and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=_numbers, default=(25_000, 100_000), help="sizes of the table")
+    parser.add_argument("--quantization", type=_words, default=("bf16", "i8"), help="what an index keeps of a number")
+    parser.add_argument("--m", type=_numbers, default=(16, 64), help="connections of a vector")
+    parser.add_argument("--bits", type=_numbers, default=(4, 8, 16), help="bits of a number that QBit reads")
+    parser.add_argument("--ef-construction", type=int, default=256)
+    parser.add_argument("--ef-search", type=int, default=256)
+    parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=2, help="threads that build an index")
+    options = parser.parse_args()
+    loads = machine.load()
+    found: list[dict[str, Any]] = []
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory() as place, Table(Path(place), rows, options) as table:
+            for quantization in options.quantization:
+                for m in options.m:
+                    _add(found, table.index(quantization, m))
+            for bits in options.bits:
+                _add(found, table.qbit(bits))
+            _add(found, table.brute_force())
+    least, most = sorted((loads, machine.load()))
+    answer = {
+        "command": "python -m benchmarks.vector_index",
+        "machine": machine.describe(),
+        "load_average": {"least": least, "most": most},
+        "dimension": options.dimension,
+        "queries": options.queries,
+        "k": K,
+        "vector_index": found,
+    }
+    sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+
+
+class Table:
+    """Clustered vectors on the embedded engine, and queries near them."""
+
+    def __init__(self, place: Path, rows: int, options: argparse.Namespace) -> None:
+        """Fill the table and find the true neighbours of every query."""
+        import chdb.session
+
+        config = place / "config.xml"
+        pool = "max_build_vector_similarity_index_thread_pool_size"
+        config.write_text(
+            f"<clickhouse><path>{place}/data/</path><user_files_path>{place}/</user_files_path>"
+            f"<{pool}>{options.threads}</{pool}></clickhouse>",
+            encoding="utf-8",
+        )
+        self._options, self._rows = options, rows
+        self._session = chdb.session.Session(f"{place}/data?config-file={config}")
+        random = np.random.default_rng(1)
+        centres = _unit(random.standard_normal((_CLUSTERS, options.dimension), dtype=np.float32))
+        for name, count in (("rows", rows), ("queries", options.queries)):
+            near = centres[random.integers(0, _CLUSTERS, count)]
+            noise = random.standard_normal(near.shape, dtype=np.float32) / np.float32(options.dimension**0.5)
+            np.save(place / f"{name}.npy", _unit(near + noise))
+        self._run("CREATE TABLE source (id UInt32, v Array(Float32) CODEC(NONE)) ENGINE = MergeTree ORDER BY id")
+        self._run(
+            f"INSERT INTO source SELECT rowNumberInAllBlocks(), array FROM file('{place}/rows.npy', Npy)"
+            " SETTINGS max_threads = 1, max_insert_threads = 1"
+        )
+        self._run("OPTIMIZE TABLE source FINAL")
+        self._queries: list[str] = [str(list(map(float, one))) for one in np.load(place / "queries.npy")]
+        self._exact, self._exact_seconds = self._search("source", "cosineDistance(v, {query})", "")
+
+    def __enter__(self) -> Table:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the engine: a process can have one at a time."""
+        self._session.close()
+
+    def index(self, quantization: str, m: int) -> dict[str, Any]:
+        """Build an HNSW index and search it, alone and as the views do."""
+        options = self._options
+        definition = f"'hnsw', 'cosineDistance', {options.dimension}, '{quantization}', {m}, {options.ef_construction}"
+        self._run(
+            "CREATE TABLE indexed (id UInt32, v Array(Float32) CODEC(NONE),"
+            f" INDEX i v TYPE vector_similarity({definition})) ENGINE = MergeTree ORDER BY id"
+            " SETTINGS index_granularity = 1024"
+        )
+        self._run("INSERT INTO indexed SELECT * FROM source SETTINGS materialize_skip_indexes_on_insert = 0")
+        _, build = _core_seconds(self._run, "OPTIMIZE TABLE indexed FINAL")
+        sizes = "system.data_skipping_indices WHERE table = 'indexed'"
+        size = int(self._run(f"SELECT sum(data_uncompressed_bytes) FROM {sizes}"))
+        ef = f"SETTINGS hnsw_candidate_list_size_for_search = {options.ef_search}"
+        alone, alone_seconds = self._search("indexed", "cosineDistance(v, {query})", ef)
+        candidates = f"(SELECT id, v FROM indexed ORDER BY cosineDistance(v, {{query}}) LIMIT {_CANDIDATES} {ef})"
+        views, view_seconds = self._search(candidates, "cosineDistance(v, {query})", "")
+        self._run("DROP TABLE indexed SYNC")
+        return {
+            "kind": "hnsw",
+            "rows": self._rows,
+            "quantization": quantization,
+            "m": m,
+            "ef_construction": options.ef_construction,
+            "ef_search": options.ef_search,
+            "bytes_per_row": size / self._rows,
+            "build_core_seconds_per_row": build / self._rows,
+            "index_core_seconds_per_query": alone_seconds,
+            "index_recall": self._recall(alone),
+            "view_core_seconds_per_query": view_seconds,
+            "view_recall": self._recall(views),
+        }
+
+    def qbit(self, bits: int) -> dict[str, Any]:
+        """Read the first ``bits`` bits of every number, without an index; all bits of the candidates."""
+        self._run(
+            f"CREATE TABLE bits (id UInt32, v QBit(BFloat16, {self._options.dimension})) ENGINE = MergeTree ORDER BY id"
+            " SETTINGS min_bytes_for_wide_part = 0, index_granularity = 1024"
+        )
+        self._run("INSERT INTO bits SELECT id, CAST(v, 'Array(BFloat16)') FROM source")
+        self._run("OPTIMIZE TABLE bits FINAL")
+        sizes = "system.columns WHERE table = 'bits' AND name = 'v'"
+        size = int(self._run(f"SELECT sum(data_compressed_bytes) FROM {sizes}"))
+        query = "CAST({{query}}, 'Array(BFloat16)')"
+        distance = f"cosineDistanceTransposed(v, {query}, {{}})"
+        candidates = f"(SELECT id, v FROM bits ORDER BY {distance.format(bits)} LIMIT {_CANDIDATES})"
+        found, seconds = self._search(candidates, distance.format(16), "")
+        self._run("DROP TABLE bits SYNC")
+        return {
+            "kind": "qbit",
+            "rows": self._rows,
+            "bits": bits,
+            "bytes_per_row": size / self._rows,
+            "core_seconds_per_row_and_query": seconds / self._rows,
+            "recall": self._recall(found),
+        }
+
+    def brute_force(self) -> dict[str, Any]:
+        """What comparing with every vector takes."""
+        return {
+            "kind": "brute force",
+            "rows": self._rows,
+            "core_seconds_per_row_and_query": self._exact_seconds / self._rows,
+        }
+
+    def _search(self, source: str, distance: str, settings: str) -> tuple[list[set[str]], float]:
+        """Neighbours of every query, and the median of the core seconds that one takes."""
+        found, seconds = [], []
+        for query in self._queries:
+            statement = f"SELECT id FROM {source} ORDER BY {distance} LIMIT {K} {settings}".replace("{query}", query)
+            statement += " SETTINGS max_threads = 1" if not settings else ", max_threads = 1"
+            answer, taken = _core_seconds(self._run, statement)
+            seconds.append(taken)
+            found.append(set(answer.split()))
+        return found, statistics.median(seconds)
+
+    def _recall(self, found: list[set[str]]) -> float:
+        hits = sum(len(one & true) for one, true in zip(found, self._exact, strict=True))
+        return hits / sum(map(len, self._exact))
+
+    def _run(self, statement: str) -> str:
+        return str(self._session.query(statement, "TSV"))
+
+
+def _core_seconds(run: Callable[[str], str], statement: str) -> tuple[str, float]:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    answer = run(statement)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return answer, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _add(found: list[dict[str, Any]], one: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps(one) + "\n")
+    found.append(one)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+if __name__ == "__main__":
+    main()
