@@ -8,7 +8,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,11 +119,12 @@ def load_source(model: str, pretrained: str) -> SourceModel:
     if not pretrained:
         raise ModelError(f"--pretrained is missing: a tag of {architecture}, a checkpoint file, or {RANDOM}")
     weights = find_weights(architecture, pretrained)
-    with tempfile.TemporaryDirectory(prefix="clip-udfs-weights-") as scratch:
-        file = None if weights.file is None else readable(weights.file, Path(scratch))
-        with _tag_of_file(architecture, weights.tag, file) as loaded, _in_words(architecture, weights.file):
-            module, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=loaded)
-            tokenizer = open_clip.get_tokenizer(architecture)
+    with _in_words(architecture, weights.file), ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-udfs-weights-")))
+        file = None if weights.file is None else readable(weights.file, scratch)
+        loaded = stack.enter_context(_tag_of_file(architecture, weights.tag, file))
+        module, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=loaded)
+        tokenizer = open_clip.get_tokenizer(architecture)
     return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, _image_manifest(module))
 
 

@@ -23,6 +23,8 @@ FOLDER_CONFIG = "open_clip_config.json"
 _DEFAULT_FILE = "open_clip_pytorch_model.bin"
 _SHAPES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)")
 _SAFE_FILE = "open_clip_model.safetensors"
+# What an archive keeps beside its weights.
+_NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size", "attn_mask"})
 _TRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
 # What decides how a picture is prepared; the weights of tags that agree on it can be loaded alike.
@@ -106,8 +108,11 @@ def readable(file: Path, scratch: Path) -> Path:
     from safetensors.torch import save_file
 
     state = torch.jit.load(str(file), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
-    sizes = {"input_resolution", "context_length", "vocab_size"}
-    tensors = {name: tensor.float().contiguous() for name, tensor in state.items() if name not in sizes}
+    tensors = {
+        name: tensor.float().contiguous()
+        for name, tensor in state.items()
+        if name.rpartition(".")[2] not in _NO_WEIGHTS
+    }
     save_file(tensors, scratch / "weights.safetensors")
     return scratch / "weights.safetensors"
 
