@@ -16,6 +16,7 @@ from lxml import etree
 from clip_installer.cli import program
 from clip_udfs import __version__
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.settings import WorkerSettings
 from tests import documents
 from tests.documents import COMMANDS, OUTPUT, REPOSITORY
 from training.sources import SOURCES, Role
@@ -156,6 +157,15 @@ def test_the_analysts_page_has_every_function_view_and_recipe() -> None:
     assert {name for name, _ in views} == set(re.findall(r"'(search_\w+)'", written))
     recipes = {path.name for path in (REPOSITORY / "sql/recipes").iterdir()}
     assert set(re.findall(r"^\| \[`(\w+\.sql)`\]", page, re.MULTILINE)) == recipes
+
+
+@pytest.mark.parametrize("page", ["docs/analyst.md", documents.translated("docs/analyst.md")])
+def test_the_analysts_page_tells_the_limits(page: str) -> None:
+    settings = WorkerSettings(Path())
+    assert f"{settings.max_image_pixels:,}".replace(",", " ") in text_of(page)
+    assert {settings.max_text_bytes, settings.max_image_bytes} == {
+        int(mebibytes) << 20 for mebibytes in re.findall(r"(\d+) MiB", text_of(page))
+    }
 
 
 def test_the_changelog_begins_with_this_version() -> None:
