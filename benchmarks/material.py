@@ -57,14 +57,14 @@ def pictures(directory: Path, count: int, seed: int = 2) -> list[Path]:
     if all(path.exists() for path in paths):
         return paths
     random = np.random.default_rng(seed)
-    scenes = [_scene(random) for _ in range(_SCENES)]
+    scenes = [scene(random) for _ in range(_SCENES)]
     for number, path in enumerate(paths):
         width, height = SIZES[number % len(SIZES)]
         part = random.uniform(0.5, 1.0) * min(_CANVAS[0] / width, _CANVAS[1] / height)
         across, down = int(width * part), int(height * part)
         left, top = random.integers(0, _CANVAS[0] - across + 1), random.integers(0, _CANVAS[1] - down + 1)
-        scene = scenes[int(random.integers(len(scenes)))]
-        picture = scene.resize(
+        whole = scenes[int(random.integers(len(scenes)))]
+        picture = whole.resize(
             (width, height), Image.Resampling.BICUBIC, (int(left), int(top), int(left) + across, int(top) + down)
         )
         if random.random() < 0.5:
@@ -73,7 +73,8 @@ def pictures(directory: Path, count: int, seed: int = 2) -> list[Path]:
     return paths
 
 
-def _scene(random: np.random.Generator) -> Image.Image:
+def scene(random: np.random.Generator) -> Image.Image:
+    """A picture of :data:`_CANVAS` with sky, hills and things."""
     width, height = _CANVAS
     sky = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     upper, lower = random.uniform(0.3, 1.0, (2, 3)).astype(np.float32)

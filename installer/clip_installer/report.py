@@ -55,6 +55,8 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     yield _entry("interpreter", f"{installation.python}")
     for number, root in enumerate(installation.settings.image_roots):
         yield _entry("pictures" if number == 0 else "", f"encode_image reads below {root}, and nowhere else")
+    if installation.settings.jpeg_decoding == "scaled":
+        yield _entry("", "large JPEGs are decoded at a fraction of their size: photographs keep a cosine of 0.9995")
     yield _entry("owner", _owner(plan))
     if proposal.schema is not None and (cluster := proposal.schema.parameters.cluster):
         yield _entry(

@@ -37,6 +37,7 @@ class InstallRequest:
         device: Device of the torch engine; None chooses.
         wire_format: ClickHouse format of the pools.
         normalize: L2-normalise the vectors.
+        jpeg_decoding: How JPEGs are decoded, ``exact`` or ``scaled``.
         python: The interpreter that runs the workers.
         user: System user of the server; None takes the usual one.
         destdir: Root of the tree that is installed into.
@@ -59,6 +60,7 @@ class InstallRequest:
     device: str | None
     wire_format: str
     normalize: bool
+    jpeg_decoding: str
     python: Path
     user: str | None
     destdir: Path
@@ -112,6 +114,7 @@ class InstallRequest:
             threads=threads,
             format=self.wire_format,
             normalize=self.normalize,
+            jpeg_decoding=self.jpeg_decoding,
             image_roots=roots or (config.user_files_path,),
         )
         return Installation(bundle, placement, self.python, settings, self.pool_size, graphs)

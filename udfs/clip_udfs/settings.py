@@ -12,6 +12,7 @@ from clip_udfs.errors import SettingsError
 
 ENGINES = ("onnx", "torch")
 FORMATS = ("TabSeparated", "RowBinary")
+JPEG_DECODINGS = ("exact", "scaled")
 # Pillow decodes no more, whatever it is asked for.
 MOST_IMAGE_PIXELS = 178_956_970
 
@@ -32,6 +33,7 @@ class WorkerSettings:
         max_text_bytes: Longest text in bytes that is tokenized; longer ones are refused.
         max_image_bytes: Largest picture file in bytes that is read; larger ones are refused.
         max_image_pixels: Largest picture in pixels (width x height) that is decoded.
+        jpeg_decoding: ``exact``, or ``scaled`` to decode large JPEGs at a fraction of their size.
         text_batch: Rows of one engine run of the text tower.
         image_batch: Rows of one engine run of the image tower.
         decode_threads: Threads that decode pictures beside the engine.
@@ -49,6 +51,7 @@ class WorkerSettings:
     max_text_bytes: int = 1_048_576
     max_image_bytes: int = 67_108_864
     max_image_pixels: int = 89_478_485
+    jpeg_decoding: str = "exact"
     text_batch: int = 32
     image_batch: int = 8
     decode_threads: int = 2
@@ -64,6 +67,8 @@ class WorkerSettings:
             raise SettingsError(f"engine {self.engine!r} is not one of {', '.join(ENGINES)}")
         if self.format not in FORMATS:
             raise SettingsError(f"format {self.format!r} is not one of {', '.join(FORMATS)}")
+        if self.jpeg_decoding not in JPEG_DECODINGS:
+            raise SettingsError(f"jpeg_decoding {self.jpeg_decoding!r} is not one of {', '.join(JPEG_DECODINGS)}")
         for name in (
             "max_text_bytes",
             "max_image_bytes",
@@ -106,6 +111,7 @@ class WorkerSettings:
                 "suffix": (str,),
                 "engine": (str,),
                 "format": (str,),
+                "jpeg_decoding": (str,),
                 "normalize": (bool,),
                 "image_roots": (list,),
                 "device": (str, type(None)),

@@ -122,9 +122,11 @@ def _loader(function: Function, settings: WorkerSettings, image: ImageManifest) 
     from clip_udfs.confinement import Roots
     from clip_udfs.images import decode
 
+    scaled = settings.jpeg_decoding == "scaled"
+
     def load_bytes(content: bytes) -> NDArray[np.uint8]:
         try:
-            return decode(content, image, settings.max_image_pixels)
+            return decode(content, image, settings.max_image_pixels, scaled=scaled)
         except ValueRefused as refused:
             raise ValueRefused(f"{len(content)} bytes: {refused}") from refused
 
@@ -135,7 +137,7 @@ def _loader(function: Function, settings: WorkerSettings, image: ImageManifest) 
     def load_file(value: bytes) -> NDArray[np.uint8]:
         path = os.fsdecode(value)
         try:
-            return decode(roots.read(path), image, settings.max_image_pixels)
+            return decode(roots.read(path), image, settings.max_image_pixels, scaled=scaled)
         except ValueRefused as refused:
             shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
             raise ValueRefused(f"{shown!r}: {refused}") from refused
