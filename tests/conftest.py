@@ -26,3 +26,15 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(7)
     return build_model(str(TINY_CLIP), RANDOM, tmp_path_factory.mktemp("models") / "tiny", engine="both").directory
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a one-layer CLIP with random weights, 256 dimensions."""
+    import torch
+
+    from clip_installer.model_builder import RANDOM, build_model
+
+    torch.manual_seed(8)
+    config = TINY_CLIP.with_name("tiny-clip-256.json")
+    return build_model(str(config), RANDOM, tmp_path_factory.mktemp("models") / "small").directory
