@@ -14,6 +14,7 @@ import yaml
 from lxml import etree
 
 from clip_installer.cli import program
+from clip_installer.commands.install import install
 from clip_udfs import __version__
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
@@ -157,6 +158,12 @@ def test_the_analysts_page_has_every_function_view_and_recipe() -> None:
     assert {name for name, _ in views} == set(re.findall(r"'(search_\w+)'", written))
     recipes = {path.name for path in (REPOSITORY / "sql/recipes").iterdir()}
     assert set(re.findall(r"^\| \[`(\w+\.sql)`\]", page, re.MULTILINE)) == recipes
+
+
+def test_the_dbas_page_has_every_option_of_the_installer() -> None:
+    page = text_of("docs/dba.md")
+    options = [[*parameter.opts, *parameter.secondary_opts] for parameter in install.params]
+    assert [names for names in options if not any(re.search(rf"{name}\b", page) for name in names)] == []
 
 
 @pytest.mark.parametrize("page", ["docs/analyst.md", documents.translated("docs/analyst.md")])
