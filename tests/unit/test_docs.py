@@ -111,7 +111,7 @@ def test_the_checks_see_an_option_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize("page", EVERY_PAGE)
 def test_links_lead_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+    for target in re.findall(r"""(?:\]\(|\bsrc=")([^)"\s]+)""", text_of(page)):
         if not target.startswith(("https://", "http://")):
             path, _, anchor = target.partition("#")
             linked = (REPOSITORY / page).parent / path if path else REPOSITORY / page
