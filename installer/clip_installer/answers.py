@@ -31,7 +31,7 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
         ClipUdfError: It cannot be done, or must not, or was undone.
     """
     recovered = None if dry_run else work.undo_interrupted(request.config())
-    with opened_model(request.model, say) as bundle, host_graphs(request, bundle) as graphs:
+    with opened_model(request.model, request.engine, say) as bundle, host_graphs(request, bundle) as graphs:
         outcome = None
         if dry_run:
             proposal = work.propose(request, bundle, graphs)

@@ -18,11 +18,12 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @contextmanager
-def opened_model(model: str, report: Callable[[str], None] = lambda line: None) -> Iterator[Bundle]:
+def opened_model(model: str, engine: str, report: Callable[[str], None] = lambda line: None) -> Iterator[Bundle]:
     """Open the bundle that ``model`` means; one built now lives until the ``with`` block ends.
 
     Args:
         model: A bundle's directory, the name of a built-in model, or ``ARCH/TAG`` of open_clip.
+        engine: ``onnx`` or ``torch``: what a bundle that is built now is for.
         report: Called with a line at each step of a build.
 
     Raises:
@@ -37,7 +38,7 @@ def opened_model(model: str, report: Callable[[str], None] = lambda line: None) 
         yield _checked(Bundle.open(builtin))
     elif model.count("/") == 1 and all(model.split("/")) and not directory.parent.is_dir():
         with tempfile.TemporaryDirectory(prefix="clip-udfs-model-") as scratch:
-            yield _checked(_built(model, Path(scratch) / "bundle", report))
+            yield _checked(_built(model, engine, Path(scratch) / "bundle", report))
     else:
         raise ModelError(
             f"--model {model}: no such bundle directory, and no built-in model (there is:"
@@ -45,12 +46,12 @@ def opened_model(model: str, report: Callable[[str], None] = lambda line: None) 
         )
 
 
-def _built(model: str, output: Path, report: Callable[[str], None]) -> Bundle:
+def _built(model: str, engine: str, output: Path, report: Callable[[str], None]) -> Bundle:
     from clip_installer.model_builder import build_model
 
     architecture, pretrained = model.split("/")
     try:
-        return build_model(architecture, pretrained, output, report=report)
+        return build_model(architecture, pretrained, output, engine=engine, report=report)
     except MissingExtra as error:
         raise ModelError(
             f"--model {model} must be built first, and {error}; or build it on another machine, clip-udfs build-model"
