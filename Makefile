@@ -18,10 +18,17 @@ lint: $(VENV)/test
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks
 
+# The wheel is built from the sdist, installed into an environment of its own, and has to run the demo in an empty directory.
 dist: $(VENV)/test
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
+	set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; wheel=$$(ls $(CURDIR)/dist/*.whl); \
+	$(PYTHON) -m venv "$$place/venv"; "$$place/venv/bin/python" -m pip install --quiet "$$wheel[embedded]"; \
+	mkdir "$$place/empty"; cd "$$place/empty"; \
+	said=$$("$$place/venv/bin/clip-udfs" --version); echo "$$said"; \
+	case "$$wheel" in *"-$${said##* }-"*) ;; *) echo "the wheel's name has another version"; exit 1 ;; esac; \
+	"$$place/venv/bin/clip-udfs" demo
 
 clean:
 	rm -rf $(VENV) demo dist

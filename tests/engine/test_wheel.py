@@ -1,7 +1,9 @@
-"""The wheel, away from the repository, does what the checkout does."""
+"""The wheel, built of no more than the image copies and away from the repository, does what the checkout does."""
 
 from __future__ import annotations
 
+import getpass
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -10,14 +12,21 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.dockerfile import DOCKER, REPOSITORY, copied
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ``bin`` of an environment that has the wheel, and of the rest only the installed dependencies."""
     place = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(REPOSITORY)]
+    source = place / "source"
+    for name in copied():
+        if (REPOSITORY / name).is_dir():
+            shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif "/" not in name:
+            source.mkdir(exist_ok=True)
+            shutil.copy(REPOSITORY / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(source)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = place.glob("*.whl")
     environment = place / "environment"
@@ -65,3 +74,34 @@ def test_the_version_is_the_packages(programs: Path) -> None:
 
     done = subprocess.run([str(programs / "clip-udfs"), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == __version__
+
+
+def test_the_estimates_figures_are_in_the_wheel(programs: Path, tmp_path: Path) -> None:
+    command = [str(programs / "clip-udfs"), "estimate", "--rows", "1e6"]
+    assert "| 1 M |" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+
+def test_the_images_installer_stages_what_the_image_shall_have(programs: Path, tmp_path: Path) -> None:
+    """What the image's last RUN does, below another root: the drop-in decides where the scripts go."""
+    config = tmp_path / "etc/clickhouse-server"
+    (config / "config.d").mkdir(parents=True)
+    (config / "config.xml").write_text(
+        "<clickhouse><path>/var/lib/clickhouse/</path><user_files_path>/var/lib/clickhouse/user_files/</user_files_path>"
+        "<user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config></clickhouse>"
+    )
+    shutil.copy(DOCKER / "clip-udfs.xml", config / "config.d")
+    arguments = (
+        "--no-ddl",
+        "--destdir",
+        tmp_path,
+        "--python",
+        "/opt/clip-udfs/bin/python3",
+        "--user",
+        getpass.getuser(),
+    )
+    environment = {"PATH": f"{programs}:/usr/bin:/bin"}
+    subprocess.run([DOCKER / "install-clip", *arguments], env=environment, check=True, capture_output=True)
+    launchers = [path.relative_to(tmp_path) for path in tmp_path.rglob("launch")]
+    assert launchers == [Path("opt/clip-udfs/user_scripts/clip_udfs/emoji/launch")]
+    assert "exec /opt/clip-udfs/bin/python3 -I -m clip_udfs" in (tmp_path / launchers[0]).read_text()
+    assert len(list(config.glob("*_function.xml"))) == 6

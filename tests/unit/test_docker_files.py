@@ -13,50 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from dockerfile_parse import DockerfileParser
 from lxml import etree
 
-REPOSITORY = Path(__file__).parents[2]
-DOCKER = REPOSITORY / "docker"
-DOCKERFILE = DOCKER / "Dockerfile"
+from tests.dockerfile import DOCKER, DOCKERFILE, REPOSITORY, copied, inherited, instructions, stages
+
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 SCRIPTS = sorted(path for path in DOCKER.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))
 COMPOSE = ("compose.yaml", "compose.cluster.yaml")
-
-
-def instructions() -> list[tuple[str, str]]:
-    """Name and value of each instruction."""
-    parsed = DockerfileParser(path=str(DOCKERFILE)).structure
-    return [(one["instruction"], one["value"]) for one in parsed if one["instruction"] != "COMMENT"]
-
-
-def stages() -> dict[str, list[tuple[str, str]]]:
-    """Each stage's instructions, its own FROM first."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for name, value in instructions():
-        if name == "FROM":
-            _, _, stage = value.partition(" AS ")
-            found[stage] = []
-        if found:
-            found[stage].append((name, value))
-    return found
-
-
-def inherited(stage: str) -> list[tuple[str, str]]:
-    """The instructions of ``stage`` and of the stages that it is made FROM, the base first."""
-    own = stages()[stage]
-    parent = own[0][1].partition(" AS ")[0]
-    return (inherited(parent) if parent in stages() else []) + own
-
-
-def copied() -> list[str]:
-    """What the image takes from the repository."""
-    sources = []
-    for name, value in instructions():
-        words = value.split()
-        if name == "COPY" and not any(word.startswith("--from=") for word in words):
-            sources += [word for word in words if not word.startswith("--")][:-1]
-    return sources
 
 
 def compose(name: str) -> dict[str, Any]:
