@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench dist clean
+.PHONY: demo test soak lint bench dist clean
 
 demo: $(VENV)/embedded
 	$(BIN)/clip-udfs demo --output demo
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/test
+	$(BIN)/python -m tests.soak --statements 100000
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

@@ -1,12 +1,14 @@
 """Many statements with bad rows among them, each answer compared: ``python -m tests.soak --statements 100000``.
 
 Prints what was asked, what went wrong, and what was left behind; exit status 1 where anything is not as it must be.
+SIGTERM ends it early, with the figures of what was done until then.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -26,6 +28,9 @@ CLIENTS = 4
 # Statements that a client has waiting in the engine, so that none of them is idle.
 WAITING = 4
 HANG_SECONDS = 300
+TELL_SECONDS = 60
+# Statements after which everything is loaded: the memory then is what the memory at the end is compared with.
+SETTLED = 1000
 MEBIBYTE = 1 << 20
 
 
@@ -61,6 +66,7 @@ class Soak:
     case: Case
     mix: Mix
     statements: int
+    asked: int = 0
     done: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -69,19 +75,28 @@ class Soak:
     def run(self) -> None:
         """Ask everything, four clients at the same time, and compare each answer with the reference."""
         waiting: dict[int, deque[Statement]] = {client: deque() for client in range(CLIENTS)}
-        step = max(self.statements // 10, 1)
-        asked = 0
+        told = time.monotonic()
         while self.done < self.statements:
             for client, queue in waiting.items():
-                while asked < self.statements and len(queue) < WAITING:
+                while self.asked < self.statements and len(queue) < WAITING:
                     queue.append(self.mix.draw())
                     self.case.engine.begin(queue[-1].sql, client)
-                    asked += 1
+                    self.asked += 1
                 if queue:
                     self._compare(queue.popleft(), client)
-                    if self.done % step == 0:
-                        self.memory.append(Memory.of(self.case))
-                        _say(f"{self.done} statements, {len(self.problems)} problems; {self.memory[-1]}")
+            settled = not self.memory and self.done >= min(SETTLED, self.statements // 2)
+            if settled or time.monotonic() > told + TELL_SECONDS:
+                told = time.monotonic()
+                self._tell()
+        self._tell()
+
+    def stop(self, *_: object) -> None:
+        """Ask nothing more."""
+        self.statements = self.asked
+
+    def _tell(self) -> None:
+        self.memory.append(Memory.of(self.case))
+        _say(f"{self.done} statements, {len(self.problems)} problems; {self.memory[-1]}")
 
     def _compare(self, asked: Statement, client: int) -> None:
         got, message = self.mix.outcome(self.case.engine, client)
@@ -107,6 +122,7 @@ def soak(statements: int, seed: int, place: Path) -> bool:
     run = Soak(case, Mix(seed=seed, settings=case.settings, bad=0.05), statements)
     watched = threading.Thread(target=_watch, args=(run,), daemon=True)
     watched.start()
+    signal.signal(signal.SIGTERM, run.stop)
     begun = time.monotonic()
     run.run()
     seconds = time.monotonic() - begun
@@ -138,7 +154,7 @@ def _report(run: Soak, seconds: float, status: int) -> bool:
         f"errors expected {run.mix.refused}, seen {run.errors.total()}; wrong outcomes and vectors {len(run.problems)}"
     )
     _say(f"hangs 0; processes, temporary and other files left 0; exit status of the engine {status}")
-    _say(f"after the first tenth: {run.memory[0]}")
+    _say(f"when everything was loaded: {run.memory[0]}")
     _say(f"at the end: {run.memory[-1]}")
     return not run.problems and status == 0 and run.memory[-1].zombies == 0
 

@@ -114,9 +114,9 @@ class Case:
     seen: list[str] = field(default_factory=list)
     engine: Engine = field(init=False)
 
-    def start(self) -> None:
-        """Start the engine, also again."""
-        self.engine = self.tree.engine(env=self.environment)
+    def start(self, **options: object) -> None:
+        """Start the engine, also again; ``options`` go to :class:`subprocess.Popen`."""
+        self.engine = self.tree.engine(env=self.environment, **options)
 
     @property
     def folder(self) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import psutil
 
 from tests.engine.faults.case import Case, processes, zombies
@@ -34,3 +37,12 @@ def test_memory_stays_flat_over_many_queries(case: Case) -> None:
     assert engine_after - engine < 100 * MEBIBYTE
     assert descriptors_after <= descriptors + 8
     assert zombies(case.engine) == 0
+
+
+def test_the_soak_in_short() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.soak", "--statements", "40", "--seed", "5"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 statements with " in done.stdout
+    assert "wrong outcomes and vectors 0" in done.stdout

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.engine.faults.case import Case, question, replace
+import subprocess
+
+from tests.engine.faults.case import Case, Question, altered, question, replace
 
 
 def test_a_library_prints_on_standard_output(fault: Case) -> None:
@@ -44,11 +46,25 @@ def test_onnx_runtime_raises(fault: Case) -> None:
     fault.exact("try_encode_image")
 
 
-def test_the_disk_of_the_log_is_full(fault: Case) -> None:
+FULL = "<logger><level>trace</level><log>/dev/full</log><errorlog>/dev/full</errorlog></logger>"
+MISSING = Question("encode_image", (), "SELECT encode_image('missing.png')")
+
+
+def test_the_disk_of_the_servers_log_is_full(fault: Case) -> None:
+    """The disk of the server's log is full: good rows are answered, and a bad one has its reason told, as ever."""
+    assert fault.engine.close() == 0
+    config = fault.tree.main_file
+    with altered(config, config.read_bytes().replace(b"<clickhouse>", b"<clickhouse>" + FULL.encode(), 1)):
+        fault.start(stderr=subprocess.DEVNULL)
+        fault.exact("encode_image")
+        fault.fails("encode_image: row 1: 'missing.png': no such file", asked=MISSING)
+        fault.exact("encode_image")
+
+
+def test_the_disk_of_standard_error_is_full(fault: Case) -> None:
     """Standard error leads to a full disk: good rows are answered; a bad one fails, and its reason cannot be told."""
     launcher = fault.folder / "launch"
     replace(launcher, launcher.read_text().replace(" --settings ", " 2>/dev/full --settings "))
     fault.warm("encode_text", "encode_image")
-    fault.engine.begin("SELECT encode_image('missing.png')")
-    fault.refused("Child process was exited with return code …")
+    fault.fails("Child process was exited with return code …", asked=MISSING)
     fault.exact("encode_image")
