@@ -29,6 +29,11 @@ from tests.laion_parts import write_part
 # What a page says, and what is run instead; {port} serves the folder laion over HTTP.
 SUBSTITUTIONS = (
     ("make demo", "true"),  # the fixture has made it
+    # The demonstration's table is full, that of the server is empty.
+    (
+        "--m 16,64 --ef-search 16,64,256 --plot recall.svg --url http://default:PASSWORD@localhost:8123",
+        "--m 16 --ef-search 16,64 --plot recall.svg --server-config demo/etc/clickhouse-server --rows 500 --queries 10",
+    ),
     (
         "--server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123",
         "--server-config /etc/clickhouse-server --embedded",
@@ -38,7 +43,6 @@ SUBSTITUTIONS = (
     ("https://example.com/embeddings", "http://127.0.0.1:{port}"),
     ("--parts 0-9", "--parts 0"),
     ("--parts 0,3,7-9", "--parts 0-1"),
-    ("--m 16,64 --ef-search 16,64,256", "--m 16 --ef-search 16,64 --rows 500 --queries 10"),
 )
 # Absolute paths of the server, which is below the place of the test.
 SERVERS_PATHS = re.compile(r"(?<![\w.])/(?=(?:etc/clickhouse-server|var/lib/clickhouse)\b)")
