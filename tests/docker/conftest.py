@@ -1,4 +1,7 @@
-"""Real servers in containers, through pytest-docker; skipped with the reason where no Docker engine answers."""
+"""Real servers in containers, through pytest-docker; skipped with the reason where no Docker engine answers.
+
+``pytest -m "docker or dockerless"`` runs these, or says why not, and everything that needs no engine to be checked.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from tests.engine.conftest import ServerTree, make_tree
 from tests.engine.driver import Engine
 from tests.models.pictures import corpus
 
+pytestmark = pytest.mark.dockerless
+
 
 class Embedded:
     """A server tree with the built-in model, and the engine that runs on it now."""

@@ -18,6 +18,8 @@ from tests.engine.driver import Engine, QueryFailed
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {"CLIP_CLUSTER_SECRET": "s", "CLIP_SHARD": "2", "HOSTNAME": "clickhouse-2"}
 
+pytestmark = pytest.mark.dockerless
+
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> ServerTree:

@@ -81,6 +81,7 @@ def test_the_estimates_figures_are_in_the_wheel(programs: Path, tmp_path: Path) 
     assert "| 1 M |" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
 
 
+@pytest.mark.dockerless
 def test_the_images_installer_stages_what_the_image_shall_have(programs: Path, tmp_path: Path) -> None:
     """What the image's last RUN does, below another root: the drop-in decides where the scripts go."""
     config = tmp_path / "etc/clickhouse-server"

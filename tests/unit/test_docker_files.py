@@ -17,6 +17,7 @@ from lxml import etree
 
 from tests.dockerfile import DOCKER, DOCKERFILE, REPOSITORY, copied, inherited, instructions, stages
 
+pytestmark = pytest.mark.dockerless
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 SCRIPTS = sorted(path for path in DOCKER.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))
 COMPOSE = ("compose.yaml", "compose.cluster.yaml")
