@@ -10,7 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from clip_udfs.errors import BundleError, ValueRefused
-from clip_udfs.pipelines import TEXT_WINDOW, TOKENS_PER_ROW, WINDOW_BYTES, ImagePipeline, RowRefused, TextPipeline
+from clip_udfs.pipelines import (
+    AHEAD_BYTES,
+    TEXT_WINDOW,
+    TOKENS_PER_ROW,
+    WINDOW_BYTES,
+    ImagePipeline,
+    RowRefused,
+    TextPipeline,
+)
 from clip_udfs.wire import Oversized, Value, Vectors
 
 
@@ -198,3 +206,19 @@ def test_long_texts_are_not_held_by_the_thousand() -> None:
     answers = pipeline.encode(values)
     assert len(next(answers).matrix) == 4
     assert len(list(values)) == 6, "what was not taken yet"
+
+
+def test_large_pictures_are_taken_one_by_one() -> None:
+    pipeline = ImagePipeline(
+        lambda value: load(value[:1]),
+        RecordingEncoder(),
+        dimension=2,
+        strict=True,
+        normalize=False,
+        batch=4,
+        threads=1,
+    )
+    values = iter([b"1" * AHEAD_BYTES] * 3 + [b"1"] * 6)
+    answers = pipeline.encode(values)
+    assert len(next(answers).matrix) == 1
+    assert len(list(values)) == 8, "what was not taken yet"

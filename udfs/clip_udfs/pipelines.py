@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from clip_udfs.wire import Oversized, Value, Vectors
 TEXT_WINDOW = 1024
 # Bytes of text from which on a window is full: a tokenized text takes up to a hundred times its size.
 WINDOW_BYTES = 1 << 20
+# Bytes of pictures from which on no more are taken while they wait to be decoded.
+AHEAD_BYTES = 64 << 20
 # Texts whose lengths differ by less are sorted by their tokens, so that those with a common beginning, which the engine
 # computes once, meet in a batch; lengths further apart would make it attend to padding.
 LENGTH_STEP = 4
@@ -133,6 +135,13 @@ class TextPipeline:
             self._cache.popitem(last=False)
 
 
+class _Pending(NamedTuple):
+    """A picture that is decoded, and the bytes that it has as a value."""
+
+    pixels: Future[NDArray[np.uint8] | ValueRefused]
+    size: int
+
+
 class ImagePipeline:
     """Pictures: read and decoded in threads while the engine runs."""
 
@@ -158,21 +167,29 @@ class ImagePipeline:
         self._ahead = 2 * batch
 
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
-        """See :class:`Pipeline`; at most two batches of rows are held decoded or waiting."""
-        pending: deque[Future[NDArray[np.uint8] | ValueRefused]] = deque()
+        """See :class:`Pipeline`; at most two batches of rows are held decoded or waiting, fewer of large ones."""
+        pending: deque[_Pending] = deque()
         row = 1
         try:
             while True:
-                for value in islice(values, self._ahead - len(pending)):
-                    pending.append(self._pool.submit(self._decoded, value))
+                self._take_ahead(values, pending)
                 if not pending:
                     return
-                done = [pending.popleft().result() for _ in range(min(self._batch, len(pending)))]
+                done = [pending.popleft().pixels.result() for _ in range(min(self._batch, len(pending)))]
                 yield self._answer(done, row)
                 row += len(done)
         finally:
-            for future in pending:
-                future.cancel()
+            for one in pending:
+                one.pixels.cancel()
+
+    def _take_ahead(self, values: Iterator[Value], pending: deque[_Pending]) -> None:
+        held = sum(one.size for one in pending)
+        for value in islice(values, self._ahead - len(pending)):
+            size = len(value) if isinstance(value, bytes) else 0
+            pending.append(_Pending(self._pool.submit(self._decoded, value), size))
+            held += size
+            if held >= AHEAD_BYTES:
+                return
 
     def _decoded(self, value: Value) -> NDArray[np.uint8] | ValueRefused:
         if not isinstance(value, bytes):
