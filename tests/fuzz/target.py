@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 MAX_PIXELS = 1 << 20
 MAX_VALUE = 64
 MODES = ("shortest", "longest", "squash")
@@ -50,7 +52,7 @@ class Target:
     """A child process that tries cases; one that it does not survive is ``broken`` and the next gets a new child."""
 
     def __init__(self, timeout: float) -> None:
-        """Give each case ``timeout`` seconds."""
+        """Give each case ``timeout`` seconds of CPU, and 30 times that on the clock: the machine may be busy."""
         self._timeout = timeout
         self._child = self._start()
 
@@ -61,7 +63,7 @@ class Target:
         began = time.monotonic()
         self._child.stdin.write(json.dumps([what, base64.b64encode(content).decode()]) + "\n")
         self._child.stdin.flush()
-        ready, _, _ = select.select([self._child.stdout], [], [], self._timeout)
+        ready = self._waited(began)
         line = self._child.stdout.readline() if ready else ""
         if line:
             kind, text, peak = json.loads(line)
@@ -70,12 +72,21 @@ class Target:
             self._child.kill()
         status = self._child.wait()
         self._child = self._start()
-        text = f"exit status {status}" if ready else f"no answer within {self._timeout} seconds"
+        text = f"exit status {status}" if ready else f"no answer within {self._timeout} seconds of its own"
         return Outcome("broken", text, 0, time.monotonic() - began)
 
     def close(self) -> None:
         """End the child."""
         self._child.communicate()
+
+    def _waited(self, began: float) -> bool:
+        process = psutil.Process(self._child.pid)
+        used = _cpu_seconds(process)
+        while not select.select([self._child.stdout], [], [], 1)[0]:
+            hangs = time.monotonic() - began > 30 * self._timeout
+            if hangs or _cpu_seconds(process) - used > self._timeout:
+                return False
+        return True
 
     @staticmethod
     def _start() -> subprocess.Popen[str]:
@@ -87,6 +98,14 @@ class Target:
             text=True,
             cwd=Path(__file__).parents[2],
         )
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0
+    return float(times.user + times.system)
 
 
 def _image(content: bytes) -> Outcome:

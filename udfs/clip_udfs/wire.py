@@ -20,6 +20,7 @@ from clip_udfs.errors import EngineError, ProtocolError
 
 READ_SIZE = 1 << 20
 _MAX_HEADER = 20
+_MAX_SHIFT = 63
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class RowBinaryReader(_BlockReader):
         """See :class:`Reader`.
 
         Raises:
-            ProtocolError: The input ends inside the block.
+            ProtocolError: The input ends inside the block, or a length is none.
         """
         if self._nullable and self._byte() == 1:
             return None
@@ -203,6 +204,8 @@ class RowBinaryReader(_BlockReader):
         while (byte := self._byte()) & 0x80:
             size |= (byte & 0x7F) << shift
             shift += 7
+            if shift > _MAX_SHIFT:
+                raise ProtocolError("the length of a value has more than 64 bits: the input is not RowBinary")
         size |= byte << shift
         if size > self._max_value:
             if not self._source.skip(size):
