@@ -82,7 +82,8 @@ class Failed(Exception):
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    # clickhouse-client would read more of an INSERT from an open standard input.
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         raise Failed(f"{shlex.join(command[-3:])}: {done.stderr or done.stdout}")
     return done.stdout
