@@ -19,6 +19,7 @@ from clip_installer.cli import run
 from clip_installer.commands.install import install
 from clip_installer.errors import ModelError
 from clip_installer.model_builder import RANDOM, weights
+from clip_installer.model_builder.available import available
 from clip_installer.model_builder.source import SourceModel, load_source, quiet
 from tests.conftest import TINY_CLIP
 from tests.server_trees import GLOB, make_config
@@ -313,3 +314,14 @@ def test_install_builds_architecture_and_tag_first_and_again_the_same(
         answers.append(json.loads(capsys.readouterr().out))
     assert answers[0]["model"]["name"] == "tiny-clip-one"
     assert (answers[0]["changed"], answers[1]["changed"]) == (True, False)
+
+
+def test_the_size_of_an_architecture_is_known_before_its_weights_are_fetched() -> None:
+    listed = {model.name: model for model in available("vit-b-32-q")}
+    assert list(listed) == ["ViT-B-32-quickgelu"]
+    model = listed["ViT-B-32-quickgelu"]
+    assert model.dimension == 512
+    assert "openai" in model.tags
+    assert model.weights is not None
+    # Millions of parameters as open_clip's own documentation has them.
+    assert {tower: round(size / 4e6, 2) for tower, size in model.weights.items()} == {"text": 63.43, "image": 87.85}

@@ -3,48 +3,102 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from clip_installer.records import InstalledModel
+    from clip_installer.server_config import ServerConfig
 
-@click.command(short_help="List the models that are built in, and those that a server has.")
+_HELP = """\
+List models, or those with PART in their name: the length of their vectors, their size on disk, the memory of a worker.
+
+\b
+  clip-udfs models --server-config /etc/clickhouse-server
+  clip-udfs models --available ViT-L
+"""
+
+
+@click.command(help=_HELP, short_help="List the models that are built in, those that a server has, and open_clip's.")
 @click.option(
     "--server-config",
     type=click.Path(exists=True, path_type=Path),
     help="Also the models that are installed for this server.",
 )
+@click.option("--available", is_flag=True, help="Also open_clip's, for build-model; takes about a second for each.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def models(server_config: Path | None, as_json: bool) -> None:
-    """List models with the length of their vectors, their size and the memory of a worker."""
+@click.argument("part", default="")
+def models(server_config: Path | None, available: bool, part: str, as_json: bool) -> None:
+    """List models with the length of their vectors, their size on disk and the memory of a worker."""
+    rows = (row for row in _rows(server_config, available, part) if part.lower() in row["name"].lower())
+    if as_json:
+        click.echo(json.dumps({"models": list(rows)}, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo(_line(row))
+    if not available:
+        click.echo("\nMore are made with clip-udfs build-model; clip-udfs models --available lists those of open_clip.")
+
+
+def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[dict[str, Any]]:
     from clip_installer import resources
     from clip_installer.install import load_records
     from clip_installer.model_source import builtin_names
-    from clip_installer.placement import BUNDLE, HOME
     from clip_installer.server_config import ServerConfig
     from clip_udfs.bundle import Bundle
 
-    found = [_row(Bundle.open(resources.builtin_models() / name), "built in", "") for name in builtin_names()]
+    for name in builtin_names():
+        manifest = Bundle.open(resources.builtin_models() / name).manifest
+        yield _row(manifest, "built in", sum(record.bytes for record in manifest.files.values()), "onnx")
     if server_config is not None:
         config = ServerConfig.read(server_config)
         for installed in load_records(config).models:
-            bundle = Bundle.open(config.on_disk(config.user_scripts_path / HOME / installed.model / BUNDLE))
-            found.append(_row(bundle, "installed", installed.functions[0]))
-    if as_json:
-        click.echo(json.dumps({"models": found}, ensure_ascii=False))
-        return
-    for row in found:
-        click.echo(_line(row))
-    click.echo("\nMore are made with clip-udfs build-model; its --list names what open_clip can download.")
+            yield _installed(config, installed)
+    if available:
+        yield from _available(part)
 
 
-def _row(bundle: Any, where: str, function: str) -> dict[str, Any]:
+def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
+    from clip_installer.placement import BUNDLE, HOME
+    from clip_udfs.bundle import Bundle
+    from clip_udfs.errors import ClipUdfError
+    from clip_udfs.settings import WorkerSettings
+
+    place = config.on_disk(config.user_scripts_path / HOME / model.model)
+    try:
+        manifest = Bundle.open(place / BUNDLE).manifest
+        engine = WorkerSettings.load(place / "worker.json").engine
+        size = sum(config.on_disk(file.path).stat().st_size for file in model.files)
+    except (ClipUdfError, OSError) as error:
+        return {"name": model.model, "where": "installed", "function": model.functions[0], "problem": str(error)}
+    return _row(manifest, "installed", size, engine, model.functions[0])
+
+
+def _available(part: str) -> Iterator[dict[str, Any]]:
+    from clip_installer.model_builder.available import available
+    from clip_installer.sizing import WORKER_BASE
+
+    for model in available(part):
+        weights = model.weights
+        yield {
+            "name": model.name,
+            "where": "available",
+            "function": "",
+            "dimension": model.dimension,
+            "tags": list(model.tags),
+            "bytes": sum(weights.values()) if weights else None,
+            "worker_bytes": {tower: WORKER_BASE[tower] + size for tower, size in weights.items()} if weights else None,
+        }
+
+
+def _row(manifest: Any, where: str, size: int, engine: str, function: str = "") -> dict[str, Any]:
     from clip_installer.golden import precision_loss
     from clip_installer.sizing import worker_memory
 
-    manifest = bundle.manifest
-    memory = worker_memory(manifest, 1, "onnx")
+    memory = worker_memory(manifest, 1, engine)
     return {
         "name": manifest.name,
         "where": where,
@@ -52,7 +106,7 @@ def _row(bundle: Any, where: str, function: str) -> dict[str, Any]:
         "dimension": manifest.dimension,
         "precision": manifest.precision,
         "precision_loss": precision_loss(manifest),
-        "bytes": sum(record.bytes for record in manifest.files.values()),
+        "bytes": size,
         "worker_bytes": {tower: own + memory.weights[tower] for tower, own in memory.worker.items()},
         "notice": manifest.notice,
     }
@@ -62,8 +116,14 @@ def _line(row: dict[str, Any]) -> str:
     from clip_installer.sizing import spoken
 
     where = f"{row['where']} as {row['function']}" if row["function"] else row["where"]
-    line = (
-        f"{row['name']}  {where}, vectors of {row['dimension']} numbers, {spoken(row['bytes'])} on disk, "
-        f"{spoken(row['worker_bytes']['text'])} a text worker, {spoken(row['worker_bytes']['image'])} an image worker"
-    )
-    return "\n    ".join(filter(None, (line, row["precision_loss"], row["notice"])))
+    if "problem" in row:
+        return f"{row['name']}  {where}, but not in order: {row['problem']}"
+    if row["bytes"] is None:
+        sizes = "sizes known once it is built"
+    else:
+        about = "about " if row["where"] == "available" else ""
+        text, image = (spoken(row["worker_bytes"][tower]) for tower in ("text", "image"))
+        sizes = f"{about}{spoken(row['bytes'])} on disk, {text} a text worker, {image} an image worker"
+    line = f"{row['name']}  {where}, vectors of {row['dimension']} numbers, {sizes}"
+    tags = f"tags: {', '.join(row['tags'])}" if row.get("tags") else None
+    return "\n    ".join(filter(None, (line, row.get("precision_loss"), row.get("notice"), tags)))
