@@ -21,6 +21,7 @@ from training.augment import Dice
 from training.captions import build_captions
 from training.data import load_pictures
 from training.evaluation import evaluate
+from training.kinship import kinship
 from training.losses import multi_positive, to_concepts
 from training.model import (
     Average,
@@ -50,6 +51,7 @@ class Recipe:
     warm_up: int = 300
     decay: float = 0.35
     average: float = 0.998
+    kin: float = 0.25
 
     def rate(self, step: int) -> float:
         """Factor of the learning rates: warm-up, plateau, then linearly to nothing over the last `decay`."""
@@ -66,6 +68,8 @@ class Trainer:
         self.data = data
         self.pictures, self.concepts = load_pictures(data)
         self.captions = build_captions(self.concepts, seed)
+        own = torch.eye(len(self.concepts))
+        self.depicted = torch.lerp(own, torch.from_numpy(kinship(self.concepts)), recipe.kin)
         self.vocabulary = Vocabulary(self.captions.tokens)
         self.rows = torch.from_numpy(self.vocabulary.rows(self.captions.tokens))
         self.model = TrainableClip(self.vocabulary)
@@ -124,7 +128,7 @@ class Trainer:
             images, texts = self.model.encode_image(normalised(pictures)), self.model.encode_text(rows)
         scale = self.model.clip.logit_scale.exp().clamp(max=50)
         losses = [
-            to_concepts(images, self.concept_vectors, concepts),
+            to_concepts(images, self.concept_vectors, self.depicted[concepts]),
             to_concepts(texts, self.concept_vectors, targets),
             multi_positive(images[: len(texts)], texts, targets, concepts[: len(texts)], scale),
         ]
@@ -240,7 +244,7 @@ def work(rank: int, job: Job) -> None:
 
 
 @click.command()
-@click.option("--steps", default=8300, show_default=True)
+@click.option("--steps", default=11500, show_default=True)
 @click.option("--every", default=500, show_default=True, help="Steps between checkpoints with figures.")
 @click.option("--batch", default=128, show_default=True, help="Pictures a step, over all workers.")
 @click.option("--seed", default=0, show_default=True)
