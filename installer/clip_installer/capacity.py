@@ -13,6 +13,7 @@ from clip_installer.sizing import INDEX_BITS, VECTOR_COLUMNS
 GIB = 1 << 30
 _HOUR = 3600
 _DAY = 24 * _HOUR
+_HOURS_OF_A_MONTH = 730
 # Share of a machine's memory that the indexes may take; the rest is for queries, workers and the page cache.
 INDEX_SHARE = 0.75
 # ClickHouse merges no further than max_bytes_to_merge_at_max_space_in_pool, so a larger shard has several parts, and
@@ -69,6 +70,7 @@ class IndexEstimate:
         parts: Data parts of a shard, each with its own index.
         build_hours: To build both indexes, all machines at work.
         queries: Searches by text a second, all machines at work.
+        month: Price of the machines for a month; None without a price.
         scan_seconds: A search of the same rows as QBit on the same machines, alone on them; None if not measured.
     """
 
@@ -82,6 +84,7 @@ class IndexEstimate:
     parts: int
     build_hours: Range
     queries: Range
+    month: float | None
     scan_seconds: float | None
 
 
@@ -161,6 +164,7 @@ def index_estimate(
         parts=parts,
         build_hours=build,
         queries=Range(slowest, quickest),
+        month=None if machine.price is None else machines * machine.price * _HOURS_OF_A_MONTH,
         scan_seconds=None if scan is None else rows * scan.seconds_per_row * longer / (machines * machine.cores),
     )
 

@@ -22,7 +22,7 @@ _NOT_MEASURED = "not measured"
 def index_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
     """Both vector indexes in memory: one line a size and variant."""
     heads = (
-        *("rows", "index", "M", "index memory", "disk", "machines", "parts", "build h", "searches/s"),
+        *("rows", "index", "M", "index memory", "disk", "machines", "parts", "a month", "build h", "searches/s"),
         f"as QBit, {bits} bits: s a search",
     )
     return _markdown(
@@ -36,6 +36,7 @@ def index_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
                 spoken(one.disk),
                 f"{one.machines} ({_plural(one.shards, 'shard')})",
                 str(one.parts),
+                "" if one.month is None else f"{one.month:,.0f}",
                 _range(one.build_hours),
                 _range(one.queries),
                 _NOT_MEASURED if one.scan_seconds is None else _figure(one.scan_seconds),

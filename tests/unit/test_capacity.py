@@ -62,6 +62,8 @@ def test_memory_makes_shards_and_disk_makes_parts() -> None:
     assert held == int(0.75 * 256 * GIB / 2400)
     assert (one(held).shards, one(held + 1000).shards) == (1, 2)
     assert one(held + 1000, replicas=3).machines == 6
+    assert one(held + 1000, replicas=3).month == 6 * 2.0 * 730
+    assert one(held, machine=Machine(256 * GIB, 32, None)).month is None
     part = int(150 * GIB / (4096 + 150 + 2400))
     assert (one(part).parts, one(part + 1).parts) == (1, 2)
     assert one(10 * held).queries.most < 10 * one(held).queries.most
