@@ -31,6 +31,8 @@ def test_indexes_are_built_once_and_others_only_when_asked_for(tmp_path: Path) -
     assert missing.status == 1
     assert "no table laion" in missing.error
     commands.succeed("import-laion", tmp_path, "--parts", "0", *where)
+    origin = commands.succeed("sql", *where, "-q", "SELECT comment FROM system.tables WHERE name = 'laion'").output
+    assert origin.startswith(f"CLIP vectors imported from {tmp_path}: check-model tells")
     small = ("--m", "8", "--ef-construction", "32")
     built = commands.succeed("build-index", *where, *small, "--json").answer["indexes"]
     assert [index["name"] for index in built] == ["image_index", "text_index"]
