@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak lint bench dist clean
+.PHONY: demo test soak fuzz lint bench dist clean
 
 demo: $(VENV)/embedded
 	$(BIN)/clip-udfs demo --output demo
@@ -13,6 +13,9 @@ test: $(VENV)/test
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak --statements 100000
+
+fuzz: $(VENV)/test
+	$(BIN)/python -m tests.fuzz --seconds 600
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
