@@ -44,7 +44,7 @@ SEARCHES = (
     Search("search_by_text", "query", "musical instrument"),
     Search("search_by_text", "query", "red heart"),
     Search("search_by_text", "query", "下雨", "rain"),
-    Search("search_by_image", "path", "openmoji/1f427-penguin.png"),
+    Search("search_by_image", "path", "openmoji/1f697-automobile.png"),
 )
 
 
