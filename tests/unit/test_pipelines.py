@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -139,6 +140,37 @@ def image_pipeline(*, strict: bool = True, normalize: bool = False) -> tuple[Ima
     return pipeline, encoder
 
 
+def test_decoding_engine_and_answer_overlap() -> None:
+    """While a batch is with the engine, the next is decoded and the one before can be written."""
+    decoded: list[bytes] = []
+    go_on = [threading.Event() for _ in range(3)]
+    begun = [threading.Event() for _ in range(3)]
+
+    class SlowEncoder:
+        calls = 0
+
+        def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            number = self.calls
+            self.calls += 1
+            begun[number].set()
+            assert go_on[number].wait(60)
+            return np.ones((len(batch), 2), np.float32)
+
+    def load_noted(value: bytes) -> NDArray[np.uint8]:
+        decoded.append(value)
+        return load(value)
+
+    pipeline = ImagePipeline(load_noted, SlowEncoder(), dimension=2, strict=True, normalize=False, batch=2, threads=2)
+    answers = pipeline.encode(iter([b"%d" % number for number in range(6)]))
+    go_on[0].set()
+    assert len(next(answers).matrix) == 2
+    assert begun[1].wait(60)  # the second batch is with the engine although nobody has asked for it yet
+    assert len(decoded) >= 4
+    for event in go_on:
+        event.set()
+    assert [len(one.matrix) for one in answers] == [2, 2]
+
+
 def test_pictures_come_back_in_order_in_batches() -> None:
     pipeline, encoder = image_pipeline()
     values = [b"%d" % i for i in range(50)]
@@ -221,4 +253,4 @@ def test_large_pictures_are_taken_one_by_one() -> None:
     values = iter([b"1" * AHEAD_BYTES] * 3 + [b"1"] * 6)
     answers = pipeline.encode(values)
     assert len(next(answers).matrix) == 1
-    assert len(list(values)) == 8, "what was not taken yet"
+    assert len(list(values)) == 7, "what was not taken yet: one is answered, one with the engine"

@@ -164,23 +164,32 @@ class ImagePipeline:
         self._normalize = normalize
         self._batch = batch
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._ahead = 2 * batch
 
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
-        """See :class:`Pipeline`; at most two batches of rows are held decoded or waiting, fewer of large ones."""
+        """See :class:`Pipeline`.
+
+        At most two batches of rows are held decoded or waiting, fewer of large ones, and two more are with the engine:
+        while a batch is encoded, the one before is written and the next is decoded.
+        """
         pending: deque[_Pending] = deque()
+        encoded: Future[Vectors] | None = None
         row = 1
         try:
             while True:
                 self._take_ahead(values, pending)
-                if not pending:
-                    return
                 done = [pending.popleft().pixels.result() for _ in range(min(self._batch, len(pending)))]
-                yield self._answer(done, row)
+                before, encoded = encoded, self._engine.submit(self._answer, done, row) if done else None
+                if before is not None:
+                    yield before.result()
+                if encoded is None:
+                    return
                 row += len(done)
         finally:
-            for one in pending:
-                one.pixels.cancel()
+            for future in (*(one.pixels for one in pending), encoded):
+                if future is not None:
+                    future.cancel()
 
     def _take_ahead(self, values: Iterator[Value], pending: deque[_Pending]) -> None:
         held = sum(one.size for one in pending)

@@ -58,9 +58,15 @@ class TorchEncoder:
         inputs = pack(batch).values() if self._packed else (batch,)
         try:
             with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._half):
-                vectors = self._module(*(torch.from_numpy(one).to(self._device) for one in inputs))
+                vectors = self._module(*(self._moved(torch.from_numpy(one)) for one in inputs))
             return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
         except Exception as error:  # as above
             raise EngineError(
                 f"torch failed on a batch of {len(batch)} on {self._device}: {one_line(error)}"
             ) from error
+
+    def _moved(self, tensor: Any) -> Any:
+        """The tensor on the device; to a GPU from pinned memory, so that the copy does not hold the CPU up."""
+        if self._device.type != "cuda":
+            return tensor.to(self._device)
+        return tensor.pin_memory().to(self._device, non_blocking=True)
