@@ -10,10 +10,12 @@ import click
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.deployment import deploy, model
+from benchmarks.deployment import Models, deploy
 from benchmarks.material import pictures
+from benchmarks.measurement import QUICK, Bench, Measurement, Scale
 from benchmarks.plot import plot
-from benchmarks.works import QUICK, WORKS, Bench, Measurement, Scale
+from benchmarks.record import markdown
+from benchmarks.works import WORKS
 
 OUTPUT = Path(__file__).parent / "out"
 
@@ -35,12 +37,12 @@ def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) 
     scale = QUICK if quick else Scale()
     if texts is not None:
         scale = Scale(growth=tuple(10**power for power in range(3, 9) if 10**power <= texts))
-    checkpoint, bundle = model(output / "model", say)
     say("pictures")
     material = pictures(output / "pictures", scale.pictures)
-    deployment = deploy(output / "server", checkpoint, bundle, output / "pictures", say)
+    deployment = deploy(output / "server", Models(output / "model", say), output / "pictures", say)
     bench = Bench(deployment, scale, material, output / "workers.log", say)
     labels = {one.name: one.label for one in deployment.contenders}
+    all_labels = {**labels, "int8": "int8", "gpu": "GPU"}
     described = machine.describe()
     caption = f"{described['cpu']}, {described['cores']} cores"
     loads = [machine.load()]
@@ -49,23 +51,29 @@ def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) 
         say(work)
         for one in WORKS[work](bench):
             measurements.append(one)
-            say(f"  {one.work}, {labels[one.contender]}: {report.spoken(report.typical(one), one.unit)}")
+            who = all_labels[one.contender]
+            say(f"  {one.work}, {who}: {report.spoken(report.typical(one), one.unit)}")
         loads.append(machine.load())
         results = {
             "command": "python -m benchmarks" + " --quick" * quick + "".join(f" --only {work}" for work in chosen),
             "machine": described,
             "load_average": {"least": min(loads), "most": max(loads)},
-            "labels": labels,
+            "labels": all_labels,
             "targets": report.against_targets(measurements),
             "measurements": [one.to_dict() for one in measurements],
         }
         (output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (output / "results.md").write_text(markdown(results) + "\n", encoding="utf-8")
     drawn = plot(measurements, labels, output / "results.png", caption)
     screen = Console(highlight=False)
-    screen.print(report.table(measurements, labels))
-    screen.print(report.target_table(report.against_targets(measurements)))
+    heading, lines = report.rows(measurements, all_labels)
+    screen.print(report.table("Medians; in brackets how many times ours", heading, lines))
+    heading, lines = report.verdict_rows(report.against_targets(measurements))
+    screen.print(report.table("What the design asks for", heading, lines))
     screen.print(f"{caption}, {described['memory']}; load average {min(loads):.1f} to {max(loads):.1f}", markup=False)
-    screen.print(f"{output / 'results.json'}" + f", {output / 'results.png'}" * drawn, soft_wrap=True)
+    screen.print(
+        f"{output / 'results.json'}, {output / 'results.md'}" + f", {output / 'results.png'}" * drawn, soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

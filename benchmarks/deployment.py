@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,45 +64,77 @@ class Contender:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The configuration, its data directory, and who is in it, ours first."""
+    """A configuration, its data directory, and who is in it, ours first; :class:`Models` are for further ones."""
 
     config: Path
     data: Path
-    bundle: Path
-    contenders: tuple[Contender, ...]
-
-    def find(self, name: str) -> Contender | None:
-        """The contender of that name, if it is installed."""
-        return next((one for one in self.contenders if one.name == name), None)
+    models: Models
+    contenders: tuple[Contender, ...] = ()
 
 
-def model(place: Path, say: Callable[[str], None]) -> tuple[Path, Path]:
-    """Checkpoint and bundle of ViT-B-32-quickgelu with random weights; made once, then kept in ``place``."""
-    checkpoint, bundle = place / "vit-b-32.safetensors", place / "bundle"
-    if not (bundle / "manifest.json").exists():
-        place.mkdir(parents=True, exist_ok=True)
-        say("making the checkpoint and its bundle (once)")
-        if not checkpoint.exists():
-            _write_checkpoint(checkpoint)
-        _clip_udfs("build-model", "--model", ARCHITECTURE, "--pretrained", checkpoint, "--output", bundle)
-    return checkpoint, bundle
+class Models:
+    """ViT-B-32-quickgelu with random weights: the checkpoint, and its bundles of each kind, made once and kept."""
+
+    def __init__(self, place: Path, say: Callable[[str], None]) -> None:
+        """Keep them in ``place``; make the checkpoint if it is not there."""
+        self._place = place
+        self._say = say
+        self._digest = _builder_digest()
+        self.checkpoint = place / "vit-b-32.safetensors"
+        if not self.checkpoint.exists():
+            place.mkdir(parents=True, exist_ok=True)
+            _write_checkpoint(self.checkpoint)
+
+    def bundle(self, *, precision: str = "fp32", engine: str = "onnx") -> Path:
+        """The bundle of that kind; one that another version of the package built is built again."""
+        kind = f"{precision}-{engine}"
+        bundle = self._place / f"{kind}-{self._digest}"
+        if not (bundle / "manifest.json").exists():
+            self._say(f"building the bundle {kind} (once)")
+            for old in self._place.glob(f"{kind}-*"):
+                shutil.rmtree(old)
+            _clip_udfs(
+                *("build-model", "--model", ARCHITECTURE, "--pretrained", self.checkpoint, "--output", bundle),
+                *("--precision", precision, "--engine", engine, "--name", f"vit-b-32-{kind}"),
+            )
+        return bundle
 
 
-def deploy(place: Path, checkpoint: Path, bundle: Path, pictures: Path, say: Callable[[str], None]) -> Deployment:
-    """Write the configuration below ``place`` and install everyone, with one process per pool."""
+def _builder_digest() -> str:
+    """A digest of the code that decides what is in a bundle."""
+    digest = sha256()
+    for folder in ("udfs/clip_udfs/encoders", "installer/clip_installer/model_builder"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def install(deployment: Deployment, bundle: Path, pictures: Path, *options: object) -> Path:
+    """Install ``bundle`` with install-udfs; gives the launcher of its workers."""
+    main_file = ("--server-config", deployment.config.parent)
+    _clip_udfs("install", *main_file, "--model", bundle, "--image-root", pictures, "--no-ddl", *options)
+    os.sync()  # pages that are not on the disk yet would count as private
+    name = json.loads((bundle / "manifest.json").read_bytes())["name"]
+    return deployment.data / "user_scripts/clip_udfs" / name / "launch"
+
+
+def empty(place: Path, models: Models) -> Deployment:
+    """A server's configuration below ``place`` with nothing installed."""
     shutil.rmtree(place, ignore_errors=True)
     config, data = place / "etc", place / "data"
-    scripts = data / "user_scripts"
-    for directory in (config, scripts, data / "user_files"):
+    for directory in (config, data / "user_scripts", data / "user_files"):
         directory.mkdir(parents=True)
     (config / "config.xml").write_text(_CONFIG.format(data=data))
+    return Deployment(config / "config.xml", data, models)
+
+
+def deploy(place: Path, models: Models, pictures: Path, say: Callable[[str], None]) -> Deployment:
+    """Write the configuration below ``place`` and install everyone, with one process per pool."""
+    bundle, checkpoint = models.bundle(), models.checkpoint
+    deployment = empty(place, models)
+    config, scripts = deployment.config.parent, deployment.data / "user_scripts"
     say("installing ours with install-udfs")
-    _clip_udfs(
-        *("install", "--server-config", config, "--model", bundle, "--image-root", pictures),
-        *("--pool-size", 1, "--no-ddl"),
-    )
-    os.sync()  # pages that are not on the disk yet would count as private
-    (ours,) = (data / "user_scripts/clip_udfs").glob("*/launch")
+    ours = install(deployment, bundle, pictures, "--pool-size", 1)
     kinds = {"text": "encode_text", "path": "encode_image", "bytes": "encode_image_bytes"}
     contenders = [
         Contender("ours", "clickhouse-clip-udfs", kinds, {k: [str(ours), f] for k, f in kinds.items()}, header=True),
@@ -113,7 +147,7 @@ def deploy(place: Path, checkpoint: Path, bundle: Path, pictures: Path, say: Cal
     for form in ("TabSeparated", "RowBinary", "list"):
         wire = "RowBinary" if form == "RowBinary" else "TabSeparated"
         _install(config, scripts, f"null_{form}", _command(["null_model"], form), wire, header=True)
-    return Deployment(config / "config.xml", data, bundle, tuple(contenders))
+    return replace(deployment, contenders=tuple(contenders))
 
 
 def _peer(

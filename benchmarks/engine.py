@@ -1,4 +1,4 @@
-"""ClickHouse embedded in a process of its own: a statement a line in, rows and seconds out.
+"""ClickHouse embedded in a process of its own: statements to run together a line in, rows and seconds out.
 
 Run as ``python -m benchmarks.engine CONFIG DATA``; :class:`Engine` talks to it. The time is taken inside, around the
 query alone.
@@ -10,6 +10,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,14 +57,27 @@ class Engine:
         Raises:
             RuntimeError: ClickHouse refused it; the text is its message.
         """
+        (answer,) = self._ask([statement])
+        return answer
+
+    def run_together(self, statements: Sequence[str]) -> list[Answer]:
+        """Run statements at the same time, each from a client of its own; seconds count from their common start.
+
+        Raises:
+            RuntimeError: ClickHouse refused one; the text is its message.
+        """
+        return self._ask(statements)
+
+    def _ask(self, statements: Sequence[str]) -> list[Answer]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(statement) + "\n")
+        self._process.stdin.write(json.dumps(list(statements)) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        if "error" in answer:
-            raise RuntimeError(f"{statement[:200]}: {answer['error'][:1000]}")
-        return Answer(answer["rows"], answer["seconds"])
+        answers = json.loads(self._process.stdout.readline())
+        for statement, answer in zip(statements, answers, strict=True):
+            if "error" in answer:
+                raise RuntimeError(f"{statement[:200]}: {answer['error'][:1000]}")
+        return [Answer(answer["rows"], answer["seconds"]) for answer in answers]
 
     def close(self) -> None:
         """Stop it, and with it the workers."""
@@ -77,18 +92,27 @@ def _serve(config: str, data: str) -> None:
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    client = clickhouse_connect.get_client(interface="chdb", path=data, chdb_options={"config-file": config})
-    for line in sys.stdin:
-        statement = json.loads(line)
+    clients: list[Any] = []
+
+    def run(number: int, statement: str, start: float) -> dict[str, Any]:
         asks = statement.lstrip().split(None, 1)[0].upper() in ("SELECT", "WITH", "EXPLAIN")
-        start = time.perf_counter()
         try:
-            text = client.raw_query(statement, fmt="JSONCompact" if asks else None)
+            text = clients[number].raw_query(statement, fmt="JSONCompact" if asks else None)
             seconds = time.perf_counter() - start
-            answer: dict[str, Any] = {"rows": json.loads(text)["data"] if asks else [], "seconds": seconds}
+            return {"rows": json.loads(text)["data"] if asks else [], "seconds": seconds}
         except Error as error:
-            answer = {"error": str(error)}
-        answers.write(json.dumps(answer) + "\n")
+            return {"error": str(error)}
+
+    for line in sys.stdin:
+        statements = json.loads(line)
+        while len(clients) < len(statements):
+            options = {"config-file": config}
+            clients.append(clickhouse_connect.get_client(interface="chdb", path=data, chdb_options=options))
+        numbers = range(len(statements))
+        with ThreadPoolExecutor(len(statements)) as threads:
+            start = time.perf_counter()
+            found = list(threads.map(run, numbers, statements, [start] * len(statements)))
+        answers.write(json.dumps(found) + "\n")
         answers.flush()
 
 

@@ -31,6 +31,18 @@ class Memory:
         return cls(values["Pss"], values["Private_Clean"] + values["Private_Dirty"])
 
 
+def workers_of(engine: int) -> list[int]:
+    """The processes that the process ``engine`` has started."""
+    children = Path(f"/proc/{engine}/task").glob("*/children")
+    return sorted({int(pid) for file in children for pid in file.read_text().split()})
+
+
+def peak(pid: int) -> int:
+    """The most memory in bytes that a process has had resident."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
 class Worker:
     """A worker outside ClickHouse, fed over its pipe as ClickHouse does."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measurement import Measurement
 from benchmarks.report import find, ratio
-from benchmarks.works import Measurement
 
 
 def plot(measurements: Sequence[Measurement], labels: dict[str, str], target: Path, caption: str) -> bool:

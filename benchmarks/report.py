@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
-from benchmarks.works import Measurement
+from benchmarks.measurement import Measurement
 
 MIN_COSINE = 0.99999
 
@@ -34,6 +34,10 @@ TARGETS = (
     Target("LAION part, files to table", "guide", 30),
 )
 SHARE_OF_PEAK = 0.9
+# Seconds a row of the most rows for one of the fewest, and memory so; four queries' throughput for one of one query's;
+# the slowest of four queries for one of the quickest, where two of them wait for the two others; memory for the plan's.
+STRAIGHT, FLAT, THROUGHPUT, FAIR, AS_PLANNED = 1.25, 1.1, 1.0, 3.0, 1.0
+COSINE = "cosine to open_clip"
 WIRE = {"wire, TabSeparated": 80e-6, "wire, RowBinary": 15e-6}
 
 
@@ -70,12 +74,40 @@ def against_targets(measurements: Sequence[Measurement]) -> list[dict[str, objec
             # The quickest repetition: the cost of the format, not of the neighbours.
             microseconds = min(wire.values) * 1e6
             found.append(_verdict(work, "at most, µs a row", most * 1e6, microseconds, microseconds <= most * 1e6))
+    found += _of_growth(measurements)
+    found += _of_pools(measurements)
     for one in measurements:
-        if "cosine_to_open_clip" in one.notes:
-            cosine = float(one.notes["cosine_to_open_clip"])
+        if one.notes.get("reference") == "open_clip":
+            cosine = float(one.notes["cosine"])
             name = f"{one.work}, {one.contender}"
-            found.append(_verdict(name, "cosine to open_clip", MIN_COSINE, cosine, cosine > MIN_COSINE))
+            found.append(_verdict(name, COSINE, MIN_COSINE, cosine, cosine > MIN_COSINE))
     return found
+
+
+def _of_growth(measurements: Sequence[Measurement]) -> Iterator[dict[str, object]]:
+    """A straight line, and flat memory: the most rows against the fewest."""
+    grown = sorted((one for one in measurements if one.work.startswith("growth, ")), key=lambda one: one.rows)
+    if len(grown) < 2:
+        return
+    least, most = grown[0], grown[-1]
+    name = f"growth, {least.rows:,} to {most.rows:,} texts"
+    slope = typical(most) / typical(least)
+    yield _verdict(name, "at most, seconds a row", STRAIGHT, slope, slope <= STRAIGHT)
+    peaks = [float(one.notes["worker_peak_bytes"]) for one in (least, most)]
+    yield _verdict(name, "at most, peak memory", FLAT, peaks[1] / peaks[0], peaks[1] / peaks[0] <= FLAT)
+
+
+def _of_pools(measurements: Sequence[Measurement]) -> Iterator[dict[str, object]]:
+    for together in measurements:
+        alone = find(measurements, together.work.replace("four at once", "one query"), "ours")
+        if together.work.startswith("pool of two, ") and alone and alone is not together:
+            gained = ratio(together, alone)
+            yield _verdict(together.work, "one query's throughput", THROUGHPUT, gained, gained >= THROUGHPUT)
+            spread = float(together.notes["slowest_to_quickest"])
+            yield _verdict(together.work, "at most, slowest to quickest", FAIR, spread, spread <= FAIR)
+    if memory := find(measurements, "pools of two, all six functions, memory", "ours"):
+        share = float(memory.notes["share_of_plan"])
+        yield _verdict(memory.work, "at most, share of the plan", AS_PLANNED, share, share <= AS_PLANNED)
 
 
 def _verdict(work: str, against: str, asked: float, reached: float, enough: bool) -> dict[str, object]:
@@ -94,33 +126,43 @@ def spoken(value: float, unit: str) -> str:
     raise AssertionError(value)
 
 
-def table(measurements: Sequence[Measurement], labels: dict[str, str]) -> Table:
-    """One line a work, one column a contender, each peer with how many times it takes of ours."""
-    shown = Table(title="Medians; in brackets how many times ours", title_justify="left")
-    shown.add_column("work")
-    for label in labels.values():
-        shown.add_column(label, justify="right")
+def rows(measurements: Sequence[Measurement], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    """One line a work, one column a contender that did any of them, each with how many times it takes of ours.
+
+    Returns:
+        The heading, and the lines.
+    """
+    names = [name for name in labels if any(one.contender == name for one in measurements)]
+    lines = []
     for work in dict.fromkeys(one.work for one in measurements):
         ours = find(measurements, work, "ours")
-        cells = []
-        for name in labels:
+        cells = [work]
+        for name in names:
             one = find(measurements, work, name)
             if one is None:
                 cells.append("")
                 continue
             times = f" ({ratio(ours, one):.3g}x)" if ours and one is not ours else ""
             cells.append(spoken(typical(one), one.unit) + times)
-        shown.add_row(work, *cells)
-    return shown
+        lines.append(cells)
+    return ["work", *(labels[name] for name in names)], lines
 
 
-def target_table(verdicts: Sequence[dict[str, object]]) -> Table:
-    """Asked and reached."""
-    shown = Table(title="Targets of the design", title_justify="left")
-    for column in ("work", "against", "asked", "reached", ""):
-        shown.add_column(column)
+def verdict_rows(verdicts: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
+    """Asked and reached: the heading, and the lines."""
+    lines = []
     for one in verdicts:
-        cosine = one["against"] == "cosine to open_clip"
-        figures = [f"{one[key]:.7f}" if cosine else f"{one[key]:.3g}" for key in ("asked", "reached")]
-        shown.add_row(str(one["work"]), str(one["against"]), *figures, "ok" if one["enough"] else "missed")
+        form = ".7f" if one["against"] == COSINE else ".3g"
+        figures = [format(one[key], form) for key in ("asked", "reached")]
+        lines.append([str(one["work"]), str(one["against"]), *figures, "reached" if one["enough"] else "**missed**"])
+    return ["work", "against", "asked", "reached", ""], lines
+
+
+def table(title: str, heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """A table for the screen."""
+    shown = Table(title=title, title_justify="left")
+    for number, column in enumerate(heading):
+        shown.add_column(column, justify="left" if number == 0 else "right")
+    for line in lines:
+        shown.add_row(*line)
     return shown

@@ -6,75 +6,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
-from benchmarks.deployment import Contender, Deployment
+from benchmarks.bulk import fill_captions, fill_pictures, in_turns
+from benchmarks.deployment import Contender
 from benchmarks.engine import Engine
+from benchmarks.gpu import gpu
 from benchmarks.material import captions
-from benchmarks.memory import grown
+from benchmarks.measurement import Bench, Measurement
+from benchmarks.memory import grown, peak, workers_of
+from benchmarks.pools import four_at_once
+from benchmarks.precision import int8
+from benchmarks.start import start
 
 BATCH_OF_WORKERS = 64
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much work: the full run takes some twenty minutes on two cores, the quick one a few."""
-
-    captions: int = 2000
-    pictures: int = 500
-    turns: int = 4
-    singles: int = 15
-    starts: int = 3
-    indexed: int = 10_000
-    wire: int = 20_000
-    rounds: int = 12
-    growth: tuple[int, ...] = (1000, 10_000)
-    part: int = 100_000
-
-
-QUICK = Scale(64, 32, 2, 5, 1, 1000, 4000, 4, (100, 1000), 5000)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One figure.
-
-    Attributes:
-        work: What was done.
-        contender: Who did it.
-        unit: ``s/row`` and ``s`` (less is better), ``bytes`` (less is better), ``share`` (of the peak), ``cosine``.
-        values: Each repetition; measured in turns with the other contenders.
-        rows: Rows of one repetition.
-        notes: What else was seen.
-    """
-
-    work: str
-    contender: str
-    unit: str
-    values: tuple[float, ...]
-    rows: int = 1
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every work needs."""
-
-    deployment: Deployment
-    scale: Scale
-    pictures: list[Path]
-    log: Path
-    say: Callable[[str], None]
-
-    def engine(self) -> Engine:
-        """A fresh engine; no worker runs in it yet."""
-        return Engine(self.deployment.config, self.deployment.data, self.log)
 
 
 def first_query(bench: Bench) -> Iterator[Measurement]:
@@ -110,20 +54,16 @@ def single_text(bench: Bench) -> Iterator[Measurement]:
 def bulk_captions(bench: Bench) -> Iterator[Measurement]:
     """Different captions of LAION's length."""
     engine = bench.engine()
-    rows = ",".join(f"({number},'{text}')" for number, text in enumerate(captions(bench.scale.captions)))
-    engine.run("CREATE OR REPLACE TABLE captions (id UInt32, value String) ENGINE = Memory")
-    engine.run(f"INSERT INTO captions VALUES {rows}")
-    yield from _bulk(bench, engine, "captions", "text", bench.scale.captions)
+    fill_captions(engine, captions(bench.scale.captions))
+    yield from _beside_peers(bench, engine, "captions", "text", bench.scale.captions)
     engine.close()
 
 
 def bulk_pictures(bench: Bench) -> Iterator[Measurement]:
     """JPEGs from disk by their paths."""
     engine = bench.engine()
-    rows = ",".join(f"({number},'{path}')" for number, path in enumerate(bench.pictures))
-    engine.run("CREATE OR REPLACE TABLE pictures (id UInt32, value String) ENGINE = Memory")
-    engine.run(f"INSERT INTO pictures VALUES {rows}")
-    yield from _bulk(bench, engine, "pictures", "path", len(bench.pictures))
+    fill_pictures(engine, bench.pictures)
+    yield from _beside_peers(bench, engine, "pictures", "path", len(bench.pictures))
     engine.close()
 
 
@@ -137,42 +77,12 @@ def bulk_bytes(bench: Bench) -> Iterator[Measurement]:
         f"FROM file('{place}/*.jpg', RawBLOB, 'raw_blob String') "
         f"WHERE toUInt32(splitByChar('.', _file)[1]) < {len(bench.pictures)} SETTINGS max_threads = 1"
     )
-    yield from _bulk(bench, engine, "contents", "bytes", len(bench.pictures))
+    yield from _beside_peers(bench, engine, "contents", "bytes", len(bench.pictures))
     engine.close()
 
 
-def _bulk(bench: Bench, engine: Engine, table: str, kind: str, rows: int) -> Iterator[Measurement]:
-    """Everybody in turns, part after part; then the vectors are compared with open_clip's."""
-    contenders = [one for one in bench.deployment.contenders if kind in one.functions]
-    engine.run("CREATE OR REPLACE TABLE vectors (who String, id UInt32, vector Array(Float32)) ENGINE = Memory")
-    for contender in contenders:  # loads the models
-        engine.run(f"SELECT sum(length({contender.functions[kind]}(value))) FROM (SELECT value FROM {table} LIMIT 2)")
-    seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
-    turns = bench.scale.turns
-    for turn in range(turns):
-        for contender in contenders:
-            part = f"SELECT id, value FROM {table} WHERE id % {turns} = {turn}"
-            answer = engine.run(
-                f"INSERT INTO vectors SELECT '{contender.name}', id, {contender.functions[kind]}(value) FROM ({part}) "
-                "SETTINGS max_threads = 1"
-            )
-            seconds[contender.name].append(answer.seconds / (rows / turns))
-            bench.say(
-                f"  {table} {turn + 1}/{turns} {contender.label}: {1000 * seconds[contender.name][-1]:.1f} ms a row"
-            )
-    for contender in contenders:
-        compared = engine.run(
-            "SELECT count(), 1 - max(cosineDistance(a.vector, b.vector)) FROM vectors AS a JOIN vectors AS b USING id "
-            f"WHERE a.who = '{contender.name}' AND b.who = 'open_clip'"
-        ).rows[0]
-        yield Measurement(
-            {"text": "captions", "path": "pictures from disk", "bytes": "pictures as bytes"}[kind],
-            contender.name,
-            "s/row",
-            tuple(seconds[contender.name]),
-            rows,
-            {"compared_rows": int(compared[0]), "cosine_to_open_clip": float(compared[1])},
-        )
+def _beside_peers(bench: Bench, engine: Engine, table: str, kind: str, rows: int) -> Iterator[Measurement]:
+    return in_turns(bench, engine, table, kind, rows, bench.deployment.contenders, "open_clip")
 
 
 def worker_memory(bench: Bench) -> Iterator[Measurement]:
@@ -238,7 +148,7 @@ def search(bench: Bench) -> Iterator[Measurement]:
     engine.close()
     for name, values in seconds.items():
         yield Measurement("search with a text", name, "s", tuple(values), bench.scale.indexed)
-    yield Measurement("search without the model", "ours", "s", tuple(alone), bench.scale.indexed)
+    yield Measurement("search, the part that is not the model", "ours", "s", tuple(alone), bench.scale.indexed)
 
 
 def engine_only(bench: Bench) -> Iterator[Measurement]:
@@ -252,26 +162,20 @@ def engine_only(bench: Bench) -> Iterator[Measurement]:
 def growth(bench: Bench) -> Iterator[Measurement]:
     """More and more texts on one worker: seconds a row, and the worker's memory afterwards."""
     engine = bench.engine()
+    engine.run("SELECT encode_text('warm')")
     for rows in bench.scale.growth:
         answer = engine.run(
             f"SELECT sum(length(encode_text(concat('a picture of number ', toString(number), ' at {rows}')))) "
             f"FROM numbers({rows}) SETTINGS max_threads = 1"
         )
-        peak = _peak_of_worker(engine.pid)
-        yield Measurement(f"{rows} texts", "ours", "s/row", (answer.seconds / rows,), rows, {"worker_peak_bytes": peak})
+        most = _peak_of_worker(engine.pid)
+        notes = {"worker_peak_bytes": most}
+        yield Measurement(f"growth, {rows:,} texts", "ours", "s/row", (answer.seconds / rows,), rows, notes)
     engine.close()
 
 
 def _peak_of_worker(engine: int) -> int:
-    children = Path(f"/proc/{engine}/task").glob("*/children")
-    workers = {pid for file in children for pid in file.read_text().split()}
-    peaks = [
-        int(line.split()[1]) * 1024
-        for pid in workers
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("VmHWM")
-    ]
-    return max(peaks)
+    return max(peak(worker) for worker in workers_of(engine))
 
 
 def laion_part(bench: Bench) -> Iterator[Measurement]:
@@ -295,5 +199,9 @@ WORKS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "search": search,
     "engine": engine_only,
     "growth": growth,
+    "int8": int8,
+    "pools": four_at_once,
+    "start": start,
+    "gpu": gpu,
     "laion": laion_part,
 }

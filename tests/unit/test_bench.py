@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from benchmarks import engine_only, material, report
+from benchmarks import engine_only, gpu, material, record, report, start
+from benchmarks.engine import Engine
+from benchmarks.measurement import QUICK, Bench, Measurement
 from benchmarks.memory import Memory, Worker
-from benchmarks.works import Measurement
+from clip_udfs.settings import WorkerSettings
 
 
 def test_captions_differ_and_repeat_with_their_seed() -> None:
@@ -45,7 +49,7 @@ def test_a_ratio_is_the_median_of_pairs() -> None:
 
 
 def test_vectors_that_differ_are_a_missed_target() -> None:
-    notes = {"cosine_to_open_clip": 0.9998}
+    notes = {"reference": "open_clip", "cosine": 0.9998}
     verdicts = report.against_targets([Measurement("captions", "ours", "s/row", (1.0,), 1, notes)])
     assert [verdict["enough"] for verdict in verdicts] == [False]
 
@@ -77,3 +81,122 @@ def test_a_worker_is_fed_as_clickhouse_does() -> None:
     with pytest.raises((RuntimeError, BrokenPipeError)):
         gone.answer(["a"], header=True)
     gone.close()
+
+
+def test_a_page_shows_the_record_that_is_kept() -> None:
+    records = record.kept()
+    assert "speed" in records
+    for page, figures in record.PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        for name, values in records.items():
+            assert record.rendered(text, name, figures(values)) == text, (
+                f"{page.name}: its figures {name} are not those of the record: python -m benchmarks.record"
+            )
+
+
+def test_keeping_a_run_writes_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, results = tmp_path / "page.md", tmp_path / "results.json"
+    page.write_text("before\n<!-- figures: new, begin; one more word -->\nold\n<!-- figures: new, end -->\nafter\n")
+    results.write_text(json.dumps(a_run()))
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    monkeypatch.setattr(record, "PAGES", {page: record.markdown})
+    results.rename(tmp_path / "run.txt")
+    record.main("new", str(tmp_path / "run.txt"))
+    written = page.read_text()
+    assert written.startswith(
+        "before\n<!-- figures: new, begin; one more word -->\n`python -m benchmarks` on 2 cores of a CPU"
+    )
+    assert written.endswith("\n<!-- figures: new, end -->\nafter\n")
+    assert "| captions | 10 ms/row | 125 ms/row (12.5x) |" in written
+    assert "old" not in written
+    record.main()
+    assert page.read_text() == written
+    page.write_text("no place")
+    with pytest.raises(ValueError, match="no place for the figures new"):
+        record.main()
+
+
+def test_every_kind_of_figure_is_in_its_table() -> None:
+    text = record.markdown(a_run())
+    peers, _, rest = text.partition("What the design asks for:")
+    assert "int8" not in peers
+    assert "| captions | guide | 12 | 12.5 | reached |" in rest
+    assert "| captions, ours | cosine to open_clip | 0.9999900 | 0.9999000 | **missed** |" in rest
+    assert "| growth, 1,000 to 10,000 texts | at most, seconds a row | 1.25 | 1.1 | reached |" in rest
+    assert "| growth, 1,000 to 10,000 texts | at most, peak memory | 1.1 | 2 | **missed** |" in rest
+    assert "| pool of two, captions, four at once | one query's throughput | 1 | 1.8 | reached |" in rest
+    assert "| pool of two, captions, four at once | at most, slowest to quickest | 3 | 3.5 | **missed** |" in rest
+    assert "| pools of two, all six functions, memory | at most, share of the plan | 1 | 0.9 | reached |" in rest
+    assert "| int8, captions | 10 ms/row | 4 ms/row (0.4x) | cosine 0.99770 |" in rest
+    assert "| pools of two, all six functions, memory | 9 MiB | 12 workers, 90% of what the plan says |" in rest
+    assert "| start, graph | 90 ms |" in rest
+
+
+def a_run() -> dict[str, Any]:
+    """The results of a made-up run with every kind of measurement."""
+    against_open_clip = {"reference": "open_clip", "cosine": 0.9999}
+    pool = "pool of two, captions, "
+    measurements = [
+        Measurement("captions", "ours", "s/row", (0.01, 0.01), 2, against_open_clip),
+        Measurement("captions", "guide", "s/row", (0.12, 0.13), 2),
+        Measurement("int8, captions", "ours", "s/row", (0.01,), 2, {"reference": "ours", "cosine": 1.0}),
+        Measurement("int8, captions", "int8", "s/row", (0.004,), 2, {"reference": "ours", "cosine": 0.9977}),
+        Measurement("growth, 1,000 texts", "ours", "s/row", (0.010,), 1000, {"worker_peak_bytes": 2**20}),
+        Measurement("growth, 10,000 texts", "ours", "s/row", (0.011,), 10_000, {"worker_peak_bytes": 2**21}),
+        Measurement(f"{pool}one query", "ours", "s/row", (0.018,), 10),
+        Measurement(f"{pool}four at once", "ours", "s/row", (0.010,), 40, {"slowest_to_quickest": 3.5}),
+        Measurement(
+            "pools of two, all six functions, memory",
+            *("ours", "bytes", (9.0 * 2**20,), 1),
+            {"workers": 12, "planned_bytes": 10 * 2**20, "share_of_plan": 0.9},
+        ),
+        Measurement("start, graph", "ours", "s", (0.09,)),
+    ]
+    return {
+        "command": "python -m benchmarks",
+        "machine": {"cpu": "a CPU", "cores": "2", "memory": "8 GiB", "system": "Linux 1", "python": "3"},
+        "load_average": {"least": 0.5, "most": 1.5},
+        "labels": {"ours": "ours", "guide": "the guide's script", "int8": "int8"},
+        "measurements": [one.to_dict() for one in measurements],
+    }
+
+
+def test_statements_run_together(tmp_path: Path) -> None:
+    config = tmp_path / "config.xml"
+    config.write_text(f"<clickhouse><path>{tmp_path}/data/</path><logger><level>none</level></logger></clickhouse>")
+    engine = Engine(config, tmp_path / "data", tmp_path / "log")
+    try:
+        answers = engine.run_together([f"SELECT {number}, sleepEachRow(0.3)" for number in range(4)])
+        assert [answer.rows[0][0] for answer in answers] == [0, 1, 2, 3]
+        with pytest.raises(RuntimeError, match="there_is_no_such"):
+            engine.run_together(["SELECT 1", "SELECT there_is_no_such()"])
+        assert engine.run("SELECT 5").value == 5
+    finally:
+        engine.close()
+
+
+def test_batches_are_swept_on_any_device(tiny_bundle: Path) -> None:
+    found = list(gpu.sweep(tiny_bundle, "cpu", (2, 3)))
+    assert [one.work for one in found] == [
+        f"gpu, {tower}, batches of {rows}" for tower in ("text", "image") for rows in (2, 3)
+    ]
+    assert all(one.notes["rows_a_second"] > 0 for one in found)
+
+
+def test_without_a_gpu_there_are_no_figures_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said: list[str] = []
+    bench = Bench(None, QUICK, [], Path(), said.append)  # type: ignore[arg-type]
+    assert list(gpu.gpu(bench)) == []
+    assert said == ["  no GPU here: skipped"]
+
+
+def test_the_steps_of_a_start(tiny_bundle: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "worker.json"
+    settings.write_text(WorkerSettings(tiny_bundle, threads=1).to_json())
+    taken = start.steps(settings)
+    assert next(iter(taken)) == "interpreter"
+    assert {"graph", "tokenizer", "first text", "import of numpy"} <= set(taken)
+    assert all(seconds >= 0 for seconds in taken.values())

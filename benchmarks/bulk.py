@@ -1,0 +1,76 @@
+"""Many rows through the functions of several contenders, in turns, with every vector compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.deployment import Contender
+from benchmarks.engine import Engine
+from benchmarks.measurement import Bench, Measurement
+
+WORKS = {"text": "captions", "path": "pictures from disk", "bytes": "pictures as bytes"}
+
+
+def in_turns(
+    bench: Bench, engine: Engine, table: str, kind: str, rows: int, contenders: Sequence[Contender], reference: str
+) -> Iterator[Measurement]:
+    """All contenders that take ``kind`` on ``table`` in turns, part after part; then vectors are compared.
+
+    Args:
+        bench: Where.
+        engine: The running engine.
+        table: A table with columns ``id`` and ``value``.
+        kind: What the values are: ``text``, ``path`` or ``bytes``.
+        rows: Rows of the table.
+        contenders: Who.
+        reference: Name of the contender whose vectors the others' are compared with.
+
+    Returns:
+        One measurement a contender, with the smallest cosine in its note ``cosine``.
+    """
+    contenders = [one for one in contenders if kind in one.functions]
+    engine.run("CREATE OR REPLACE TABLE vectors (who String, id UInt32, vector Array(Float32)) ENGINE = Memory")
+    for contender in contenders:  # loads the models
+        engine.run(f"SELECT sum(length({contender.functions[kind]}(value))) FROM (SELECT value FROM {table} LIMIT 2)")
+    seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
+    turns = bench.scale.turns
+    for turn in range(turns):
+        for contender in contenders:
+            part = f"SELECT id, value FROM {table} WHERE id % {turns} = {turn}"
+            answer = engine.run(
+                f"INSERT INTO vectors SELECT '{contender.name}', id, {contender.functions[kind]}(value) FROM ({part}) "
+                "SETTINGS max_threads = 1"
+            )
+            seconds[contender.name].append(answer.seconds / (rows / turns))
+            bench.say(
+                f"  {table} {turn + 1}/{turns} {contender.label}: {1000 * seconds[contender.name][-1]:.1f} ms a row"
+            )
+    for contender in contenders:
+        compared = engine.run(
+            "SELECT count(), 1 - max(cosineDistance(a.vector, b.vector)) FROM vectors AS a JOIN vectors AS b USING id "
+            f"WHERE a.who = '{contender.name}' AND b.who = '{reference}'"
+        ).rows[0]
+        yield Measurement(
+            WORKS[kind],
+            contender.name,
+            "s/row",
+            tuple(seconds[contender.name]),
+            rows,
+            {"compared_rows": int(compared[0]), "reference": reference, "cosine": float(compared[1])},
+        )
+
+
+def fill_captions(engine: Engine, texts: Sequence[str]) -> None:
+    """A table ``captions`` of texts."""
+    _fill(engine, "captions", texts)
+
+
+def fill_pictures(engine: Engine, paths: Sequence[object]) -> None:
+    """A table ``pictures`` of paths."""
+    _fill(engine, "pictures", paths)
+
+
+def _fill(engine: Engine, table: str, values: Sequence[object]) -> None:
+    rows = ",".join(f"({number},'{value}')" for number, value in enumerate(values))
+    engine.run(f"CREATE OR REPLACE TABLE {table} (id UInt32, value String) ENGINE = Memory")
+    engine.run(f"INSERT INTO {table} VALUES {rows}")

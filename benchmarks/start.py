@@ -1,0 +1,75 @@
+"""Where the time of a first query goes: a worker's steps until its first vector, timed in a fresh process.
+
+``python -m benchmarks.start SETTINGS`` prints them for the ``worker.json`` of an installed model. What a single import
+takes, and on whose behalf, shows ``python -X importtime -m benchmarks.start SETTINGS``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.measurement import Bench, Measurement
+
+_IMPORTS = ("numpy", "onnxruntime", "tokenizers", "clip_udfs.worker", "clip_udfs.tokenizer", "clip_udfs.encoders.onnx")
+
+
+def start(bench: Bench) -> Iterator[Measurement]:
+    """Each step's seconds of CPU, in as many fresh processes as there are repetitions of the first query."""
+    from benchmarks.measurement import Measurement
+
+    (settings,) = bench.deployment.data.glob("user_scripts/clip_udfs/vit-b-32-fp32-onnx/worker.json")
+    runs = []
+    for _ in range(bench.scale.starts):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.start", str(settings)], check=True, capture_output=True, text=True
+        )
+        runs.append(json.loads(done.stdout))
+    for step in runs[0]:
+        yield Measurement(f"start, {step}", "ours", "s", tuple(run[step] for run in runs))
+
+
+def steps(settings: Path) -> dict[str, float]:
+    """Seconds of CPU, of all threads, of each step from the interpreter to the first vector."""
+    taken = {"interpreter": time.process_time()}
+
+    def timed(step: str, work: Callable[[], Any]) -> Any:
+        before = time.process_time()
+        found = work()
+        taken[step] = time.process_time() - before
+        return found
+
+    for module in _IMPORTS:
+        timed(f"import of {module}", partial(import_module, module))
+    from clip_udfs.bundle import TOKENIZER, Bundle
+    from clip_udfs.encoders import engine_files, open_encoder
+    from clip_udfs.settings import WorkerSettings
+    from clip_udfs.tokenizer import Tokenizer
+
+    worker = WorkerSettings.load(settings)
+    bundle = timed("manifest", lambda: Bundle.open(worker.bundle))
+    files = timed("choice of graph", lambda: engine_files(worker, bundle, "text"))
+    timed("SHA-256 of its files", lambda: _vouch({**files, **bundle.records(TOKENIZER)}))
+    tokenizer = timed("tokenizer", lambda: Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text))
+    encoder = timed("graph", lambda: open_encoder(worker, bundle, "text"))
+    timed("first text", lambda: encoder.encode(tokenizer.pad(tokenizer(["first query"]))))
+    return taken
+
+
+def _vouch(files: dict[Path, Any]) -> None:
+    from clip_udfs.bundle import vouched
+
+    with vouched(files):
+        pass
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(steps(Path(sys.argv[1]))) + "\n")
