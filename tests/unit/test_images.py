@@ -49,7 +49,7 @@ def test_a_file_that_is_no_sound_picture_is_refused_in_plain_words(name: str) ->
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    child = Target(ALLOWED_SECONDS * 3)
+    child = Target(ALLOWED_SECONDS)
     yield child
     child.close()
 
