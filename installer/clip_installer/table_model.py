@@ -72,7 +72,11 @@ def _outdated_comment(client: Client, parameters: SchemaParameters, neighbours: 
 
 def _compare(client: Client, parameters: SchemaParameters, there: ModelLabel | None) -> None:
     table = parameters.table
-    way_out = f"{_OWN_TABLE}, or empty this one first: TRUNCATE TABLE {identifier(table)}"
+    way_out = (
+        f"{_OWN_TABLE}, or, to fill this one anew, empty it first: TRUNCATE TABLE {identifier(table)}"
+        if there
+        else f"install the model that made them, or {_OWN_TABLE}"
+    )
     try:
         verdict = check_model(client, table, parameters.suffix, _SAMPLE)
     except SqlError as error:

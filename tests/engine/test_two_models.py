@@ -128,7 +128,7 @@ def test_a_model_is_not_let_loose_on_a_table_that_another_has_filled(server: Ser
         "the table laion has other vectors: not the same model (captions: cosine ",
         "this table says it was filled by tiny-clip-random (",
         "the model checked is emoji (512 numbers, bundle ",
-        "give this model a table of its own with --table NAME, or empty this one first: TRUNCATE TABLE laion;",
+        "give this model a table of its own with --table NAME, or, to fill this one anew, empty it first: TRUNCATE",
         "everything is as it was before",
     ):
         assert said in instead.error
