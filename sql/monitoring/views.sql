@@ -1,3 +1,6 @@
+-- A server has no query_log before its first entry is written
+SYSTEM FLUSH LOGS;
+
 -- What ClickHouse has loaded of the functions, and why not (ClickHouse 26.2 and newer)
 CREATE OR REPLACE VIEW clip_functions AS
 SELECT
