@@ -10,8 +10,8 @@ from clip_udfs.functions import FUNCTIONS, Tower
 
 MIB = 1 << 20
 # Interpreter, libraries and the buffers of one mini-batch. Measured with ViT-B-32 after a full batch, the second worker
-# of python -m benchmarks --only memory: 81 to 86 MiB private for text, 75 to 102 MiB for images, with the weights mapped
-# from graphs that were prepared for the machine.
+# of python -m benchmarks --only memory: 81 to 86 MiB private for text, 75 to 102 MiB for images, with their weights
+# mapped from graphs that were prepared for the machine.
 WORKER_BASE: dict[Tower, int] = {"text": 90 * MIB, "image": 110 * MIB}
 VECTOR_COLUMNS = 2
 INDEX_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
