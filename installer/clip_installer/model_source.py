@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clip_installer import resources
 from clip_installer.errors import MissingExtra, ModelError
-from clip_udfs.bundle import Bundle
+from clip_udfs.bundle import TORCH_FOLDER, Bundle
 
 BUILTIN_MODEL = "emoji"
 # ClickHouse splits a command at spaces and knows no quoting.
@@ -33,7 +33,7 @@ def opened_model(model: str, engine: str, report: Callable[[str], None] = lambda
     directory = Path(model)
     builtin = resources.builtin_models() / model
     if directory.is_dir():
-        yield _checked(Bundle.open(directory.absolute()))
+        yield _runnable(_checked(Bundle.open(directory.absolute())), engine)
     elif MODEL_NAME.fullmatch(model) and builtin.is_dir():
         yield _checked(Bundle.open(builtin))
     elif model.count("/") == 1 and all(model.split("/")) and not directory.parent.is_dir():
@@ -63,6 +63,13 @@ def builtin_names() -> list[str]:
     """Names of the models that the package ships, sorted."""
     folder = resources.builtin_models()
     return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _runnable(bundle: Bundle, engine: str) -> Bundle:
+    parts = {name.partition("/")[0] for name in bundle.manifest.files}
+    if engine == "onnx" and TORCH_FOLDER in parts and "text.onnx" not in parts:
+        raise ModelError(f"bundle {bundle.directory} is for the torch engine alone: add --engine torch")
+    return bundle
 
 
 def _checked(bundle: Bundle) -> Bundle:

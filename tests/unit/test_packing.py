@@ -16,7 +16,7 @@ def test_the_nodes_are_the_distinct_beginnings_of_the_rows(found: list[tuple[int
     batch = np.zeros((len(rows), max(map(len, rows)) + 1), np.int64)
     for line, row in zip(batch, rows, strict=True):
         line[: len(row)] = row
-    packed = pack(batch)
+    packed = pack(batch, END)
     assert len(packed[TOKENS]) == len({row[:stop] for row in rows for stop in range(1, len(row) + 1)})
     for row, places, end in zip(rows, packed[PLACES], packed[ENDS], strict=True):
         path = places[: len(row)]
@@ -27,6 +27,6 @@ def test_the_nodes_are_the_distinct_beginnings_of_the_rows(found: list[tuple[int
 
 
 def test_one_row_has_a_node_for_each_of_its_tokens_and_none_for_padding() -> None:
-    packed = pack(np.array([[START, 7, 7, END, 0, 0]]))
+    packed = pack(np.array([[START, 7, 7, END, 0, 0]]), END)
     assert packed[TOKENS].tolist() == [START, 7, 7, END]
     assert packed[ENDS].tolist() == [3]

@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
 TOKENIZER = "tokenizer.json"
 TORCH_FOLDER = "torch"
+TEXT_CONFIG_FOLDER = "text"  # in it, of a text tower of Hugging Face's
 FLOAT32, INT8 = PRECISIONS = ("fp32", "int8")
 
 # Whatever is parsed (graph, tokenizer, configuration) is smaller and is hashed before its parser sees it. What is
@@ -34,12 +35,16 @@ class TextManifest:
     """How texts become token ids.
 
     Attributes:
-        clean: Cleaning before the BPE: ``lower``, ``whitespace`` or ``canonicalize``.
+        clean: Cleaning before the tokenizer: ``lower``, ``whitespace`` or ``canonicalize``.
         context_length: Tokens of the tower's longest sequence, start and end token included.
-        start_id: Id of the start token.
-        end_id: Id of the end token, whose position is pooled.
+        start_id: Id of the start token; -1 where ``framing`` puts none.
+        end_id: Id of the end token; -1 where ``framing`` puts none.
         pad_id: Id that fills a sequence up.
-        trim: True where the tower is causal and pools at the end token, so that padding may be cut off.
+        trim: True where padding may be cut off a batch: the tower masks it, or pools before it and is causal.
+        framing: Who puts tokens around a text: ``clip`` (start and end, of open_clip's own tokenizer), ``template``
+            (``tokenizer.json`` itself), or ``clips`` (start and end, and ``last_id`` after the padding).
+        last_id: Id in the last place of every sequence; -1 where ``framing`` puts none.
+        blank_id: Id that is replaced by 0, for models that were trained without separators; -1 for none.
     """
 
     clean: str
@@ -48,6 +53,9 @@ class TextManifest:
     end_id: int
     pad_id: int
     trim: bool
+    framing: str = "clip"
+    last_id: int = -1
+    blank_id: int = -1
 
 
 @dataclass(frozen=True)

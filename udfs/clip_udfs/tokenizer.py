@@ -1,7 +1,8 @@
 """Texts to token ids, equal to open_clip's tokenizers.
 
-The bundle's ``tokenizer.json`` is a byte-level BPE of the ``tokenizers`` package; cleaning is open_clip's: mojibake
-repair (ftfy), HTML entities twice, white space, then what the model was trained with (lower case, or canonical form).
+The bundle's ``tokenizer.json`` is a tokenizer of the ``tokenizers`` package: open_clip's byte-level BPE, or one of
+Hugging Face's, sentencepiece among them. Cleaning is open_clip's: mojibake repair (ftfy), HTML entities twice, white
+space, then what the model was trained with (lower case, or canonical form).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer as BpeTokenizer
+from tokenizers import Tokenizer as TokensOfText
 
 from clip_udfs.bundle import TextManifest
 from clip_udfs.errors import BundleError
@@ -58,30 +59,38 @@ class Tokenizer:
         """Load ``tokenizer.json`` from ``file``.
 
         Raises:
-            BundleError: The file is not a tokenizer, or the manifest names a cleaning that is not known.
+            BundleError: The file is not a tokenizer, or the manifest names a cleaning or framing that is not known.
         """
         try:
-            self._bpe = BpeTokenizer.from_file(str(file))
+            self._tokens = TokensOfText.from_file(str(file))
         except Exception as error:  # the package raises bare Exception
             raise BundleError(f"{file} is not a tokenizer: {error}") from error
-        if manifest.clean not in CLEANERS:
-            raise BundleError(f"the bundle asks for text cleaning {manifest.clean!r}; known: {', '.join(CLEANERS)}")
+        framings = {"clip": self._of_clip, "template": self._of_template, "clips": self._of_clips}
+        for what, name, known in (("cleaning", manifest.clean, CLEANERS), ("framing", manifest.framing, framings)):
+            if name not in known:
+                raise BundleError(f"the bundle asks for text {what} {name!r}; known: {', '.join(known)}")
         self._clean = CLEANERS[manifest.clean]
+        self._framed = framings[manifest.framing]
         self._manifest = manifest
         self._special = {"<start_of_text>": manifest.start_id, "<end_of_text>": manifest.end_id}
+        if manifest.framing == "template":
+            self._tokens.enable_truncation(manifest.context_length)
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with start and end token, cut to the context length as open_clip cuts.
+        """Token ids of each text, with what belongs around it, cut to the context length as open_clip cuts.
 
         Args:
-            texts: Any texts; '' gives start and end token alone.
+            texts: Any texts; '' gives the start and end token alone.
 
         Returns:
             One list of at most ``context_length`` ids per text.
         """
+        return self._framed([self._clean(text) for text in texts])
+
+    def _of_clip(self, cleaned: list[str]) -> list[list[int]]:
+        """Framed by open_clip's ``SimpleTokenizer``."""
         manifest = self._manifest
-        cleaned = [self._clean(text) for text in texts]
-        encodings = self._bpe.encode_batch_fast(cleaned, add_special_tokens=False)
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=False)
         room = manifest.context_length - 2
         return [
             [
@@ -92,13 +101,32 @@ class Tokenizer:
             for text, encoding in zip(cleaned, encodings, strict=True)
         ]
 
+    def _of_template(self, cleaned: list[str]) -> list[list[int]]:
+        """Framed and cut by the tokenizer's own template, as in open_clip's ``HFTokenizer``."""
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=True)
+        blank = self._manifest.blank_id
+        if blank < 0:
+            return [encoding.ids for encoding in encodings]
+        return [[0 if token == blank else token for token in encoding.ids] for encoding in encodings]
+
+    def _of_clips(self, cleaned: list[str]) -> list[list[int]]:
+        """Framed as by the mode ``clips`` of open_clip's ``HFTokenizer``: padding, then a last token."""
+        manifest = self._manifest
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=False)
+        framed = []
+        for encoding in encodings:
+            ids = [manifest.start_id, *encoding.ids[: manifest.context_length - 3], manifest.end_id]
+            ids += [manifest.pad_id] * (manifest.context_length - 1 - len(ids))
+            framed.append([*ids, manifest.last_id])
+        return framed
+
     def _with_specials(self, text: str) -> list[int]:
         """Ids of a text that spells out a special token, which open_clip then takes for that token."""
         ids: list[int] = []
-        for piece, _ in self._bpe.pre_tokenizer.pre_tokenize_str(text):
+        for piece, _ in self._tokens.pre_tokenizer.pre_tokenize_str(text):
             special = self._special.get(piece)
             if special is None:
-                ids.extend(token.id for token in self._bpe.model.tokenize(piece))
+                ids.extend(token.id for token in self._tokens.model.tokenize(piece))
             else:
                 ids.append(special)
         return ids
@@ -110,7 +138,7 @@ class Tokenizer:
             int64, shape (texts, length), filled up with the padding id.
         """
         manifest = self._manifest
-        length = max(map(len, sequences)) if manifest.trim else manifest.context_length
+        length = max(2, *map(len, sequences)) if manifest.trim else manifest.context_length
         batch = np.full((len(sequences), length), manifest.pad_id, np.int64)
         for row, sequence in zip(batch, sequences, strict=True):
             row[: len(sequence)] = sequence

@@ -39,9 +39,14 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
-    default="onnx",
+    default="auto",
     show_default=True,
-    help="Which engines shall be able to run it.",
+    help="Which engines shall be able to run it; auto is onnx, or torch where the model cannot be exported.",
+)
+@click.option(
+    "--any-activation",
+    is_flag=True,
+    help="Build although the weights are known to have been trained with another activation (GELU, QuickGELU).",
 )
 @click.option(
     "--precision",
@@ -63,6 +68,7 @@ def build_model(
     output: Path,
     name: str | None,
     engine: str,
+    any_activation: bool,
     precision: str,
     min_cosine: float | None,
     notice: str,
@@ -79,6 +85,7 @@ def build_model(
         output,
         name=name,
         engine=engine,
+        any_activation=any_activation,
         precision=precision,
         min_cosine=min_cosine,
         notice=notice,

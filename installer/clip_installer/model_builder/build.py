@@ -10,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from clip_installer.errors import ModelError
-from clip_installer.model_builder.source import RANDOM, SourceModel, load_source, quiet
+from clip_installer.model_builder.source import RANDOM, SourceModel, load_source
 from clip_udfs.bundle import FLOAT32, INT8, MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
 
-ENGINES = ("onnx", "torch", "both")
+ENGINES = ("auto", "onnx", "torch", "both")
 _PACKAGES = (
     "clickhouse-clip-udfs",
     "open_clip_torch",
@@ -33,9 +33,10 @@ def build_model(
     output: Path,
     *,
     name: str | None = None,
-    engine: str = "onnx",
+    engine: str = "auto",
     precision: str = FLOAT32,
     min_cosine: float | None = None,
+    any_activation: bool = False,
     notice: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
@@ -46,9 +47,11 @@ def build_model(
         pretrained: A tag of open_clip, a checkpoint file, ``TAG=FILE``, or ``random``; '' for a folder.
         output: The directory to make; it must not exist yet, or be empty.
         name: Name of the bundle; None makes one from architecture and tag.
-        engine: ``onnx`` exports, ``torch`` keeps open_clip's weights for the torch engine, ``both`` does both.
+        engine: ``onnx`` exports, ``torch`` keeps open_clip's weights for the torch engine, ``both`` does both, and
+            ``auto`` exports, or does the other where the model cannot be exported.
         precision: ``fp32``, or ``int8`` for quantised weights, which only the ONNX engine runs.
         min_cosine: The smallest cosine with open_clip's vectors that an ``int8`` tower may have; None for the usual.
+        any_activation: Build with weights that are known to have been trained with another activation.
         notice: A sentence that is shown wherever the model is offered.
         report: Called with a line at each step.
 
@@ -61,10 +64,10 @@ def build_model(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} exists already; give a directory that does not, or remove it first")
-    if precision == INT8 and engine != "onnx":
+    if precision == INT8 and engine not in ("auto", "onnx"):
         raise ModelError(f"int8 is for the engine onnx alone, not for {engine}; leave --engine out")
     report(f"loading {model} {pretrained}".rstrip())
-    source = load_source(model, pretrained)
+    source = load_source(model, pretrained, any_activation=any_activation, report=report)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
         directory = Path(scratch) / "bundle"
@@ -90,20 +93,30 @@ def _assemble(
     from clip_installer.model_builder.export import export_towers
     from clip_installer.model_builder.parity import MIN_COSINE_INT8, compare, of_bundle, of_open_clip
     from clip_installer.model_builder.quantization import quantize_towers
+    from clip_installer.model_builder.token_check import check_tokens
     from clip_installer.model_builder.tokenizer_file import write_tokenizer
-    from clip_udfs.encoders.towers import is_trimmable
+    from clip_installer.model_builder.torch_weights import write_weights
+    from clip_udfs.encoders.towers import trimmed
 
-    text = write_tokenizer(source.tokenizer, directory / TOKENIZER, trim=is_trimmable(source.model))
-    if engine in ("onnx", "both"):
+    text = trimmed(source.model, write_tokenizer(source.tokenizer, directory / TOKENIZER))
+    check_tokens(source, directory / TOKENIZER, text)
+    if engine != "torch":
         report("exporting the towers")
-        with quiet():
-            export_towers(source, directory, context_length=text.context_length, trim=text.trim)
+        try:
+            export_towers(source, directory, text)
+        except ModelError as error:
+            if engine != "auto" or precision == INT8:
+                raise ModelError(f"{error}; the torch engine runs it: build it with --engine torch") from error
+            report(f"{error}: the bundle is made for the torch engine")
+            for path in directory.glob("*.onnx*"):
+                path.unlink()
+            engine = "torch"
     if precision == INT8:
         report("quantising the towers")
         quantize_towers(directory)
     if engine in ("torch", "both"):
         report("writing the weights for the torch engine")
-        _write_torch(source, directory / TORCH_FOLDER)
+        write_weights(source, directory / TORCH_FOLDER)
     manifest = Manifest(
         name=name,
         architecture=source.architecture,
@@ -118,7 +131,7 @@ def _assemble(
     )
     golden = expected = of_open_clip(source)
     least = MIN_COSINE_INT8 if min_cosine is None else min_cosine
-    for chosen in ("onnx", "torch") if engine == "both" else (engine,):
+    for chosen in {"auto": ("onnx",), "both": ("onnx", "torch")}.get(engine, (engine,)):
         report(f"comparing the {chosen} engine with open_clip")
         found = of_bundle(Bundle(directory, manifest), chosen)
         distances = compare(found, expected, precision, least)
@@ -141,20 +154,3 @@ def _records(directory: Path) -> dict[str, FileRecord]:
     for path in files:
         path.chmod(0o644)  # the writers of weights make theirs private; the server's user must read them
     return {str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path)) for path in files}
-
-
-def _write_torch(source: SourceModel, folder: Path) -> None:
-    """open_clip's own ``local-dir`` form: a configuration and safetensors."""
-    import json
-
-    import open_clip
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    config = {
-        "model_cfg": open_clip.get_model_config(source.architecture),
-        "preprocess_cfg": open_clip.get_model_preprocess_cfg(source.model),
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    tensors = {key: tensor.contiguous() for key, tensor in source.model.state_dict().items()}
-    save_file(tensors, folder / "open_clip_model.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import SourceModel, quiet
+from clip_udfs.bundle import TextManifest
 from clip_udfs.encoders.onnx import INPUT, OUTPUT
 from clip_udfs.encoders.packing import ENDS, ORIGINS, PLACES, POSITIONS, TOKENS, pack
 from clip_udfs.errors import one_line
@@ -23,30 +25,31 @@ _SHARED_ROWS = 0.5
 _MIN_EXTERNAL_BYTES = 1024
 
 
-def export_towers(source: SourceModel, directory: Path, *, context_length: int, trim: bool) -> None:
+def export_towers(source: SourceModel, directory: Path, manifest: TextManifest) -> None:
     """Write ``text.onnx`` and ``image.onnx``, each with ``….onnx.data`` beside it, into ``directory``.
 
-    Both take any number of rows; the text tower takes any length up to the context where ``trim`` allows it.
+    Both take any number of rows; the text tower takes any length up to the context where ``manifest`` allows it.
 
     Raises:
         ModelError: The exporter cannot express the model.
     """
     import torch
 
-    from clip_udfs.encoders.towers import ImageTower, text_tower
+    from clip_udfs.encoders.towers import CausalTextTower, ImageTower, text_tower
 
-    rows = torch.export.Dim("rows", min=1)
-    tokens = torch.zeros(3, context_length, dtype=torch.int64)
-    tokens[:, 0], tokens[:, 5] = source.tokenizer.sot_token_id, source.tokenizer.eot_token_id
-    if trim:
-        tokens[:, 1] = torch.arange(1, 4)
-        batch = pack(tokens[:, :9].numpy())
-        nodes, length = torch.export.Dim("nodes", min=1), torch.export.Dim("length", min=2, max=context_length)
+    rows, nodes = torch.export.Dim("rows", min=1), torch.export.Dim("nodes", min=1)
+    length = torch.export.Dim("length", min=2, max=manifest.context_length)
+    tokens = source.tokenizer(["a cat", "a dog in the snow", "two"])
+    tower = text_tower(source.model, manifest)
+    if isinstance(tower, CausalTextTower):
+        batch = pack(tokens[:, :9].numpy(), manifest.end_id)
         shapes = {TOKENS: (nodes,), POSITIONS: (nodes,), PLACES: (rows, length), ORIGINS: (nodes,), ENDS: (rows,)}
         text = {name: (torch.from_numpy(batch[name]), shape) for name, shape in shapes.items()}
+    elif manifest.trim:
+        text = {INPUT: (tokens[:, :9], (rows, length))}
     else:
         text = {INPUT: (tokens, (rows,))}
-    _export(text_tower(source.model), text, directory, "text")
+    _export(tower, text, directory, "text")
     pixels = torch.zeros(2, *source.image.size, 3, dtype=torch.uint8)
     _export(ImageTower(source.model, source.image), {INPUT: (pixels, (rows,))}, directory, "image")
 
@@ -73,7 +76,7 @@ def _export(
             )
     except Exception as error:  # the exporter raises many kinds
         reason = one_line(error)[:300]
-        raise ModelError(f"the {tower} tower cannot be exported ({reason}); build it with --engine torch") from error
+        raise ModelError(f"the {tower} tower cannot be exported to ONNX ({reason})") from error
     assert program is not None
     _save(program.model_proto, directory / MODEL.format(tower=tower))
 
@@ -121,12 +124,14 @@ def _share_equal_rows(model: onnx.ModelProto) -> None:
         if node.op_type != "Gather" or node.input[0] not in tables:
             continue
         table = numpy_helper.to_array(tables[node.input[0]])
-        rows, place = np.unique(table, axis=0, return_inverse=True)
-        if len(rows) > _SHARED_ROWS * len(table):
+        places: dict[bytes, int] = {}
+        place = np.array([places.setdefault(blake2b(row).digest(), len(places)) for row in table], np.int32)
+        if len(places) > _SHARED_ROWS * len(table):
             continue
+        rows = table[np.unique(place, return_index=True)[1]]
         name = node.input[0]
         tables[name].CopyFrom(numpy_helper.from_array(rows, name))
-        model.graph.initializer.append(numpy_helper.from_array(place.reshape(-1).astype(np.int32), f"{name}.place"))
+        model.graph.initializer.append(numpy_helper.from_array(place, f"{name}.place"))
         lookup = helper.make_node("Gather", [f"{name}.place", node.input[1]], [f"{name}.row"], axis=0)
         node.input[1] = f"{name}.row"
         model.graph.node.insert(position, lookup)

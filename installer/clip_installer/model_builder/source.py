@@ -7,19 +7,22 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import MissingExtra, ModelError
+from clip_installer.model_builder.activation import check_activation
 from clip_installer.model_builder.hub import hub, hub_answers_or_is_off, missing_from_hub
 from clip_installer.model_builder.weights import (
     FOLDER_CONFIG,
     RANDOM,
     find_weights,
     folder_weights,
+    like,
     misfit,
     readable,
 )
@@ -28,6 +31,7 @@ from clip_udfs.errors import one_line
 
 if TYPE_CHECKING:
     import torch
+    from open_clip.transform import PreprocessCfg
 
 _CHECKPOINTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
 
@@ -91,7 +95,13 @@ def quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-def load_source(model: str, pretrained: str) -> SourceModel:
+def load_source(
+    model: str,
+    pretrained: str,
+    *,
+    any_activation: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> SourceModel:
     """Load an open_clip model.
 
     Args:
@@ -99,9 +109,11 @@ def load_source(model: str, pretrained: str) -> SourceModel:
             Face hub with an ``open_clip_config.json``, which also has the weights.
         pretrained: A tag of open_clip for it (fetched once), a checkpoint file, ``TAG=FILE``, or ``random``; '' for a
             folder.
+        any_activation: Load weights of which it is known that they were trained with another activation.
+        report: Called with a line where something may be wrong with what was asked for.
 
     Raises:
-        MissingExtra: open_clip is not installed.
+        MissingExtra: open_clip is not installed, or what the model needs from Hugging Face.
         ModelError: The architecture or tag is unknown, or the weights cannot be had or do not fit.
     """
     try:
@@ -113,19 +125,29 @@ def load_source(model: str, pretrained: str) -> SourceModel:
     architecture = _register(model)
     if architecture not in open_clip.list_models():
         raise ModelError(
-            f"open_clip has no architecture {architecture!r}, and there is no such folder; clip-udfs models --available"
-            " names them"
+            f"open_clip has no architecture {architecture!r}{like(architecture, open_clip.list_models())}, and there is"
+            " no such folder; clip-udfs models --available names them"
         )
     if not pretrained:
         raise ModelError(f"--pretrained is missing: a tag of {architecture}, a checkpoint file, or {RANDOM}")
+    _need_transformers(architecture)
+    asked = pretrained.partition("=")[0]
+    tag = asked if asked in open_clip.list_pretrained_tags_by_model(architecture) else None
+    if tag == pretrained:
+        check_activation(architecture, tag, None, force=any_activation, report=report)  # before it is downloaded
     weights = find_weights(architecture, pretrained)
+    if tag != pretrained:
+        check_activation(architecture, tag, weights.file, force=any_activation, report=report)
     with _in_words(architecture, weights.file), ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-udfs-weights-")))
         file = None if weights.file is None else readable(weights.file, scratch)
         loaded = stack.enter_context(_tag_of_file(architecture, weights.tag, file))
-        module, _, preprocess = open_clip.create_model_and_transforms(architecture, pretrained=loaded)
+        # A text tower of the hub's is not fetched with weights that would be replaced, or were asked to be random.
+        module, _, preprocess = open_clip.create_model_and_transforms(
+            architecture, pretrained=loaded, pretrained_text=False
+        )
         tokenizer = open_clip.get_tokenizer(architecture)
-    return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, _image_manifest(module))
+    return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, _image_of(module))
 
 
 def _load_folder(folder: Path, pretrained: str) -> SourceModel:
@@ -134,11 +156,12 @@ def _load_folder(folder: Path, pretrained: str) -> SourceModel:
     if pretrained:
         raise ModelError(f"--pretrained {pretrained} has no meaning here: the folder {folder} has its weights")
     architecture = _register_folder(folder)
+    _need_transformers(architecture)
     weights, place = folder_weights(folder), f"local-dir:{folder}"
     with _in_words(architecture, weights):
         module, _, preprocess = open_clip.create_model_and_transforms(place)
         tokenizer = open_clip.get_tokenizer(place)
-    return SourceModel(architecture, _name_of(folder), module.eval(), preprocess, tokenizer, _image_manifest(module))
+    return SourceModel(architecture, _name_of(folder), module.eval(), preprocess, tokenizer, _image_of(module))
 
 
 def _snapshot(folder: Path) -> Path:
@@ -232,17 +255,38 @@ def _register(model: str) -> str:
     return path.stem
 
 
-def _image_manifest(module: Any) -> ImageManifest:
+def _need_transformers(architecture: str) -> None:
+    """Refuse a model whose text tower or tokenizer is Hugging Face's where ``transformers`` is not installed."""
     import open_clip
 
-    config = open_clip.get_model_preprocess_cfg(module)
-    size = config["size"]
-    height, width = (size, size) if isinstance(size, int) else size
+    text = open_clip.get_model_config(architecture)["text_cfg"]
+    name = text.get("hf_model_name") or text.get("hf_tokenizer_name")
+    if name and find_spec("transformers") is None:
+        raise MissingExtra("transformers", "hf", f"{architecture}, which takes {name} from Hugging Face,")
+
+
+def _image_of(module: Any) -> ImageManifest:
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    return image_manifest(PreprocessCfg(**open_clip.get_model_preprocess_cfg(module)))
+
+
+def image_manifest(config: PreprocessCfg) -> ImageManifest:
+    """A manifest's words for open_clip's preprocessing ``config``, and for what open_clip makes of it."""
+    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
+    # open_clip forgets the interpolation where it keeps the ratio and the model's pictures are not square.
+    forgotten = config.resize_mode == "shortest" and height != width
     return ImageManifest(
         size=(height, width),
-        resize_mode=config["resize_mode"],
-        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-        fill_color=config["fill_color"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        resize_mode=config.resize_mode,
+        interpolation="bilinear" if config.interpolation == "bilinear" and not forgotten else "bicubic",
+        fill_color=config.fill_color,
+        mean=_channels(config.mean),
+        std=_channels(config.std),
     )
+
+
+def _channels(value: float | Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (value,) * 3 if isinstance(value, (int, float)) else value
+    return red, green, blue

@@ -1,4 +1,4 @@
-"""open_clip's tokenizer as a ``tokenizer.json`` of the ``tokenizers`` package."""
+"""open_clip's tokenizers as a ``tokenizer.json`` of the ``tokenizers`` package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from clip_installer.errors import ModelError
 from clip_udfs.bundle import TextManifest
+from clip_udfs.errors import one_line
 
 _CLEANING = {
     "_clean_lower": "lower",
@@ -16,31 +17,41 @@ _CLEANING = {
 }
 
 
-def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
-    """Write ``tokenizer`` (open_clip's ``SimpleTokenizer``) to ``path`` and describe how to use it.
+def write_tokenizer(tokenizer: Any, path: Path) -> TextManifest:
+    """Write a tokenizer of open_clip's to ``path`` and describe how to use it, padding and all.
 
     Args:
         tokenizer: The tokenizer that open_clip gives for the model.
         path: Where ``tokenizer.json`` goes.
-        trim: Whether the text tower allows padding to be cut off.
 
     Raises:
-        ModelError: The tokenizer is of another kind, or reduces long texts in a way of its own.
+        ModelError: The tokenizer is of a kind that is not known, or does what a bundle cannot express.
     """
+    clean = _CLEANING.get(tokenizer.clean_fn.__name__)
+    if clean is None:
+        raise ModelError(f"the model's tokenizer cleans texts by {tokenizer.clean_fn.__name__}, which is not known")
+    kind = type(tokenizer).__name__
+    if kind == "SimpleTokenizer":
+        return _write_simple(tokenizer, path, clean)
+    if kind == "HFTokenizer":
+        return _write_hugging_face(tokenizer, path, clean)
+    raise ModelError(f"the model's text tower uses a {kind}, which is not known: a bundle cannot say what it does")
+
+
+def _write_simple(tokenizer: Any, path: Path, clean: str) -> TextManifest:
+    """Write open_clip's own byte-level BPE."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
-    kind = type(tokenizer).__name__
-    if kind != "SimpleTokenizer":
-        raise ModelError(
-            f"the model's text tower uses a {kind}; only models with open_clip's own tokenizer can be built"
-        )
     if tokenizer.reduction_fn is not None:
-        raise ModelError("the model's tokenizer shortens long texts by a reduction mask, which a bundle cannot express")
-    clean = _CLEANING.get(tokenizer.clean_fn.__name__)
-    if clean is None:
-        raise ModelError(f"the model's tokenizer cleans texts by {tokenizer.clean_fn.__name__}, which is not known")
+        raise ModelError(
+            "the model's tokenizer drops tokens of long texts at random (reduction_mask), so that a text has no one "
+            "vector; remove reduction_mask from its configuration"
+        )
+    special = len(tokenizer.all_special_ids)
+    if special != 2:
+        raise ModelError(f"the model's tokenizer has {special} special tokens; a bundle knows the start and the end")
     bpe = Tokenizer(
         BPE(
             vocab=tokenizer.encoder,
@@ -59,7 +70,52 @@ def write_tokenizer(tokenizer: Any, path: Path, *, trim: bool) -> TextManifest:
         start_id=tokenizer.sot_token_id,
         end_id=tokenizer.eot_token_id,
         pad_id=0,
-        trim=trim,
+        trim=False,
+    )
+
+
+def _write_hugging_face(tokenizer: Any, path: Path, clean: str) -> TextManifest:
+    """Write what runs inside a tokenizer of ``transformers``: no Python of the model's, and none of theirs."""
+    from tokenizers import Tokenizer
+
+    theirs = tokenizer.tokenizer
+    name = type(theirs).__name__
+    try:
+        ours = Tokenizer.from_str(theirs.backend_tokenizer.to_str())
+    except Exception as error:  # the package raises bare Exception
+        raise ModelError(f"the model's {name} has no form that runs without transformers: {one_line(error)}") from error
+    if (theirs.padding_side, theirs.truncation_side) != ("right", "right"):
+        raise ModelError(
+            f"the model's {name} pads at the {theirs.padding_side} and cuts at the {theirs.truncation_side}; "
+            "a bundle knows the right only"
+        )
+    if theirs.pad_token_id is None:
+        raise ModelError(f"the model's {name} has no padding token, without which open_clip cannot use it either")
+    ours.no_truncation()
+    ours.no_padding()
+    ours.save(str(path), pretty=False)
+    if tokenizer.tokenizer_mode == "clips":
+        ends = {"start_id": theirs.bos_token_id, "end_id": theirs.eos_token_id, "last_id": theirs.cls_token_id}
+        if None in ends.values():
+            raise ModelError(f"the model's {name} lacks a start, end or class token, which the mode 'clips' needs")
+        return TextManifest(
+            clean=clean,
+            context_length=tokenizer.context_length,
+            pad_id=theirs.pad_token_id,
+            trim=False,
+            framing="clips",
+            **ends,
+        )
+    blank = theirs.sep_token_id if tokenizer.strip_sep_token else -1
+    return TextManifest(
+        clean=clean,
+        context_length=tokenizer.context_length,
+        start_id=-1,
+        end_id=-1,
+        pad_id=0 if theirs.pad_token_id == blank else theirs.pad_token_id,
+        trim=False,
+        framing="template",
+        blank_id=blank,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import urllib.error
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -75,7 +77,18 @@ def find_weights(architecture: str, pretrained: str) -> Weights:
     if file.is_file():
         return Weights(file.name, _common_tag(architecture, tags, file), file)
     known = f"its tags: {', '.join(tags)}" if tags else "it has no tags"
-    raise ModelError(f"{pretrained!r} is neither a file nor a pretrained tag of {architecture} ({known})")
+    others = [name for name, tag in open_clip.list_pretrained() if tag == pretrained]
+    known += f"; {', '.join(others[:4])} has that tag" if others else ""
+    raise ModelError(
+        f"{pretrained!r} is neither a file nor a pretrained tag of {architecture}{like(pretrained, tags)} ({known})"
+    )
+
+
+def like(name: str, known: Sequence[str]) -> str:
+    """A question after what is ``known`` and is spelled nearly like ``name``; '' where nothing is."""
+    folded = {one.casefold(): one for one in known}
+    near = [folded[one] for one in get_close_matches(name.casefold(), folded, n=3, cutoff=0.7)]
+    return f" (is {' or '.join(near)} meant?)" if near else ""
 
 
 def folder_weights(folder: Path) -> Path:

@@ -44,12 +44,13 @@ class OnnxEncoder:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions share no base class
             raise EngineError(f"ONNX Runtime cannot load {path}: {one_line(error)}") from error
+        self._end_id = bundle.manifest.text.end_id
         self._packed = len(self._session.get_inputs()) > 1
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`."""
         try:
-            (vectors,) = self._session.run([OUTPUT], pack(batch) if self._packed else {INPUT: batch})
+            (vectors,) = self._session.run([OUTPUT], pack(batch, self._end_id) if self._packed else {INPUT: batch})
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from error
         return vectors  # type: ignore[no-any-return]

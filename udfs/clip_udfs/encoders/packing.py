@@ -18,12 +18,13 @@ TOKENS, POSITIONS, PLACES, ORIGINS, ENDS = PACKED_INPUTS = (
 )
 
 
-def pack(batch: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+def pack(batch: NDArray[np.int64], end_id: int) -> dict[str, NDArray[np.int64]]:
     """Number the distinct beginnings of the rows of ``batch``: each is a node, and a row is a path through nodes.
 
     Args:
-        batch: int64, shape (rows, length): token ids. A row ends at its largest id, the end token, as for open_clip;
+        batch: int64, shape (rows, length): token ids. A row ends at its first end token, at which open_clip pools;
             what follows there is padding.
+        end_id: Id of the end token.
 
     Returns:
         int64 arrays by the name of the graph's input. ``clip_input``: the nodes' tokens, shape (nodes,);
@@ -32,7 +33,7 @@ def pack(batch: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         (nodes,); ``clip_ends``: each row's last node, (rows,).
     """
     rows, length = batch.shape
-    stops = batch.argmax(axis=1)
+    stops = (batch == end_id).argmax(axis=1)
     places = np.zeros((rows, length), np.int64)
     base = int(batch.max(initial=0)) + 1
     before = np.zeros(rows, np.int64)

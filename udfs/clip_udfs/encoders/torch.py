@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_udfs.bundle import TORCH_FOLDER, Bundle
+from clip_udfs.bundle import TEXT_CONFIG_FOLDER, TORCH_FOLDER, Bundle
 from clip_udfs.encoders.packing import pack
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
@@ -34,28 +36,28 @@ class TorchEncoder:
             raise EngineError(
                 f"the torch engine needs the package {error.name}: pip install 'clickhouse-clip-udfs[torch]'"
             ) from error
-        from clip_udfs.encoders.towers import ImageTower, TextTower, text_tower
+        from clip_udfs.encoders.towers import CausalTextTower, ImageTower, text_tower
 
         if threads:
             torch.set_num_threads(threads)
+        folder, manifest = bundle.directory / TORCH_FOLDER, bundle.manifest
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._device = torch.device(chosen)
-            model = open_clip.create_model(f"local-dir:{bundle.directory / TORCH_FOLDER}").eval()
-            module = ImageTower(model, bundle.manifest.image) if tower == "image" else text_tower(model)
+            model = open_clip.create_model(f"local-dir:{folder}", **_overrides(folder)).eval()
+            module = ImageTower(model, manifest.image) if tower == "image" else text_tower(model, manifest.text)
             self._module = module.to(self._device).requires_grad_(False)
         except Exception as error:  # open_clip, safetensors and CUDA each raise their own
-            raise EngineError(
-                f"open_clip cannot load {bundle.directory / TORCH_FOLDER} on {chosen}: {one_line(error)}"
-            ) from error
-        self._packed = isinstance(module, TextTower)
+            raise EngineError(f"open_clip cannot load {folder} on {chosen}: {one_line(error)}") from error
+        self._packed = isinstance(module, CausalTextTower)
+        self._end_id = manifest.text.end_id
         self._half = self._device.type == "cuda"
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`; on a GPU in half precision (autocast)."""
         import torch
 
-        inputs = pack(batch).values() if self._packed else (batch,)
+        inputs = pack(batch, self._end_id).values() if self._packed else (batch,)
         try:
             with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._half):
                 vectors = self._module(*(self._moved(torch.from_numpy(one)) for one in inputs))
@@ -70,3 +72,12 @@ class TorchEncoder:
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+def _overrides(folder: Path) -> dict[str, Any]:
+    """Where the bundle carries the configuration of a text tower of Hugging Face's: that, and no question to a hub."""
+    if not (folder / TEXT_CONFIG_FOLDER).is_dir():
+        return {}
+    text = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]["text_cfg"]
+    place = str((folder / TEXT_CONFIG_FOLDER).absolute())
+    return {"text_cfg": {**text, "hf_model_name": place, "hf_model_pretrained": False}}
