@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -30,6 +31,7 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def corpus() -> dict[str, bytes]:
     """Named files: modes x sizes, each decodable by Pillow."""
     files: dict[str, bytes] = {}

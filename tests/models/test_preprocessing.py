@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
+from clip_installer.model_builder.source import image_manifest
 from clip_udfs.bundle import ImageManifest
 from clip_udfs.images import decode
 from tests.models.pictures import corpus
@@ -17,36 +19,37 @@ from tests.models.pictures import corpus
 BASE = ImageManifest((64, 64), "shortest", "bicubic", 0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 
-VARIANTS = {
-    "shortest": BASE,
-    "shortest-bilinear": replace(BASE, interpolation="bilinear"),
-    "shortest-oblong": replace(BASE, size=(48, 80)),
-    "squash": replace(BASE, resize_mode="squash", size=(50, 70)),
-    "longest": replace(BASE, resize_mode="longest"),
-    "longest-filled": replace(BASE, resize_mode="longest", fill_color=127),
+# What open_clip's configurations may say, in its own words: each mode with each filter, square and not.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "shortest": {},
+    "shortest-bilinear": {"interpolation": "bilinear"},
+    "shortest-any": {"interpolation": "random"},
+    "shortest-oblong": {"size": (48, 80)},
+    "shortest-upright-bilinear": {"size": (80, 48), "interpolation": "bilinear"},
+    "squash": {"resize_mode": "squash", "size": (50, 70)},
+    "squash-bilinear": {"resize_mode": "squash", "interpolation": "bilinear"},
+    "longest": {"resize_mode": "longest"},
+    "longest-bilinear": {"resize_mode": "longest", "interpolation": "bilinear"},
+    "longest-filled": {"resize_mode": "longest", "fill_color": 127},
+    "longest-oblong-filled": {"resize_mode": "longest", "size": (48, 80), "fill_color": 255},
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_pixel_differs_from_open_clip(variant: str) -> None:
-    manifest = VARIANTS[variant]
-    theirs = image_transform_v2(
-        PreprocessCfg(
-            size=manifest.size,
-            mean=manifest.mean,
-            std=manifest.std,
-            interpolation=manifest.interpolation,
-            resize_mode=manifest.resize_mode,
-            fill_color=manifest.fill_color,
-        ),
-        is_train=False,
-    )
+    config = PreprocessCfg(**{"size": 64, "mean": (0.0,) * 3, "std": (1.0,) * 3, **VARIANTS[variant]})
+    theirs, manifest = image_transform_v2(config, is_train=False), image_manifest(config)
     different = []
     for name, content in corpus().items():
         wanted = (theirs(Image.open(BytesIO(content))).numpy() * 255).round().astype(np.uint8)
         if not np.array_equal(decode(content, manifest, 1 << 24), wanted.transpose(1, 2, 0)):
             different.append(name)
     assert different == []
+
+
+def test_one_number_for_all_channels_is_said_of_each() -> None:
+    manifest = image_manifest(PreprocessCfg(mean=0.5, std=0.25))
+    assert (manifest.mean, manifest.std) == ((0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.mark.parametrize("size", [(1, 10000), (10000, 1), (3, 20000)])
