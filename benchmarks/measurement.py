@@ -13,7 +13,7 @@ from benchmarks.engine import Engine
 
 @dataclass(frozen=True)
 class Scale:
-    """How much work: the full run takes some twenty minutes on two cores, the quick one a few."""
+    """How much work: the full run takes some forty minutes on two cores, the quick one a few."""
 
     captions: int = 2000
     pictures: int = 500
