@@ -84,13 +84,14 @@ def blocks(page: str) -> list[Block]:
 def agrees(stated: str, printed: str) -> bool:
     """Whether ``printed`` is what was ``stated``, where the word ``...`` stands for any number of words.
 
-    White space, the lines of tables and the numbers of their rows do not count; numbers with a point have a tolerance.
+    White space, brackets, the lines of tables and the numbers of their rows do not count; numbers with a point have a
+    tolerance.
     """
     return _agree(_words(stated), _words(printed))
 
 
 def _words(text: str) -> list[str]:
-    return re.sub(r"(?m)^ *\d+\. (?=│)|[─│┌┬┐├┼┤└┴┘]+", " ", text).split()
+    return re.sub(r"(?m)^ *\d+\. (?=│)|[─│┌┬┐├┼┤└┴┘()]+", " ", text).split()
 
 
 def _agree(stated: list[str], printed: list[str]) -> bool:

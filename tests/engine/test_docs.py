@@ -38,8 +38,6 @@ SUBSTITUTIONS = (
         "--server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123",
         "--server-config /etc/clickhouse-server --embedded",
     ),
-    # A server that has run for a while has written its log.
-    (" sql/monitoring/views.sql", " <(echo 'SYSTEM FLUSH LOGS;' | cat - sql/monitoring/views.sql)"),
     ("--url http://default:PASSWORD@localhost:8123", "--server-config /etc/clickhouse-server"),
     ("clickhouse-client ", "clip-udfs sql --server-config /etc/clickhouse-server "),
     ("https://example.com/embeddings", "http://127.0.0.1:{port}"),

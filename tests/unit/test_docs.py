@@ -65,6 +65,7 @@ def _programs(script: str) -> Iterator[tuple[str, set[str]]]:
         ("   ┌─n─┐\n1. │ 5 │\n   └───┘\n", " ┌──n─┐\n10. │  5 │\n └────┘\n"),
         ("0.512 cat", "0.5198 cat"),
         ("0 cat", "-1.19e-7 cat"),
+        ("(cosine 0.01)", "(cosine -0.0)"),
         ("first ... last", "first and others and last"),
         ("... in the middle ...", "what is in the middle of it"),
         ("all", "all"),
