@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,8 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from open_clip.pretrained import _PRETRAINED
 from safetensors.torch import save_file
 
@@ -20,6 +22,7 @@ from clip_installer.commands.install import install
 from clip_installer.errors import ModelError
 from clip_installer.model_builder import RANDOM, weights
 from clip_installer.model_builder.available import available
+from clip_installer.model_builder.hub import hub_answers_or_is_off, is_out_of_reach
 from clip_installer.model_builder.source import SourceModel, load_source, quiet
 from tests.conftest import TINY_CLIP
 from tests.server_trees import GLOB, make_config
@@ -314,6 +317,23 @@ def test_install_builds_architecture_and_tag_first_and_again_the_same(
         answers.append(json.loads(capsys.readouterr().out))
     assert answers[0]["model"]["name"] == "tiny-clip-one"
     assert (answers[0]["changed"], answers[1]["changed"]) == (True, False)
+
+
+def test_a_hub_that_cannot_be_reached_is_not_waited_for(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub_answers_or_is_off():
+        assert not constants.HF_HUB_OFFLINE, "it answers, if only that it does not know HEAD"
+    point_to(monkeypatch, "http://127.0.0.1:9")
+    with hub_answers_or_is_off():
+        assert constants.HF_HUB_OFFLINE
+        with pytest.raises(LocalEntryNotFoundError) as missing:
+            hf_hub_download("owner/tiny", "config.json")
+    assert not constants.HF_HUB_OFFLINE
+    assert "HF_HUB_OFFLINE" not in os.environ
+    try:
+        raise RuntimeError("wrapped") from missing.value
+    except RuntimeError as error:
+        assert is_out_of_reach(error)
+    assert not is_out_of_reach(RuntimeError("Error(s) in loading state_dict"))
 
 
 def test_the_size_of_an_architecture_is_known_before_its_weights_are_fetched() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import urllib.error
 import urllib.request
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TIMEOUT_SECONDS = 10.0
-_REPOSITORY = re.compile(r"(?:/|')([\w.-]+/[\w.-]+|[\w.-]+)(?:/resolve/|' )")
 
 
 def hub() -> str:
@@ -41,17 +39,17 @@ def hub_answers_or_is_off() -> Iterator[None]:
             os.environ["HF_HUB_OFFLINE"] = before
 
 
-def missing_from_hub(error: BaseException | None) -> str | None:
-    """What the hub should have given, where ``error`` comes from its being out of reach; None where it does not."""
+def is_out_of_reach(error: BaseException | None) -> bool:
+    """Whether ``error`` comes from the hub's being out of reach."""
     from huggingface_hub import errors
 
-    away = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)
     while error is not None:
-        if isinstance(error, away) or "couldn't connect to" in str(error) or "offline mode" in str(error):
-            found = _REPOSITORY.search(str(error))
-            return f"{found[1]} of the Hugging Face hub" if found else "a file of the Hugging Face hub"
+        if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+            return True
+        if "couldn't connect to" in str(error):  # transformers says no more than this
+            return True
         error = error.__cause__ or error.__context__
-    return None
+    return False
 
 
 def _answers(address: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import MissingExtra, ModelError
 from clip_installer.model_builder.activation import check_activation
-from clip_installer.model_builder.hub import hub, hub_answers_or_is_off, missing_from_hub
+from clip_installer.model_builder.hub import hub, hub_answers_or_is_off, is_out_of_reach
 from clip_installer.model_builder.weights import (
     FOLDER_CONFIG,
     RANDOM,
@@ -221,8 +221,8 @@ def _in_words(architecture: str, file: Path | None) -> Iterator[None]:
         with quiet(), _hub_for(architecture):
             yield
     except Exception as error:  # open_clip, torch, safetensors, transformers and the hub client raise their own
-        missing = missing_from_hub(error)
-        if missing is not None:
+        if is_out_of_reach(error):
+            missing = " and ".join(_from_hub(architecture)) or "a file of the Hugging Face hub"
             raise ModelError(
                 f"{architecture} needs {missing}, which is not on this machine, and {hub()} cannot be reached; build"
                 " the bundle where there is a network and bring it here, or bring that machine's folder"
@@ -234,13 +234,19 @@ def _in_words(architecture: str, file: Path | None) -> Iterator[None]:
 
 @contextmanager
 def _hub_for(architecture: str) -> Iterator[None]:
-    import open_clip
-
-    if "hf_" not in json.dumps(open_clip.get_model_config(architecture)["text_cfg"]):
-        yield  # nothing of it comes from the hub
+    if not _from_hub(architecture):
+        yield
         return
     with hub_answers_or_is_off():
         yield
+
+
+def _from_hub(architecture: str) -> list[str]:
+    """What the architecture has its tokenizer and the configuration of its text tower from."""
+    import open_clip
+
+    text = open_clip.get_model_config(architecture)["text_cfg"]
+    return sorted({text[key] for key in ("hf_model_name", "hf_tokenizer_name") if text.get(key)})
 
 
 def _register(model: str) -> str:
