@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from clip_installer.cli import main
+from clip_installer.cli import run
+from clip_installer.commands.build_model import build_model
 from clip_installer.errors import MissingExtra, ModelError
 from clip_installer.model_builder import activation
 from clip_installer.model_builder import source as sources
@@ -134,11 +134,10 @@ def test_a_model_with_parts_of_hugging_face_s_says_which_extra_brings_them(monke
     )
 
 
-def test_the_command_says_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_command_says_it_and_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "bundle"
-    result = CliRunner().invoke(
-        main, ["build-model", "--model", "ViT-B-32", "--pretrained", "openai", "--output", str(output)]
-    )
-    assert result.exit_code == 1
-    assert WRONG in result.output
+    with pytest.raises(SystemExit) as ended:
+        run(build_model, "clip-udfs", ["--model", "ViT-B-32", "--pretrained", "openai", "--output", str(output)])
+    assert ended.value.code == 1
+    assert WRONG in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "BertTokenizer": {},
 }
 SPECIALS = ("</s>", "<s>", "<pad>", "[SEP]", "[CLS]", "[PAD]", "<unk>", "\u2581", "<extra_id_0>")
-# Clean, context length, and what else open_clip's configurations pass.
+# Cleaning, context length, and what else open_clip's configurations pass; T5's has no separator to strip.
 OPTIONS: dict[str, dict[str, Any]] = {
     "siglip": {"clean": "canonicalize", "context_length": 64},
     "short": {"clean": "whitespace", "context_length": 8},
@@ -51,12 +51,12 @@ def carried(theirs: HFTokenizer, folder: Path) -> tuple[Tokenizer, TextManifest]
     return Tokenizer(folder / "tokenizer.json", manifest), manifest
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(kind, options) for kind in KINDS for options in OPTIONS if (kind, options) != ("T5Tokenizer", "clipa")],
+)
 def test_no_token_sequence_differs(kind: str, options: str, tmp_path: Path) -> None:
     theirs = HFTokenizer(str(tokenizer_folder(tmp_path / "hub", kind, **KINDS[kind])), **OPTIONS[options])
-    if theirs.strip_sep_token and theirs.tokenizer.sep_token_id is None:
-        pytest.skip("this tokenizer has no separator")
     ours, _ = carried(theirs, tmp_path)
     sample = texts(3000)
     different = (ours.pad(ours(sample)) != theirs(sample).numpy()).any(axis=1)
