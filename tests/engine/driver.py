@@ -90,6 +90,8 @@ def _serve(config: str, data: str) -> None:
             return {"rows": json.loads(text)["data"] if answers_rows else []}
         except Exception as error:  # whatever it is, the test must see it, and not wait for ever
             client.raw_query("SELECT 1")  # takes away what chDB 4.4 had already written of the failed answer
+            if isinstance(error.__cause__, UnicodeDecodeError):  # a message that quotes text, cut in a character
+                return {"error": error.__cause__.object.decode(errors="replace")}
             return {"error": str(error)}
 
     def serve(number: int, statements: SimpleQueue[str | None]) -> None:

@@ -108,9 +108,6 @@ class Mix:
             random.choice((self._bad if random.random() < self.bad else self._good)[function.source])
             for _ in range(count)
         ]
-        if function.strict and any(value.content is None for value in values):
-            # alone: ClickHouse quotes the other values, cut in the middle of a character, which chDB cannot bring over
-            values = [value for value in values if value.content is None]
         self.rows.update((function.name, _is_bad(value)) for value in values)
         arguments = ", ".join(value.sql for value in values)
         constant = len(values) == 1 and random.random() < 0.5
