@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_installer.errors import ImportRefused
 from clip_installer.download import Downloader, NotOnServer
+from clip_installer.errors import ImportRefused
 from clip_installer.laion.parts import Part
 from clip_installer.laion.source import WebServer
 from tests.laion_parts import write_part
