@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class InstallRequest:
         wire_format: ClickHouse format of the pools.
         normalize: L2-normalise the vectors.
         jpeg_decoding: How JPEGs are decoded, ``exact`` or ``scaled``.
+        limits: The limits of :class:`WorkerSettings` that shall not have their default, by name.
         python: The interpreter that runs the workers.
         user: System user of the server; None takes the usual one.
         destdir: Root of the tree that is installed into.
@@ -63,6 +65,7 @@ class InstallRequest:
     wire_format: str
     normalize: bool
     jpeg_decoding: str
+    limits: Mapping[str, int]
     python: Path
     user: str | None
     destdir: Path
@@ -117,6 +120,7 @@ class InstallRequest:
             format=self.wire_format,
             normalize=self.normalize,
             jpeg_decoding=self.jpeg_decoding,
+            **self.limits,
             **(_GPU_BATCHES | {"decode_threads": max(2, threads)} if self._on_gpu else {}),
             image_roots=roots or (config.user_files_path,),
         )

@@ -16,6 +16,7 @@ from clip_installer.cli import run
 from clip_installer.commands.install import install
 from clip_installer.connection import ConnectionOptions
 from clip_udfs.bundle import sha256
+from clip_udfs.settings import WorkerSettings
 from tests.server_trees import GLOB, make_bundle, make_config, open_the_way, snapshot
 
 NOBODY = 65534
@@ -42,6 +43,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
         ["--url", "http://localhost", "--embedded"],
         ["--destdir", "/tmp/x", "--url", "http://localhost"],
         ["--engine", "jax"],
+        ["--max-image-pixels", "200000000"],
     ],
 )
 def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
@@ -247,6 +249,23 @@ def test_a_staged_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert snapshot(image) == before
     status, out, _ = call(capsys, *staged, "--uninstall")
     assert (status, json.loads(out)["changed"]) == (0, False)
+
+
+def test_limits_reach_the_workers_and_the_others_keep_their_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "image"
+    (image / "etc/clickhouse-server").mkdir(parents=True)
+    main = f"<clickhouse><path>/var/lib/clickhouse/</path>{GLOB}</clickhouse>"
+    (image / "etc/clickhouse-server/config.xml").write_text(main)
+    limits = ["--max-image-pixels", "1000", "--max-text-bytes", "77"]
+    bundle = make_bundle(tmp_path / "bundle").directory
+    status, _, err = call(capsys, "--model", bundle, "--destdir", image, *limits)
+    assert status == 0, err
+    (written,) = image.rglob("worker.json")
+    settings = WorkerSettings.load(written)
+    assert (settings.max_image_pixels, settings.max_text_bytes) == (1000, 77)
+    assert settings.max_image_bytes == WorkerSettings(tmp_path).max_image_bytes
 
 
 def test_uninstall_asks_which_of_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

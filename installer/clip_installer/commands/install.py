@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from clip_udfs.settings import ENGINES, FORMATS, JPEG_DECODINGS
+from clip_udfs.settings import ENGINES, FORMATS, JPEG_DECODINGS, MOST_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from clip_installer.connection import ConnectionOptions
@@ -82,6 +82,13 @@ Examples:
     show_default=True,
     help="scaled decodes JPEGs of many megapixels quicker; photographs keep a cosine of 0.9995 with the exact vectors.",
 )
+@click.option("--max-text-bytes", type=click.IntRange(1), help="Longest text that is encoded [default: 1 MiB].")
+@click.option("--max-image-bytes", type=click.IntRange(1), help="Largest picture file that is read [default: 64 MiB].")
+@click.option(
+    "--max-image-pixels",
+    type=click.IntRange(1, MOST_IMAGE_PIXELS),
+    help="Largest picture, width times height, that is decoded [default: 89478485].",
+)
 @click.option("--raw", is_flag=True, help="Vectors as the model gives them, not brought to length 1.")
 @click.option("--python", type=_PATH, help="Interpreter of the workers [default: the one that runs this].")
 @click.option(
@@ -122,6 +129,9 @@ def install(
     device: str | None,
     wire_format: str,
     jpeg_decoding: str,
+    max_text_bytes: int | None,
+    max_image_bytes: int | None,
+    max_image_pixels: int | None,
     raw: bool,
     python: Path | None,
     user: str | None,
@@ -162,6 +172,11 @@ def install(
     )
     if device is not None and engine != "torch":
         raise click.UsageError("--device belongs to --engine torch; ONNX Runtime runs on the CPU")
+    limits = {
+        "max_text_bytes": max_text_bytes,
+        "max_image_bytes": max_image_bytes,
+        "max_image_pixels": max_image_pixels,
+    }
     request = InstallRequest(
         server_config=server_config,
         model=model,
@@ -174,6 +189,7 @@ def install(
         wire_format=wire_format,
         normalize=not raw,
         jpeg_decoding=jpeg_decoding,
+        limits={name: limit for name, limit in limits.items() if limit is not None},
         python=(python or Path(sys.executable)).absolute(),
         user=user,
         destdir=destdir.absolute(),
