@@ -213,11 +213,16 @@ class Case:
         return psutil.Process(int(note.stem))
 
     def define(self, key: str, value: int, function: str = "encode_text") -> None:
-        """Change one value of a function's definition, and have ClickHouse read it again."""
+        """Change one value of a function's definition, and have ClickHouse read it again.
+
+        ClickHouse reads a file again where the second of its modification is another one.
+        """
         path = self.tree.config / f"{function}_function.xml"
+        modified = path.stat().st_mtime + 2
         text, changed = re.subn(f"<{key}>.*</{key}>", f"<{key}>{value}</{key}>", path.read_text())
         assert changed == 1
         replace(path, text)
+        os.utime(path, (modified, modified))
         self.engine.rows("SYSTEM RELOAD FUNCTIONS")
 
 
