@@ -29,8 +29,13 @@ class LengthTokenizer:
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         return [[ord(character) for character in text] or [0] for text in texts]
 
+    context_length = 0
+
+    def padded(self, tokens: int) -> int:
+        return self.context_length or tokens
+
     def pad(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        batch = np.zeros((len(sequences), max(map(len, sequences))), np.int64)
+        batch = np.zeros((len(sequences), self.padded(max(map(len, sequences)))), np.int64)
         for row, sequence in zip(batch, sequences, strict=True):
             row[: len(sequence)] = sequence
         return batch
@@ -84,6 +89,14 @@ def test_long_texts_go_in_smaller_batches() -> None:
     assert sums(pipeline.encode(text.encode() for text in texts)) == [sum(map(ord, text)) for text in texts]
     assert all(rows * length <= 8 * TOKENS_PER_ROW or rows == 1 for rows, length in encoder.shapes)
     assert len(encoder.shapes) < len(texts)
+
+
+def test_where_the_tower_wants_full_sequences_batches_are_bounded_by_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LengthTokenizer, "context_length", 4 * TOKENS_PER_ROW)
+    pipeline, encoder = text_pipeline()
+    texts = [chr(97 + index) for index in range(20)]
+    assert sums(pipeline.encode(text.encode() for text in texts)) == [sum(map(ord, text)) for text in texts]
+    assert set(encoder.shapes) == {(2, 4 * TOKENS_PER_ROW)}
 
 
 def test_a_repeated_text_is_encoded_once_and_remembered_for_the_next_block() -> None:

@@ -117,11 +117,12 @@ class TextPipeline:
         chosen: list[int] = []
         longest = 0
         for index in alike:
-            longest = max(longest, len(tokens[index]))
+            length = self._tokenizer.padded(len(tokens[index]))
+            longest = max(longest, length)
             full = len(chosen) == self._batch or (len(chosen) + 1) * longest > self._batch * TOKENS_PER_ROW
             if chosen and full:
                 yield chosen
-                chosen, longest = [], len(tokens[index])
+                chosen, longest = [], length
             chosen.append(index)
         if chosen:
             yield chosen

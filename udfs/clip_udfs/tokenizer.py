@@ -131,15 +131,18 @@ class Tokenizer:
                 ids.append(special)
         return ids
 
+    def padded(self, tokens: int) -> int:
+        """Length at which a batch goes to the tower whose longest text has ``tokens`` tokens."""
+        return max(2, tokens) if self._manifest.trim else self._manifest.context_length
+
     def pad(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """One matrix of a batch: cut at its longest text where the tower allows, else the full context length.
 
         Returns:
             int64, shape (texts, length), filled up with the padding id.
         """
-        manifest = self._manifest
-        length = max(2, *map(len, sequences)) if manifest.trim else manifest.context_length
-        batch = np.full((len(sequences), length), manifest.pad_id, np.int64)
+        length = max(self.padded(len(sequence)) for sequence in sequences)
+        batch = np.full((len(sequences), length), self._manifest.pad_id, np.int64)
         for row, sequence in zip(batch, sequences, strict=True):
             row[: len(sequence)] = sequence
         return batch
