@@ -68,29 +68,33 @@ def graph_files(bundle: Bundle, tower: Tower) -> tuple[Path, bool, dict[Path, Fi
     """
     graph = MODEL.format(tower=tower)
     plain = bundle.file(graph)
-    if stale_because(bundle) is None:
+    stale, records = _prepared(bundle)
+    if stale is None:
         folder = bundle.directory / FOLDER
-        _, records = _written(folder)
         return folder / graph, True, {folder / name: one for name, one in records.items() if name.startswith(graph)}
     return plain, False, bundle.records(*(name for name in bundle.manifest.files if name.startswith(graph)))
 
 
 def stale_because(bundle: Bundle) -> str | None:
     """Why the prepared graphs of ``bundle`` cannot be used here, in a few words; None where they can."""
+    return _prepared(bundle)[0]
+
+
+def _prepared(bundle: Bundle) -> tuple[str | None, dict[str, FileRecord]]:
+    """What :func:`stale_because` says, and the records of the prepared files, as one reading found them."""
     folder = bundle.directory / FOLDER
     try:
         written, records = _written(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "there are none"
-    key = host_key(bundle)
-    for name, value in key.items():
+        return "there are none", {}
+    for name, value in host_key(bundle).items():
         if written.get(name) != value:
-            return f"they were made for another {_SPOKEN[name]}"
+            return f"they were made for another {_SPOKEN[name]}", records
     for name, record in records.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != record.bytes:
-            return f"{path} is not as it was written"
-    return None
+            return f"{path} is not as it was written", records
+    return None, records
 
 
 def _written(folder: Path) -> tuple[Mapping[str, str], dict[str, FileRecord]]:
