@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from clip_installer.model_builder import ENGINES
 from clip_installer.progress import say
 from clip_udfs.bundle import FLOAT32, PRECISIONS
+
+_ENGINES = ("auto", "onnx", "torch", "both")
 
 _HELP = """\
 Build a bundle from an open_clip model and compare it with open_clip on the way.
@@ -38,7 +39,7 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
 @click.option("--name", help="Name of the bundle [default: architecture and tag].")
 @click.option(
     "--engine",
-    type=click.Choice(ENGINES),
+    type=click.Choice(_ENGINES),
     default="auto",
     show_default=True,
     help="Which engines shall be able to run it; auto is onnx, or torch where the model cannot be exported.",

@@ -13,7 +13,6 @@ from clip_installer.errors import ModelError
 from clip_installer.model_builder.source import RANDOM, SourceModel, load_source
 from clip_udfs.bundle import FLOAT32, INT8, MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
 
-ENGINES = ("auto", "onnx", "torch", "both")
 _PACKAGES = (
     "clickhouse-clip-udfs",
     "open_clip_torch",
@@ -24,7 +23,7 @@ _PACKAGES = (
     "pillow",
 )
 
-__all__ = ["ENGINES", "RANDOM", "build_model"]
+__all__ = ["RANDOM", "build_model"]
 
 
 def build_model(
