@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from benchmarks.deployment import Contender
+from benchmarks.deployment import Contender, install
 from benchmarks.engine import Engine
+from benchmarks.material import captions
 from benchmarks.measurement import Bench, Measurement
 
 WORKS = {"text": "captions", "path": "pictures from disk", "bytes": "pictures as bytes"}
@@ -58,6 +60,33 @@ def in_turns(
             rows,
             {"compared_rows": int(compared[0]), "reference": reference, "cosine": float(compared[1])},
         )
+
+
+def beside_ours(bench: Bench, bundle: Path, name: str, label: str, *options: object) -> Iterator[Measurement]:
+    """Captions and pictures by ours and by ``bundle``, installed beside it, in turns; vectors are compared with ours.
+
+    Args:
+        bench: Where.
+        bundle: The other model, or the same in another form.
+        name: Name of that contender, and suffix of its functions.
+        label: What it is called in a table, after ours.
+        options: How ``install-udfs`` shall install it.
+    """
+    (ours, *_) = bench.deployment.contenders
+    launcher = install(bench.deployment, bundle, bench.pictures[0].parent, *options, "--suffix", name)
+    other = Contender(
+        name,
+        f"{ours.label}, {label}",
+        {kind: f"{function}_{name}" for kind, function in ours.functions.items()},
+        {kind: [str(launcher), function] for kind, function in ours.functions.items()},
+        header=True,
+    )
+    engine = bench.engine()
+    fill_captions(engine, captions(bench.scale.captions, seed=21))
+    fill_pictures(engine, bench.pictures)
+    for table, kind, rows in (("captions", "text", bench.scale.captions), ("pictures", "path", len(bench.pictures))):
+        yield from in_turns(bench, engine, table, kind, rows, (ours, other), ours.name)
+    engine.close()
 
 
 def fill_captions(engine: Engine, texts: Sequence[str]) -> None:

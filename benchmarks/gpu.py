@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bulk import fill_captions, fill_pictures, in_turns
-from benchmarks.deployment import Contender, install
+from benchmarks.bulk import beside_ours
 from benchmarks.material import captions
 from benchmarks.measurement import Bench, Measurement
 from clip_udfs.bundle import TOKENIZER, Bundle
@@ -37,24 +36,10 @@ def gpu(bench: Bench) -> Iterator[Measurement]:
     bundle = bench.deployment.models.bundle(engine="torch")
     for one in sweep(bundle, "cuda", BATCHES):
         yield replace(one, notes={"device": device})
-    (ours, *_) = bench.deployment.contenders
     options = ("--engine", "torch", "--device", "cuda", "--wire-format", "RowBinary", "--pool-size", 1)
-    launcher = install(bench.deployment, bundle, bench.pictures[0].parent, *options, "--suffix", "gpu")
-    contender = Contender(
-        "gpu",
-        f"{ours.label}, GPU",
-        {kind: f"{name}_gpu" for kind, name in ours.functions.items()},
-        {kind: [str(launcher), name] for kind, name in ours.functions.items()},
-        header=True,
-    )
-    engine = bench.engine()
-    fill_captions(engine, captions(bench.scale.captions, seed=41))
-    fill_pictures(engine, bench.pictures)
-    for table, kind, rows in (("captions", "text", bench.scale.captions), ("pictures", "path", len(bench.pictures))):
-        for one in in_turns(bench, engine, table, kind, rows, (ours, contender), "ours"):
-            if one.contender == "gpu":
-                yield replace(one, work=f"gpu, {one.work} in SQL", notes={**one.notes, "device": device})
-    engine.close()
+    for one in beside_ours(bench, bundle, "gpu", "GPU", *options):
+        if one.contender == "gpu":
+            yield replace(one, work=f"gpu, {one.work} in SQL", notes={**one.notes, "device": device})
 
 
 def sweep(bundle: Path, device: str, batches: Sequence[int]) -> Iterator[Measurement]:
