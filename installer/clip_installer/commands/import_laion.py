@@ -64,10 +64,10 @@ def import_laion(
 
     began = time.monotonic()
     outcomes = []
-    with progress() as advance, connection.connect() as client:
+    with progress() as advance, connection.connect() as one, connection.connect() as another:
         downloader = Downloader(advance=advance)
         opened = open_source(source, downloads or cache_folder("laion"), keep_downloads, downloader)
-        importer = Importer(client, table, opened, advance)
+        importer = Importer((one, another), table, opened, advance)
         for part in parts:
             outcome = importer.run(part)
             outcomes.append(outcome)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from itertools import cycle
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +26,8 @@ from clip_installer.sql_files import identifier, literal
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-_Item = TypeVar("_Item")
-
 # A batch has about so many bytes of float32 vectors: few parts to merge, little memory.
-_BATCH_BYTES = 32 << 20
+_BATCH_BYTES = 16 << 20
 _INSERT_SETTINGS = {
     # An insert must be one block, which ClickHouse stores whole or not at all and knows again by its token.
     "max_insert_block_size": ROWS_OF_A_PART,
@@ -73,25 +73,27 @@ class Importer:
 
     def __init__(
         self,
-        client: Client,
+        clients: Sequence[Client],
         table: str,
         source: Source,
         advance: Advance,
     ) -> None:
-        """Import through ``client``.
+        """Import through ``clients``.
 
         Args:
-            client: The connection.
+            clients: Connections to one ClickHouse. Each inserts a batch of its own at the same time; the first one
+                also asks.
             table: Name of the table, ``table`` or ``database.table``.
             source: Where the parts are.
             advance: Is shown the rows of each part as they are inserted.
         """
-        self._client = client
+        self._client = clients[0]
+        self._clients = clients
         self._name = table
         self._table = identifier(table)
         self._source = source
         self._advance = advance
-        self._ledger = Ledger(client, table)
+        self._ledger = Ledger(self._client, table)
 
     def run(self, number: int) -> Outcome:
         """Bring part ``number`` into the table, as far as it is not there.
@@ -178,20 +180,32 @@ class Importer:
         first_missing = int(missing.argmax()) if missing.any() else part.rows
         start = first_missing - first_missing % size
         self._advance(f"part {part.number}", start, part.rows, "rows")
-        for begin, stop, batch in _ahead(_batches(part, missing, size, start)):
-            if batch.num_rows:
-                self._insert_batch(batch, token=f"{entry.run}:{begin}:{stop}:{batch.num_rows}")
-                imported += batch.num_rows
+        under_way: deque[tuple[Future[None], int, int]] = deque()
+
+        def wait_for_the_oldest() -> int:
+            inserted, stop, rows = under_way.popleft()
+            inserted.result()
             self._advance(f"part {part.number}", stop, part.rows, "rows")
+            return rows
+
+        with ThreadPoolExecutor(len(self._clients), thread_name_prefix="insert") as threads:
+            # In turns, so that the client of the oldest insert is the next one's. A batch is read while they insert.
+            for client, (begin, stop, batch) in zip(cycle(self._clients), _batches(part, missing, size, start)):
+                if len(under_way) == len(self._clients):
+                    imported += wait_for_the_oldest()
+                token = f"{entry.run}:{begin}:{stop}:{batch.num_rows}"
+                under_way.append((threads.submit(self._insert_batch, client, batch, token), stop, batch.num_rows))
+            while under_way:
+                imported += wait_for_the_oldest()
         return imported
 
-    def _insert_batch(self, batch: pa.Table, token: str) -> None:
+    def _insert_batch(self, client: Client, batch: pa.Table, token: str) -> None:
         from clickhouse_connect.driver.exceptions import Error
 
+        if not batch.num_rows:
+            return
         try:
-            self._client.insert_arrow(
-                self._table, batch, settings={**_INSERT_SETTINGS, "insert_deduplication_token": token}
-            )
+            client.insert_arrow(self._table, batch, settings={**_INSERT_SETTINGS, "insert_deduplication_token": token})
         except Error as error:
             raise SqlError(first_line(error)) from error
 
@@ -230,15 +244,6 @@ class Importer:
         if seen != part.rows - int(missing.sum()):
             raise ImportRefused(f"the table {self._name} has rows of part {part.number} more than once")
         return missing
-
-
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The same items, each made in a thread while the one before is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
 
 
 def _batches(part: Part, missing: npt.NDArray[np.bool_], size: int, start: int) -> Iterator[tuple[int, int, pa.Table]]:

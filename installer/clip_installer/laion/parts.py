@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,9 +112,14 @@ class Part:
         Raises:
             ImportRefused: A Parquet page is damaged, or a vector holds NaN or infinity.
         """
-        self.metadata.check(batch_rows)
-        self.images.check_finite(batch_rows)
-        self.texts.check_finite(batch_rows)
+        with ThreadPoolExecutor(3, thread_name_prefix="check") as threads:
+            checks = [
+                threads.submit(self.metadata.check, batch_rows),
+                threads.submit(self.images.check_finite, batch_rows),
+                threads.submit(self.texts.check_finite, batch_rows),
+            ]
+        for check in checks:
+            check.result()
 
     def fingerprint(self) -> str:
         """Digest that tells these files from others of the same name, from their sizes and both ends."""
