@@ -34,19 +34,16 @@ def pack(batch: NDArray[np.int64], end_id: int) -> dict[str, NDArray[np.int64]]:
     """
     rows, length = batch.shape
     stops = (batch == end_id).argmax(axis=1)
-    places = np.zeros((rows, length), np.int64)
-    base = int(batch.max(initial=0)) + 1
-    before = np.zeros(rows, np.int64)
-    origins: list[NDArray[np.int64]] = []
-    count = 0
-    for position in range(int(stops.max(initial=0)) + 1):
-        (live,) = np.nonzero(stops >= position)
-        _, first, node = np.unique(before[live] * base + batch[live, position], return_index=True, return_inverse=True)
-        before[live] = node
-        places[live, position] = count + node
-        origins.append(live[first] * length + position)
-        count += len(first)
-    origin = np.concatenate(origins)
+    # In the order of a dictionary, a beginning that is not the row's before was in none of the rows above.
+    order = np.lexsort(batch.T[::-1])
+    ordered = batch[order]
+    live = np.arange(length) <= stops[order, np.newaxis]
+    fresh = live.copy()
+    fresh[1:] &= np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
+    nodes = np.where(fresh, np.cumsum(fresh).reshape(rows, length) - 1, 0)
+    places = np.empty((rows, length), np.int64)
+    places[order] = np.where(live, np.maximum.accumulate(nodes, axis=0), 0)
+    origin = (order[:, np.newaxis] * length + np.arange(length))[fresh]
     return {
         TOKENS: batch.reshape(-1)[origin],
         POSITIONS: origin % length,
