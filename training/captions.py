@@ -5,6 +5,7 @@ its target puts most of the weight on the first and shares the rest. Nothing amb
 """
 
 import random
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,13 +14,17 @@ import numpy as np
 import open_clip
 
 from training.concepts import LANGUAGES, Concept
-from training.themes import TEMPLATES, THEMES
+from training.themes import PHRASES, TEMPLATES, THEMES
 
 MAX_TOKENS = 24
 LABEL_SHARE = 0.7  # of the target of a text that is one concept's label and a keyword of others
-KINDS = ("label", "template", "keyword", "pair", "group")
-KIND_SHARES = (0.36, 0.14, 0.32, 0.08, 0.10)
+KINDS = ("label", "template", "keyword", "pair", "group", "synonym")
+# Of the training of both towers, and of the text phase.
+KIND_SHARES = (0.36, 0.14, 0.32, 0.08, 0.10, 0.0)
+KIND_SHARES_OF_TEXT_PHASE = (0.34, 0.16, 0.26, 0.06, 0.08, 0.10)
 PAIRS = 6
+WORD = re.compile(r"[a-z][a-z' -]+")
+FEW = 5  # carriers of a word; what more carry is what keyword figures are of
 
 
 @dataclass
@@ -28,18 +33,19 @@ class Captions:
 
     `tokens`: int64 (captions, MAX_TOKENS), CLIP token ids with 0 after the end. `targets`: per caption the
     concept numbers and weights that sum to one. `of`: caption numbers by (concept, language, kind). `number`:
-    by text.
+    by text. `shares`: of the kinds, when captions are drawn.
     """
 
     tokens: np.ndarray
     targets: list[tuple[np.ndarray, np.ndarray]]
     of: dict[tuple[int, str, str], list[int]]
     number: dict[str, int]
+    shares: tuple[float, ...] = KIND_SHARES
 
     def sample(self, concepts: np.ndarray, dice: np.random.Generator, chinese: float) -> np.ndarray:
         """One caption number for each concept number; int64 of the same shape."""
         languages = np.where(dice.random(len(concepts)) < chinese, "zh", "en")
-        kinds = dice.choice(KINDS, len(concepts), p=KIND_SHARES)
+        kinds = dice.choice(KINDS, len(concepts), p=self.shares)
         chosen = []
         for concept, lang, kind in zip(concepts.tolist(), languages.tolist(), kinds.tolist(), strict=True):
             options = self.of.get((concept, lang, kind)) or self.of[concept, lang, "label"]
@@ -49,7 +55,7 @@ class Captions:
     def sample_evenly(self, count: int, dice: np.random.Generator, chinese: float) -> np.ndarray:
         """Caption numbers, int64 (count,), each text of a kind as often as any other: no rare word is lost."""
         languages = np.where(dice.random(count) < chinese, "zh", "en")
-        kinds = dice.choice(KINDS, count, p=KIND_SHARES)
+        kinds = dice.choice(KINDS, count, p=self.shares)
         keys = zip(languages.tolist(), kinds.tolist(), strict=True)
         pools = [self.pools.get((lang, kind)) or self.pools[lang, "label"] for lang, kind in keys]
         return np.array([pool[dice.integers(len(pool))] for pool in pools])
@@ -144,19 +150,72 @@ class CaptionBuilder:
             for concept, entry in enumerate(self.concepts):
                 self.of[concept, lang, "group"] += [self.add(name, self.weights(name)) for name in entry.groups[lang]]
 
+    def learn_synonyms(self) -> None:
+        """Words of another source are keywords too: those that are new, and those that mean much more there."""
+        found: dict[str, set[int]] = defaultdict(set)
+        for number, concept in enumerate(self.concepts):
+            for word in map(str.lower, concept.synonyms):
+                if WORD.fullmatch(word):
+                    found[word].add(number)
+        for word, members in found.items():
+            known = sum(len(named.get(word, ())) for named in (self.owners, self.carriers, self.families))
+            if not known or known < FEW <= len(members):
+                self.carriers[word] |= members
 
-def build_captions(concepts: list[Concept], seed: int = 0) -> Captions:
-    """All captions of all concepts, tokenised as open_clip does."""
+    def add_text_phase(self, dice: random.Random) -> None:
+        """English synonyms and plurals, phrases of words, and words with the name of a family ("wild animal")."""
+        words = {number: sorted(self._words(number)) for number in range(len(self.concepts))}
+        plurals = _single_tokens({f"{word}s" for found in words.values() for word in found if " " not in word})
+        kinds = defaultdict(list)
+        for name, members in self.families.items():
+            noun = re.sub(r"^an? ", "", name)
+            if WORD.fullmatch(noun) and " " not in noun:
+                for number in members:
+                    kinds[number].append((noun, members))
+        for number, found in words.items():
+            known = {keyword.lower() for keyword in self.concepts[number].keywords["en"]}
+            synonyms = [word for word in found if word not in known]
+            captions = [(word, self.weights(word)) for word in synonyms]
+            captions += [(f"{word}s", self.weights(word)) for word in found if f"{word}s" in plurals]
+            self.of[number, "en", "synonym"] = [self.add(*caption) for caption in captions]
+            for word in dice.sample(found, min(6, len(found))):
+                for phrase in dice.sample(PHRASES, 2):
+                    caption = self.add(phrase.format(word), self.weights(word))
+                    self.of[number, "en", "template"].append(caption)
+                for noun, members in dice.sample(kinds[number], min(1, len(kinds[number]))):
+                    both = members & (self.carriers[word] | self.owners[word])
+                    caption = self.add(f"{word} {noun}", dict.fromkeys(both, 1 / len(both)))
+                    self.of[number, "en", "pair"].append(caption)
+
+    def _words(self, number: int) -> set[str]:
+        """Keywords and synonyms that a concept carries."""
+        concept = self.concepts[number]
+        words = {word.lower() for word in (*concept.keywords["en"], *concept.synonyms)}
+        return {word for word in words if number in self.carriers.get(word, set())}
+
+
+def build_captions(concepts: list[Concept], seed: int = 0, *, text_phase: bool = False) -> Captions:
+    """All captions of all concepts, tokenised as open_clip does; those of the text phase have further words."""
     dice = random.Random(seed)
     builder = CaptionBuilder(concepts)
+    if text_phase:
+        builder.learn_synonyms()
     for number in range(len(concepts)):
         builder.add_concept(number, dice)
     builder.add_families()
-    tokens = tokenise(list(builder.texts))
-    return Captions(tokens, builder.targets, dict(builder.of), builder.texts)
+    if text_phase:
+        builder.add_text_phase(dice)
+    shares = KIND_SHARES_OF_TEXT_PHASE if text_phase else KIND_SHARES
+    return Captions(tokenise(list(builder.texts)), builder.targets, dict(builder.of), builder.texts, shares)
 
 
 def tokenise(texts: list[str]) -> np.ndarray:
     """Token ids, int64 (texts, MAX_TOKENS); longer texts are cut and still end with the end token."""
     tokeniser = open_clip.SimpleTokenizer(context_length=MAX_TOKENS)
     return tokeniser(texts).numpy()
+
+
+def _single_tokens(words: set[str]) -> set[str]:
+    """Those that CLIP has a token for, which only usual words have."""
+    listed = sorted(words)
+    return {word for word, row in zip(listed, tokenise(listed), strict=True) if np.count_nonzero(row) == 3}

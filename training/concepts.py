@@ -7,13 +7,14 @@ from pathlib import Path
 
 LANGUAGES = ("en", "zh")
 COMPONENT_GROUP = 2
+EMOJI_STYLE = "\N{VARIATION SELECTOR-16}"
 # What general icon sets append to a name to tell the weight of the drawing.
 WEIGHT = re.compile(r"(-(\d|fill|filled|outline|bold|thin|light|duotone|rounded))+$")
 
 
 @dataclass(frozen=True)
 class Concept:
-    """One emoji: its code points and, by language, its label, keywords and (sub)group names."""
+    """One emoji: its code points and, by language, its label, keywords and (sub)group names; more English words."""
 
     hexcode: str
     emoji: str
@@ -21,10 +22,13 @@ class Concept:
     keywords: dict[str, list[str]]
     groups: dict[str, list[str]]
     subgroup: str
+    synonyms: list[str]
 
 
-def read_concepts(emojibase: Path) -> list[Concept]:
+def read_concepts(emojibase: Path, emojilib: Path) -> list[Concept]:
     """Every emoji that belongs to a group, skin-tone variants and components left out."""
+    further = json.loads((emojilib / "dist" / "emoji-en-US.json").read_text())
+    synonyms = {emoji.replace(EMOJI_STYLE, ""): words for emoji, words in further.items()}
     data = {lang: json.loads((emojibase / lang / "data.json").read_text()) for lang in LANGUAGES}
     messages = {lang: json.loads((emojibase / lang / "messages.json").read_text()) for lang in LANGUAGES}
     meta = json.loads((emojibase / "meta" / "groups.json").read_text())
@@ -49,6 +53,7 @@ def read_concepts(emojibase: Path) -> list[Concept]:
                 keywords={lang: list(both[lang].get("tags", [])) for lang in LANGUAGES},
                 groups={lang: [names[lang, "groups"][group], names[lang, "subgroups"][subgroup]] for lang in LANGUAGES},
                 subgroup=subgroup,
+                synonyms=[word.replace("_", " ") for word in synonyms.get(entry["emoji"].replace(EMOJI_STYLE, ""), [])],
             )
         )
     return concepts

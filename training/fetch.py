@@ -16,7 +16,7 @@ from PIL import Image
 from training import paths
 from training.concepts import Concept, NameIndex, read_concepts, write_concepts
 from training.render import MANNERS, premultiplied, redraw
-from training.sources import EMOJIBASE, SOURCES, Role, Source
+from training.sources import EMOJIBASE, EMOJILIB, SOURCES, Role, Source
 
 log = logging.getLogger(__name__)
 RENDER_SIZE = 96
@@ -29,7 +29,7 @@ def install_packages() -> Path:
     """Install the pinned npm packages below the cache; answers their `node_modules`."""
     paths.NPM.mkdir(parents=True, exist_ok=True)
     (paths.NPM / "package.json").write_text("{}")
-    wanted = [f"{source.package}@{source.version}" for source in SOURCES] + ["@".join(EMOJIBASE)]
+    wanted = [f"{source.package}@{source.version}" for source in SOURCES] + ["@".join(EMOJIBASE), "@".join(EMOJILIB)]
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *wanted]
     subprocess.run(command, cwd=paths.NPM, check=True)
     return paths.NPM / "node_modules"
@@ -137,7 +137,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     modules = install_packages()
     paths.DATA.mkdir(parents=True, exist_ok=True)
-    concepts = read_concepts(modules / EMOJIBASE[0])
+    concepts = read_concepts(modules / EMOJIBASE[0], modules / EMOJILIB[0])
     write_concepts(concepts, paths.DATA / "concepts.json")
     index = NameIndex(concepts, modules / EMOJIBASE[0])
     by_style = {source.style: source for source in SOURCES}

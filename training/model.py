@@ -59,6 +59,11 @@ class TrainableClip(nn.Module):
         nn.init.normal_(self.clip.token_embedding.weight, std=0.02)
         self.clip.visual.to(memory_format=torch.channels_last)
 
+    def extend(self, before: Vocabulary, after: Vocabulary) -> None:
+        """Take the rows of a larger vocabulary; tokens that were not there before start as the unknown one."""
+        kept = torch.from_numpy(np.concatenate([[0], before.row_of[after.used]]))
+        self.clip.token_embedding = nn.Embedding.from_pretrained(self.clip.token_embedding.weight[kept], freeze=False)
+
     def encode_image(self, pictures: Tensor) -> Tensor:
         """Unit vectors, float32 (batch, 512), of normalised pictures (batch, 3, 64, 64)."""
         return F.normalize(self.clip.visual(pictures).float(), dim=-1)

@@ -105,7 +105,7 @@ def refine(trainer: Trainer, model: TrainableClip, steps: int, rate: float, roun
 
 
 @click.command()
-@click.option("--steps", default=1300, show_default=True, help="Steps of each of the two passes.")
+@click.option("--steps", default=1600, show_default=True, help="Steps of each of the two passes.")
 @click.option("--rate", default=5e-4, show_default=True)
 @click.option("--rounds", default=8, show_default=True, help="Augmented pictures per concept in the frozen bank.")
 @click.option("--seed", default=0, show_default=True, help="As in the training: the captions depend on it.")
@@ -132,6 +132,7 @@ def main(
     trainer.load(run / "state.pt")
     model = copy.deepcopy(trainer.finished_average(batches=24))
     report(trainer, model, validation)
+    trainer.begin_text_phase(model)
     refined = refine(trainer, model, steps, rate, rounds)
     report(trainer, refined, validation)
     save_shipped(refined, trainer.vocabulary, output)

@@ -60,3 +60,4 @@ SOURCES = (
     Source("cif", "1.2.7", "CC0-1.0", "CoreUI flags, Łukasz Holeczek", names="country"),
 )
 EMOJIBASE = ("emojibase-data", "17.0.0")
+EMOJILIB = ("emojilib", "4.0.3")

@@ -109,3 +109,17 @@ TEMPLATES: dict[str, list[str]] = {
     ],
     "zh": ["{}的图片", "一张{}的照片", "{}表情", "一个{}", "画着{}", "{}图标"],
 }
+
+# What people write around a word that may be a noun or an adjective.
+PHRASES = (
+    "something {}",
+    "something that is {}",
+    "a {} thing",
+    "a {} person",
+    "a person who is {}",
+    "someone who is {}",
+    "people and {}",
+    "things for {}",
+    "feeling {}",
+    "it is about {}",
+)

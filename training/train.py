@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from training import paths
 from training.augment import Dice
-from training.captions import build_captions
+from training.captions import Captions, build_captions
 from training.data import load_pictures
 from training.evaluation import evaluate
 from training.kinship import kinship
@@ -67,11 +67,9 @@ class Trainer:
         self.recipe = recipe
         self.data = data
         self.pictures, self.concepts = load_pictures(data)
-        self.captions = build_captions(self.concepts, seed)
+        self._learn(build_captions(self.concepts, seed))
         own = torch.eye(len(self.concepts))
         self.depicted = torch.lerp(own, torch.from_numpy(kinship(self.concepts)), recipe.kin)
-        self.vocabulary = Vocabulary(self.captions.tokens)
-        self.rows = torch.from_numpy(self.vocabulary.rows(self.captions.tokens))
         self.model = TrainableClip(self.vocabulary)
         visual = self.model.clip.visual
         for stage in (visual.avgpool, visual.layer1, visual.layer2):
@@ -82,6 +80,18 @@ class Trainer:
         self.seed = (seed, rank)
         self.step = 0
         self._reseed()
+
+    def _learn(self, captions: Captions) -> None:
+        """Draw these captions from now on."""
+        self.captions = captions
+        self.vocabulary = Vocabulary(captions.tokens)
+        self.rows = torch.from_numpy(self.vocabulary.rows(captions.tokens))
+
+    def begin_text_phase(self, model: TrainableClip) -> None:
+        """Draw the captions of the text phase from now on, and give `model` rows for their words."""
+        before = self.vocabulary
+        self._learn(build_captions(self.concepts, self.seed[0], text_phase=True))
+        model.extend(before, self.vocabulary)
 
     def _reseed(self) -> None:
         """Random numbers that depend on the seed, the worker and the step at which it starts or goes on."""
@@ -244,7 +254,7 @@ def work(rank: int, job: Job) -> None:
 
 
 @click.command()
-@click.option("--steps", default=11500, show_default=True)
+@click.option("--steps", default=15000, show_default=True)
 @click.option("--every", default=500, show_default=True, help="Steps between checkpoints with figures.")
 @click.option("--batch", default=128, show_default=True, help="Pictures a step, over all workers.")
 @click.option("--seed", default=0, show_default=True)

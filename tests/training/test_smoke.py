@@ -34,6 +34,7 @@ def concepts() -> list[Concept]:
             keywords={"en": ["thing", "square"], "zh": ["东西"]},
             groups={"en": ["shapes", "geometric"], "zh": ["形状", "几何"]},
             subgroup="geometric",
+            synonyms=["figure", "thing", f"{name}-like"],
         )
         for number, name in enumerate(SHAPES)
     ]
@@ -93,8 +94,10 @@ def test_a_few_steps_train_resume_refine_and_evaluate(
 
     model = open_clip.create_model(register_config(), pretrained=str(checkpoint)).eval()
     with torch.no_grad():
-        vectors = model.encode_text(open_clip.SimpleTokenizer()(["square", "thing"]))
-    assert vectors.shape == (2, 512)
+        vectors = model.encode_text(open_clip.SimpleTokenizer()(["square", "thing", "figure", "zebra", "violin"]))
+    assert vectors.shape == (5, 512)
+    assert not torch.equal(vectors[2], vectors[3]), "a word of the text phase is known"
+    assert torch.equal(vectors[3], vectors[4]), "words that never occurred are one"
     rows = torch.unique(model.token_embedding.weight, dim=0)
     assert len(rows) < 1000, "tokens that never occur share one row"
 
@@ -106,6 +109,19 @@ def test_a_caption_never_counts_what_it_also_names_as_wrong() -> None:
         {0: 0.7} | dict.fromkeys(range(1, 6), 0.06)
     )
     assert captions.target_matrix(np.array([captions.number["thing"]]), 6) == pytest.approx(np.full((1, 6), 1 / 6))
+
+
+def test_the_text_phase_learns_words_that_were_not_known_and_leaves_the_others_as_they_were() -> None:
+    before, after = build_captions(concepts()), build_captions(concepts(), text_phase=True)
+    assert "figure" not in before.number
+    everyone, one = after.targets[after.number["figure"]], after.targets[after.number["cross-like"]]
+    assert (everyone[0].tolist(), one[0].tolist()) == ([0, 1, 2, 3, 4, 5], [3])
+    for text, number in before.number.items():
+        assert after.number[text] == number
+        assert [part.tolist() for part in after.targets[number]] == [part.tolist() for part in before.targets[number]]
+    assert any("figure" in text.split() and text != "figure" for text in after.number), "phrases have it too"
+    drawn = after.sample_evenly(5000, np.random.default_rng(0), chinese=0.5)
+    assert {after.number["figure"], after.number["cross-like"]} <= set(drawn.tolist())
 
 
 def test_pictures_that_fit_the_same_caption_are_no_rivals() -> None:
