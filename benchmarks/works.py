@@ -165,7 +165,8 @@ def growth(bench: Bench) -> Iterator[Measurement]:
     engine.run("SELECT encode_text('warm')")
     for rows in bench.scale.growth:
         answer = engine.run(
-            f"SELECT sum(length(encode_text(concat('a picture of number ', toString(number), ' at {rows}')))) "
+            # New texts of equal length: a digit more would be a token more.
+            f"SELECT sum(length(encode_text(concat('picture number ', leftPad(toString(number + {rows}), 7, '0'))))) "
             f"FROM numbers({rows}) SETTINGS max_threads = 1"
         )
         most = _peak_of_worker(engine.pid)
