@@ -14,6 +14,7 @@ import numpy as np
 import open_clip
 
 from training.concepts import LANGUAGES, Concept
+from training.metrics import KEYWORD_CARRIERS
 from training.themes import PHRASES, TEMPLATES, THEMES
 
 MAX_TOKENS = 24
@@ -24,7 +25,6 @@ KIND_SHARES = (0.36, 0.14, 0.32, 0.08, 0.10, 0.0)
 KIND_SHARES_OF_TEXT_PHASE = (0.34, 0.16, 0.26, 0.06, 0.08, 0.10)
 PAIRS = 6
 WORD = re.compile(r"[a-z][a-z' -]+")
-FEW = 5  # carriers of a word; what more carry is what keyword figures are of
 
 
 @dataclass
@@ -159,7 +159,7 @@ class CaptionBuilder:
                     found[word].add(number)
         for word, members in found.items():
             known = sum(len(named.get(word, ())) for named in (self.owners, self.carriers, self.families))
-            if not known or known < FEW <= len(members):
+            if not known or known < KEYWORD_CARRIERS <= len(members):
                 self.carriers[word] |= members
 
     def add_text_phase(self, dice: random.Random) -> None:
