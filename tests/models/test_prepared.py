@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +95,32 @@ def test_preparing_again_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) ->
     assert sorted(names) == sorted(path.name for path in again.iterdir())
     for name in names:
         assert (again / name).read_bytes() == (bundle.directory / prepared.FOLDER / name).read_bytes()
+
+
+def test_batches_encoded_side_by_side_have_the_vectors_of_one_alone(bundle: Bundle, tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder(bundle, "text", 3)
+    assert encoder.at_once == 3
+    alone = encoder.encode(TOKENS)
+    with ThreadPoolExecutor(encoder.at_once) as engines:
+        for beside in engines.map(partial(encoder.encode, alone=False), [TOKENS] * 9):
+            np.testing.assert_array_equal(beside, alone)
+    plain = OnnxEncoder(Bundle.open(tiny_bundle), "text", 3)
+    assert plain.at_once == 1, "its weights would be packed, and private, twice"
+    np.testing.assert_array_equal(plain.encode(TOKENS, alone=False), plain.encode(TOKENS))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_worker_keeps_its_model_when_another_is_installed_in_its_place(bundle: Bundle, *, gone: bool) -> None:
+    """It would otherwise mix the vectors of two models, or fail, in its first large block."""
+    encoder = OnnxEncoder(bundle, "text", 2)
+    before = encoder.encode(TOKENS)
+    folder = bundle.directory / prepared.FOLDER
+    other = folder.with_name("other")
+    shutil.copytree(folder, other)
+    weights = np.fromfile(other / "text.onnx.data", np.float32)
+    (weights * np.float32(1.5)).tofile(other / "text.onnx.data")
+    folder.rename(folder.with_name("before"))
+    if not gone:
+        other.rename(folder)
+        assert not np.allclose(OnnxEncoder(bundle, "text", 2).encode(TOKENS), before), "another model now"
+    np.testing.assert_array_equal(encoder.encode(TOKENS, alone=False), before)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.pipelines import (
     AHEAD_BYTES,
+    MANY_BATCHES,
     TEXT_WINDOW,
     TOKENS_PER_ROW,
     WINDOW_BYTES,
@@ -44,11 +45,23 @@ class LengthTokenizer:
 class RecordingEncoder:
     """An engine whose vector is (1, sum of the input) and which remembers the shapes of its batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
+        self.at_once = at_once
         self.shapes: list[tuple[int, ...]] = []
+        self.beside: list[bool] = []
+        self.most = self._running = 0
+        self._change = threading.Condition()
 
-    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        self.shapes.append(batch.shape)
+    def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+        with self._change:
+            self.shapes.append(batch.shape)
+            self.beside.append(not alone)
+            self._running += 1
+            self.most = max(self.most, self._running)
+            self._change.notify_all()
+            if not alone:  # until the others have come, once
+                assert self._change.wait_for(lambda: self.most == self.at_once, 60)
+            self._running -= 1
         sums = batch.reshape(len(batch), -1).sum(axis=1)
         return np.stack([np.ones(len(batch)), sums], axis=1).astype(np.float32)
 
@@ -160,9 +173,11 @@ def test_decoding_engine_and_answer_overlap() -> None:
     begun = [threading.Event() for _ in range(3)]
 
     class SlowEncoder:
+        at_once = 1
         calls = 0
 
-        def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def encode(self, batch: NDArray[np.uint8], *, alone: bool = True) -> NDArray[np.float32]:
+            assert alone
             number = self.calls
             self.calls += 1
             begun[number].set()
@@ -191,7 +206,7 @@ def test_pictures_come_back_in_order_in_batches() -> None:
     assert [shape[0] for shape in encoder.shapes] == [4] * 12 + [2]
 
 
-def test_no_more_than_two_batches_are_held_at_once() -> None:
+def test_no_more_than_a_few_batches_are_held_at_once() -> None:
     pipeline, _ = image_pipeline()
     taken = 0
 
@@ -204,8 +219,35 @@ def test_no_more_than_two_batches_are_held_at_once() -> None:
     answers = pipeline.encode(endless())
     for done in range(1, 6):
         next(answers)
-        assert taken <= 4 * done + 8
+        assert taken <= 4 * done + 4 * MANY_BATCHES
     answers.close()
+
+
+@pytest.mark.parametrize("rows", [4 * MANY_BATCHES - 2, 4 * MANY_BATCHES, 40])
+def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int) -> None:
+    """Two at a time; a block of fewer than four batches for each is left to one engine run after the other."""
+    many = rows >= 4 * MANY_BATCHES
+    for kind in ("text", "image"):
+        encoder = RecordingEncoder(at_once=2)
+        if kind == "text":
+            texts = TextPipeline(
+                LengthTokenizer(),  # type: ignore[arg-type]
+                encoder,
+                dimension=2,
+                strict=True,
+                normalize=False,
+                batch=2,
+                cache=0,
+            )
+            answers = texts.encode(iter([b"%d" % (10 + i) for i in range(rows)]))
+            wanted = [ord(str(10 + i)[0]) + ord(str(10 + i)[1]) for i in range(rows)]
+        else:
+            pictures = ImagePipeline(load, encoder, dimension=2, strict=True, normalize=False, batch=2, threads=3)
+            answers = pictures.encode(iter([b"%d" % i for i in range(rows)]))
+            wanted = [12 * i for i in range(rows)]
+        assert sums(answers) == wanted
+        assert set(encoder.beside) == {many}
+        assert encoder.most == (2 if many else 1)
 
 
 def test_a_bad_picture_fails_the_strict_function_with_its_row_and_leaves_the_others_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -25,9 +26,12 @@ AHEAD_BYTES = 64 << 20
 # Texts whose lengths differ by less are sorted by their tokens, so that those with a common beginning, which the engine
 # computes once, meet in a batch; lengths further apart would make it attend to padding.
 LENGTH_STEP = 4
+# Batches of a block, for each of those that the engine takes at once, from which on it is given so many: fewer are not
+# worth what it loads for that the first time.
+MANY_BATCHES = 4
 # Tokens a batch holds for each of its rows at most: longer texts go in smaller batches, which are as quick a token and
 # do not make the engine's memory that of a whole batch of the longest texts.
-TOKENS_PER_ROW = 24
+TOKENS_PER_ROW = 16
 
 
 class RowRefused(ValueRefused):
@@ -72,6 +76,7 @@ class TextPipeline:
         self._strict = strict
         self._normalize = normalize
         self._batch = batch
+        self._engines = ThreadPoolExecutor(encoder.at_once, thread_name_prefix="engines")
         self._capacity = cache
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
@@ -106,12 +111,19 @@ class TextPipeline:
         missing = [text for text in texts if text not in known]
         tokens = self._tokenizer(missing) if missing else []
         alike = sorted(range(len(missing)), key=lambda index: (-(-len(tokens[index]) // LENGTH_STEP), tokens[index]))
-        for chosen in self._batches(alike, tokens):
-            vectors = self._encoder.encode(self._tokenizer.pad([tokens[index] for index in chosen]))
+        batches = list(self._batches(alike, tokens))
+        padded = (self._tokenizer.pad([tokens[index] for index in chosen]) for chosen in batches)
+        for chosen, vectors in zip(batches, self._encoded(padded, len(batches)), strict=True):
             for index, vector in zip(chosen, _finished(vectors, self._dimension, self._normalize), strict=True):
                 known[missing[index]] = vector
         self._remember(missing, known)
         return known
+
+    def _encoded(self, batches: Iterator[NDArray[np.int64]], count: int) -> Iterator[NDArray[np.float32]]:
+        at_once = self._encoder.at_once
+        if at_once == 1 or count < MANY_BATCHES * at_once:
+            return map(self._encoder.encode, batches)
+        return self._engines.map(partial(self._encoder.encode, alone=False), batches)
 
     def _batches(self, alike: Sequence[int], tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         chosen: list[int] = []
@@ -166,40 +178,46 @@ class ImagePipeline:
         self._batch = batch
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._ahead = 2 * batch
+        self._engines = ThreadPoolExecutor(encoder.at_once, thread_name_prefix="engines")
+        self._many = MANY_BATCHES * encoder.at_once * batch
 
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
         """See :class:`Pipeline`.
 
-        At most two batches of rows are held decoded or waiting, fewer of large ones, and two more are with the engine:
-        while a batch is encoded, the one before is written and the next is decoded.
+        Rows of a few batches are held decoded or waiting, fewer of large ones: while some batches are encoded, the ones
+        before are written and the next are decoded.
         """
         pending: deque[_Pending] = deque()
-        encoded: Future[Vectors] | None = None
+        encoded: deque[Future[Vectors]] = deque()
+        alone = True
         row = 1
         try:
-            while True:
-                self._take_ahead(values, pending)
+            while self._take_ahead(values, pending):
+                alone = alone and (self._encoder.at_once == 1 or len(pending) < self._many)
                 done = [pending.popleft().pixels.result() for _ in range(min(self._batch, len(pending)))]
-                before, encoded = encoded, self._engine.submit(self._answer, done, row) if done else None
-                if before is not None:
-                    yield before.result()
-                if encoded is None:
-                    return
+                engine = self._engine if alone else self._engines
+                encoded.append(engine.submit(self._answer, done, row, alone=alone))
                 row += len(done)
+                if len(encoded) > (1 if alone else self._encoder.at_once):
+                    yield encoded.popleft().result()
+            while encoded:
+                yield encoded.popleft().result()
         finally:
-            for future in (*(one.pixels for one in pending), encoded):
-                if future is not None:
-                    future.cancel()
+            for one in pending:
+                one.pixels.cancel()
+            for future in encoded:
+                future.cancel()
 
-    def _take_ahead(self, values: Iterator[Value], pending: deque[_Pending]) -> None:
+    def _take_ahead(self, values: Iterator[Value], pending: deque[_Pending]) -> bool:
+        """Give values to the decoders; whether any wait now."""
         held = sum(one.size for one in pending)
-        for value in islice(values, self._ahead - len(pending)):
+        for value in islice(values, self._many - len(pending)):
             size = len(value) if isinstance(value, bytes) else 0
             pending.append(_Pending(self._pool.submit(self._decoded, value), size))
             held += size
             if held >= AHEAD_BYTES:
-                return
+                break
+        return bool(pending)
 
     def _decoded(self, value: Value) -> NDArray[np.uint8] | ValueRefused:
         if not isinstance(value, bytes):
@@ -209,7 +227,7 @@ class ImagePipeline:
         except ValueRefused as refused:
             return refused
 
-    def _answer(self, done: Sequence[NDArray[np.uint8] | ValueRefused], first_row: int) -> Vectors:
+    def _answer(self, done: Sequence[NDArray[np.uint8] | ValueRefused], first_row: int, *, alone: bool) -> Vectors:
         for index, outcome in enumerate(done):
             if self._strict and isinstance(outcome, ValueRefused):
                 raise RowRefused(first_row + index, str(outcome))
@@ -217,7 +235,8 @@ class ImagePipeline:
         present = np.array([not isinstance(outcome, ValueRefused) for outcome in done])
         matrix = np.zeros((len(done), self._dimension), np.float32)
         if pixels:
-            matrix[present] = _finished(self._encoder.encode(np.stack(pixels)), self._dimension, self._normalize)
+            vectors = self._encoder.encode(np.stack(pixels), alone=alone)
+            matrix[present] = _finished(vectors, self._dimension, self._normalize)
         return Vectors(matrix, present)
 
 

@@ -52,8 +52,8 @@ class WorkerSettings:
     max_image_bytes: int = 67_108_864
     max_image_pixels: int = 89_478_485
     jpeg_decoding: str = "exact"
-    text_batch: int = 32
-    image_batch: int = 8
+    text_batch: int = 12
+    image_batch: int = 2
     decode_threads: int = 2
     text_cache: int = 4096
 

@@ -14,14 +14,21 @@ from clip_udfs.settings import WorkerSettings
 
 
 class Encoder(Protocol):
-    """One tower of one model, loaded."""
+    """One tower of one model, loaded.
 
-    def encode(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+    Attributes:
+        at_once: Of many batches, how many are best encoded at the same time, each from a thread of its own.
+    """
+
+    at_once: int
+
+    def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
         """Encode a batch.
 
         Args:
             batch: Text tower: int64 token ids, shape (rows, length). Image tower: uint8 RGB pixels, shape
                 (rows, height, width, 3).
+            alone: Whether this batch may take all of the engine's threads, as no other is encoded meanwhile.
 
         Returns:
             float32, shape (rows, dimension), not normalised.
