@@ -7,6 +7,7 @@ takes, and on whose behalf, shows ``python -X importtime -m benchmarks.start SET
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,7 +20,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmarks.measurement import Bench, Measurement
 
-_IMPORTS = ("numpy", "onnxruntime", "tokenizers", "clip_udfs.worker", "clip_udfs.tokenizer", "clip_udfs.encoders.onnx")
+_IMPORTS = (
+    "clip_udfs.worker",
+    "numpy",
+    "onnxruntime",
+    "tokenizers",
+    "clip_udfs.tokenizer",
+    "clip_udfs.pipelines",
+    "clip_udfs.wire",
+    "clip_udfs.encoders.onnx",
+)
 
 
 def start(bench: Bench) -> Iterator[Measurement]:
@@ -30,7 +40,11 @@ def start(bench: Bench) -> Iterator[Measurement]:
     runs = []
     for _ in range(bench.scale.starts):
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.start", str(settings)], check=True, capture_output=True, text=True
+            [sys.executable, "-m", "benchmarks.start", str(settings)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # as the launcher has it
         )
         runs.append(json.loads(done.stdout))
     for step in runs[0]:

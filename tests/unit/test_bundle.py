@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clip_udfs import bundle as bundle_module
-from clip_udfs.bundle import FORMAT_VERSION, MANIFEST, Bundle, vouched
+from clip_udfs.bundle import FORMAT_VERSION, MANIFEST, Bundle, Digests, vouched
 from clip_udfs.errors import BundleError, EngineError
 from tests.server_trees import make_bundle
 
@@ -62,12 +62,31 @@ def test_a_flipped_bit_is_refused_whatever_the_size(
             raise EngineError("the engine refuses these weights")
 
 
+def test_hashing_that_began_with_other_files_vouches_for_those_alone(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_module, "_HASHED_MEANWHILE", 0)
+    digests = Digests(bundle.records("image.weights"))
+    flip(bundle.directory / "text.weights")
+    with vouched(bundle.records("image.weights"), digests):
+        pass
+    with (
+        pytest.raises(BundleError, match=r"text\.weights was altered"),
+        vouched(bundle.records("image.weights", "text.weights"), digests),
+    ):
+        pass
+
+
 def test_a_failure_to_load_sound_files_stays_that_failure(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="too little memory"), vouched(bundle.records("text.weights")):
         raise EngineError("too little memory")
 
 
-def test_a_file_that_vanishes_while_it_is_read_is_named(bundle: Bundle) -> None:
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["large", "small"])
+def test_a_file_that_vanishes_while_it_is_read_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(bundle_module, "_HASHED_MEANWHILE", limit)
     files = bundle.records("text.weights")
     (bundle.directory / "text.weights").unlink()
     with pytest.raises(BundleError, match=r"text\.weights: No such file"), vouched(files):

@@ -242,3 +242,9 @@ def test_the_torch_engine_gives_the_same_vectors(settings: WorkerSettings) -> No
     missing = run(replace(torch_settings, device="cuda:7"), "encode_text", b"1\ncat\n")
     assert b"cuda:7" in missing.stderr
     assert missing.returncode == 1
+
+
+def test_a_worker_begins_to_hash_its_weights_before_it_imports_what_takes_long() -> None:
+    program = "import sys, clip_udfs.worker; print({'numpy', 'onnxruntime', 'tokenizers', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

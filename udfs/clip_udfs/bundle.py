@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import mmap
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -216,31 +217,69 @@ class Bundle:
         return {self.file(name): self.manifest.files[name] for name in names}
 
 
+class Digests:
+    """SHA-256 of files; of large ones computed in a thread of its own from the moment that they are named."""
+
+    def __init__(self, files: Mapping[Path, FileRecord]) -> None:
+        """Begin with the large ones of ``files``."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._begun: dict[Path, Future[str]] = {}
+        self.begin(files)
+
+    def begin(self, files: Mapping[Path, FileRecord]) -> None:
+        """Have the large ones of ``files`` hashed that were not named before."""
+        for path, record in files.items():
+            if record.bytes > _HASHED_MEANWHILE and path not in self._begun:
+                self._begun[path] = self._thread.submit(_sha256_at_once, path)
+
+    def of(self, path: Path) -> str:
+        """The digest of a file in hexadecimal, when it is there.
+
+        Raises:
+            OSError: The file could not be read.
+        """
+        begun = self._begun.get(path)
+        return sha256(path) if begun is None else begun.result()
+
+
 @contextmanager
-def vouched(files: Mapping[Path, FileRecord]) -> Iterator[None]:
+def vouched(files: Mapping[Path, FileRecord], digests: Digests | None = None) -> Iterator[None]:
     """Compare ``files`` with their SHA-256: the small ones before the body loads them, the large ones while it does.
+
+    Args:
+        files: What each must be.
+        digests: Those that were begun before.
 
     Raises:
         BundleError: A file was altered or cannot be read; also where the body failed, as that is then the reason.
     """
-    meanwhile = [item for item in files.items() if item[1].bytes > _HASHED_MEANWHILE]
-    _compare(item for item in files.items() if item not in meanwhile)
-    with ThreadPoolExecutor(1, thread_name_prefix="hash") as thread:
-        compared = thread.submit(_compare, meanwhile)
-        try:
-            yield
-        finally:
-            compared.result()
+    digests = digests or Digests(files)
+    digests.begin(files)
+    large = {path: record for path, record in files.items() if record.bytes > _HASHED_MEANWHILE}
+    _compare({path: record for path, record in files.items() if path not in large}, digests)
+    try:
+        yield
+    finally:
+        _compare(large, digests)
 
 
-def _compare(files: Iterable[tuple[Path, FileRecord]]) -> None:
-    for path, record in files:
+def _compare(files: Mapping[Path, FileRecord], digests: Digests) -> None:
+    for path, record in files.items():
         try:
-            digest = sha256(path)
+            digest = digests.of(path)
         except OSError as error:
             raise BundleError(f"bundle file {path}: {error.strerror}: {_PUT_BACK}") from error
         if digest != record.sha256:
             raise BundleError(f"bundle file {path} was altered: its SHA-256 is not the recorded one: {_PUT_BACK}")
+
+
+def _sha256_at_once(path: Path) -> str:
+    """:func:`sha256` in one call, which does not wait for the interpreter while others import, parse and load.
+
+    Like the engine, which maps the same file, it would not survive that somebody truncates it meanwhile.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
 
 
 def sha256(path: Path) -> str:

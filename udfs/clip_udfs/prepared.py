@@ -15,8 +15,6 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
-import onnxruntime
-
 from clip_udfs.bundle import Bundle, FileRecord
 from clip_udfs.bundle import sha256 as sha256_of_file
 from clip_udfs.errors import EngineError
@@ -35,6 +33,7 @@ _CPU_FLAGS = re.compile(r"(avx|amx|sse|ssse|fma|f16c|asimd|sve|sme|i8mm|bf16|fph
 # crash it, because its kernels load them aligned; so smaller ones stay inside the graph and are packed at each start.
 _MIN_EXTERNAL_BYTES = 1 << 20
 _ALIGNMENT = 64
+_NOT_WRITTEN = (OSError, ValueError, KeyError, TypeError, AttributeError)  # there is no record, or no whole one
 _PACKED_PLACE = re.compile(rb"\|(\d+);\d+;")
 _SPOKEN = {
     "machine": "kind of machine",
@@ -46,6 +45,8 @@ _SPOKEN = {
 
 def host_key(bundle: Bundle) -> dict[str, str]:
     """What prepared graphs of ``bundle`` depend on, as it is here: machine, CPU, ONNX Runtime, and the graphs."""
+    import onnxruntime
+
     digests = "".join(
         f"{name} {record.sha256}\n" for name, record in sorted(bundle.manifest.files.items()) if ".onnx" in name
     )
@@ -71,8 +72,21 @@ def graph_files(bundle: Bundle, tower: Tower) -> tuple[Path, bool, dict[Path, Fi
     stale, records = _prepared(bundle)
     if stale is None:
         folder = bundle.directory / FOLDER
-        return folder / graph, True, {folder / name: one for name, one in records.items() if name.startswith(graph)}
-    return plain, False, bundle.records(*(name for name in bundle.manifest.files if name.startswith(graph)))
+        return folder / graph, True, _of_graph(folder, graph, records)
+    return plain, False, _of_graph(bundle.directory, graph, bundle.manifest.files)
+
+
+def likely_files(bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
+    """What :func:`graph_files` will name unless this host has changed: known before the runtime is imported."""
+    graph, folder = MODEL.format(tower=tower), bundle.directory / FOLDER
+    try:
+        return _of_graph(folder, graph, _written(folder)[1])
+    except _NOT_WRITTEN:
+        return _of_graph(bundle.directory, graph, bundle.manifest.files)
+
+
+def _of_graph(folder: Path, graph: str, records: Mapping[str, FileRecord]) -> dict[Path, FileRecord]:
+    return {folder / name: record for name, record in records.items() if name.startswith(graph)}
 
 
 def stale_because(bundle: Bundle) -> str | None:
@@ -85,7 +99,7 @@ def _prepared(bundle: Bundle) -> tuple[str | None, dict[str, FileRecord]]:
     folder = bundle.directory / FOLDER
     try:
         written, records = _written(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _NOT_WRITTEN:
         return "there are none", {}
     for name, value in host_key(bundle).items():
         if written.get(name) != value:
@@ -135,6 +149,8 @@ def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
 
 
 def _write(graph: Path, target: Path) -> None:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns that the result fits this host only, which is the purpose
     options.optimized_model_filepath = str(target)

@@ -1,4 +1,7 @@
-"""One process of a pool: settings, one tower, then blocks of rows until ClickHouse closes the pipe."""
+"""One process of a pool: settings, one tower, then blocks of rows until ClickHouse closes the pipe.
+
+What takes long to import is imported after the hashing of the model's files has begun, which goes on beside it.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,20 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clip_udfs.bundle import TOKENIZER, Bundle, ImageManifest, vouched
-from clip_udfs.encoders import engine_files, open_encoder
+from clip_udfs.bundle import TOKENIZER, Bundle, Digests, ImageManifest, vouched
+from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
 from clip_udfs.errors import ClipUdfError, ValueRefused
 from clip_udfs.functions import FUNCTIONS, Function
-from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.wire import (
-    Reader,
-    RowBinaryReader,
-    TabSeparatedReader,
-    Value,
-    format_row_binary,
-    format_tab_separated,
-    write_all,
-)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
+    from clip_udfs.wire import Reader, Value
 
 _MAX_PATH_BYTES = 4096
 _SHOWN = 200
@@ -53,9 +51,8 @@ def main(arguments: Sequence[str], answers: int) -> int:
         threading.Thread(target=_end_when_nobody_reads, args=(answers,), daemon=True).start()
         settings = WorkerSettings.load(options.settings)
         name = function.sql_name(settings.suffix)
-        reader = _reader(function, settings)
         pipeline = open_pipeline(function, settings)
-        serve(reader, pipeline, settings.format, answers)
+        serve(_reader(function, settings), pipeline, settings.format, answers)
     except ClipUdfError as error:
         return _fail(name, str(error))
     except MemoryError:
@@ -73,6 +70,8 @@ def serve(reader: Reader, pipeline: Pipeline, output_format: str, answers: int) 
     Raises:
         ClipUdfError: The first thing that must fail the query; rows before it may have been written.
     """
+    from clip_udfs.wire import format_row_binary, format_tab_separated, write_all
+
     formatted = format_row_binary if output_format == "RowBinary" else format_tab_separated
     while (rows := reader.next_block()) is not None:
         for vectors in pipeline.encode(_values(reader, rows)):
@@ -86,24 +85,18 @@ def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
         ClipUdfError: Settings, bundle or engine do not work.
     """
     bundle = Bundle.open(settings.bundle)
+    digests = Digests(likely_engine_files(settings, bundle, function.tower))
     files = engine_files(settings, bundle, function.tower)
     if function.tower == "text":
-        with vouched({**files, **bundle.records(TOKENIZER)}):
+        with vouched({**files, **bundle.records(TOKENIZER)}, digests):
             return _text_pipeline(function, settings, bundle)
     load = _loader(function, settings, bundle.manifest.image)
-    with vouched(files):
-        return ImagePipeline(
-            load,
-            open_encoder(settings, bundle, function.tower),
-            dimension=bundle.manifest.dimension,
-            strict=function.strict,
-            normalize=settings.normalize,
-            batch=settings.image_batch,
-            threads=settings.decode_threads,
-        )
+    with vouched(files, digests):
+        return _image_pipeline(load, function, settings, bundle)
 
 
 def _text_pipeline(function: Function, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
+    from clip_udfs.pipelines import TextPipeline
     from clip_udfs.tokenizer import Tokenizer
 
     return TextPipeline(
@@ -114,6 +107,22 @@ def _text_pipeline(function: Function, settings: WorkerSettings, bundle: Bundle)
         normalize=settings.normalize,
         batch=settings.text_batch,
         cache=settings.text_cache,
+    )
+
+
+def _image_pipeline(
+    load: Callable[[bytes], NDArray[np.uint8]], function: Function, settings: WorkerSettings, bundle: Bundle
+) -> ImagePipeline:
+    from clip_udfs.pipelines import ImagePipeline
+
+    return ImagePipeline(
+        load,
+        open_encoder(settings, bundle, function.tower),
+        dimension=bundle.manifest.dimension,
+        strict=function.strict,
+        normalize=settings.normalize,
+        batch=settings.image_batch,
+        threads=settings.decode_threads,
     )
 
 
@@ -146,6 +155,8 @@ def _loader(function: Function, settings: WorkerSettings, image: ImageManifest) 
 
 
 def _reader(function: Function, settings: WorkerSettings) -> Reader:
+    from clip_udfs.wire import RowBinaryReader, TabSeparatedReader
+
     limit = {
         "text": settings.max_text_bytes,
         "path": _MAX_PATH_BYTES,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clip_udfs.bundle import TORCH_FOLDER, Bundle, FileRecord
 from clip_udfs.functions import Tower
+from clip_udfs.prepared import graph_files, likely_files
 from clip_udfs.settings import WorkerSettings
+
+if TYPE_CHECKING:  # a worker has something to do before it waits for NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Encoder(Protocol):
@@ -60,8 +62,13 @@ def engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict
     Raises:
         BundleError: The bundle lacks the engine's files.
     """
-    if settings.engine == "torch":
-        return bundle.records(*(name for name in bundle.manifest.files if name.startswith(f"{TORCH_FOLDER}/")))
-    from clip_udfs.prepared import graph_files
+    return _torch_files(bundle) if settings.engine == "torch" else graph_files(bundle, tower)[2]
 
-    return graph_files(bundle, tower)[2]
+
+def likely_engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
+    """What :func:`engine_files` will say unless the machine has changed, before the engine is imported."""
+    return _torch_files(bundle) if settings.engine == "torch" else likely_files(bundle, tower)
+
+
+def _torch_files(bundle: Bundle) -> dict[Path, FileRecord]:
+    return bundle.records(*(name for name in bundle.manifest.files if name.startswith(f"{TORCH_FOLDER}/")))
