@@ -9,7 +9,10 @@ import json
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +40,22 @@ def main(bundle: str, rounds: str) -> None:
     encoder = OnnxEncoder(Bundle.open(Path(bundle)), "image", 0)
     random = np.random.default_rng(3)
     pixels = random.integers(0, 255, (batch, 224, 224, 3), dtype=np.uint8)
+    batches = 2 * encoder.at_once
+    engines = ThreadPoolExecutor(encoder.at_once)
+
+    def encode() -> None:
+        """Batches side by side, as a worker has many of them encoded."""
+        deque(engines.map(partial(encoder.encode, alone=False), [pixels] * batches), maxlen=0)
+
     multiply = _multipliers(random)
-    for warm in (*multiply.values(), lambda: encoder.encode(pixels)):
+    for warm in (*multiply.values(), encode):
         warm()
     peaks: dict[str, list[float]] = {name: [] for name in multiply}
     engine: list[float] = []
     shares: list[float] = []
     for _ in range(int(rounds)):
         before = _peak(multiply, peaks)
-        engine.append(batch * FLOP_PER_PICTURE / _seconds(lambda: encoder.encode(pixels)))
+        engine.append(batches * batch * FLOP_PER_PICTURE / _quickest(encode))
         after = _peak(multiply, peaks)
         shares.append(2 * engine[-1] / (before + after))
     best = {name: max(found) / 1e9 for name, found in peaks.items()}
@@ -79,14 +89,18 @@ def _multipliers(random: np.random.Generator) -> dict[str, Callable[[], Any]]:
 def _peak(multiply: dict[str, Callable[[], Any]], peaks: dict[str, list[float]]) -> float:
     flop = 2 * SIDE**3
     for name, run in multiply.items():
-        peaks[name].append(flop / min(_seconds(run), _seconds(run)))
+        peaks[name].append(flop / _quickest(run))
     return max(found[-1] for found in peaks.values())
 
 
-def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def _quickest(run: Callable[[], Any]) -> float:
+    """Seconds of the quicker of two runs."""
+    taken = []
+    for _ in range(2):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from benchmarks.pools import four_at_once
 from benchmarks.precision import int8
 from benchmarks.start import start
 
-BATCH_OF_WORKERS = 64
+# Enough that a worker has batches encoded side by side.
+TEXTS_OF_WORKERS, PICTURES_OF_WORKERS = 256, 64
 
 
 def first_query(bench: Bench) -> Iterator[Measurement]:
@@ -86,8 +87,9 @@ def _beside_peers(bench: Bench, engine: Engine, table: str, kind: str, rows: int
 
 
 def worker_memory(bench: Bench) -> Iterator[Measurement]:
-    """The first worker and a second one beside it, each after a batch."""
-    values = {"text": captions(BATCH_OF_WORKERS, seed=9), "path": [str(path) for path in bench.pictures[:16]]}
+    """The first worker and a second one beside it, each after a block."""
+    pictures = [str(path) for path in bench.pictures[:PICTURES_OF_WORKERS]]
+    values = {"text": captions(TEXTS_OF_WORKERS, seed=9), "path": pictures}
     for kind, rows in values.items():
         for contender in bench.deployment.contenders:
             # Row by row, more rows take more time but no more memory.

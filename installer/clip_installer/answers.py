@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -40,7 +41,13 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
             differences = list(report.diff_lines(work.propose(request, bundle, graphs).plan)) if diff else []
             proposal, outcome = work.install(request, bundle, graphs)
             outcome = replace(outcome, recovered=recovered)
-        workers = worker_memory(bundle.manifest, request.pool_size, request.engine, shared=graphs is not None)
+        workers = worker_memory(
+            bundle.manifest,
+            request.pool_size,
+            request.engine,
+            threads=request.engine_threads or os.cpu_count() or 1,
+            shared=graphs is not None,
+        )
         index = index_memory(proposal.schema.parameters, request.rows) if proposal.schema else None
         if as_json:
             _print_json(

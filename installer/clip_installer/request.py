@@ -110,7 +110,7 @@ class InstallRequest:
                     raise ConfigurationError(f"--image-root {root} is not a directory")
         for path in (placement.scripts, self.python, *roots):
             _refuse_unprintable(path)
-        threads = max(1, (os.cpu_count() or 1) // self.pool_size) if self.threads is None else self.threads
+        threads = self.engine_threads
         settings = WorkerSettings(
             bundle=placement.bundle,
             suffix=self.suffix,
@@ -125,6 +125,11 @@ class InstallRequest:
             image_roots=roots or (config.user_files_path,),
         )
         return Installation(bundle, placement, self.python, settings, self.pool_size, graphs)
+
+    @property
+    def engine_threads(self) -> int:
+        """Engine threads of each worker; 0 is as many as there are cores."""
+        return max(1, (os.cpu_count() or 1) // self.pool_size) if self.threads is None else self.threads
 
     @property
     def _on_gpu(self) -> bool:

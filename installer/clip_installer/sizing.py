@@ -9,10 +9,11 @@ from clip_udfs.bundle import Manifest
 from clip_udfs.functions import FUNCTIONS, Tower
 
 MIB = 1 << 20
-# Interpreter, libraries and the buffers of one mini-batch. Measured with ViT-B-32 after a full batch, the second worker
-# of python -m benchmarks --only memory: 81 to 86 MiB private for text, 75 to 102 MiB for images, with their weights
-# mapped from graphs that were prepared for the machine.
-WORKER_BASE: dict[Tower, int] = {"text": 90 * MIB, "image": 110 * MIB}
+# Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.
+# Measured with ViT-B-32 after a block of many batches, its weights mapped from graphs prepared for the machine: private
+# memory of 56, 67, 90 and 135 MiB for text with 1, 2, 4 and 8 threads, of 57, 76 to 106, 82 and 124 MiB for images.
+_WORKER: dict[Tower, int] = {"text": 55 * MIB, "image": 85 * MIB}
+_THREAD = 12 * MIB
 VECTOR_COLUMNS = 2
 INDEX_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
 _EDGE_BYTES = 4
@@ -56,8 +57,10 @@ class IndexMemory:
     table: int
 
 
-def worker_memory(manifest: Manifest, pool_size: int, engine: str, *, shared: bool = True) -> WorkerMemory:
-    """Memory of the workers of a model, from the size of its weights.
+def worker_memory(
+    manifest: Manifest, pool_size: int, engine: str, *, threads: int = 1, shared: bool = True
+) -> WorkerMemory:
+    """Memory of the workers of a model with so many engine threads each, from the size of its weights.
 
     A process starts when the first query needs it, and each loads the tower of its own function only.
     """
@@ -66,11 +69,17 @@ def worker_memory(manifest: Manifest, pool_size: int, engine: str, *, shared: bo
         tower: pool_size * sum(function.tower == tower for function in FUNCTIONS.values())
         for tower in weights
     }
+    worker = without_weights(threads)
     total = sum(
-        processes[tower] * WORKER_BASE[tower] + (1 if shared else processes[tower]) * weights[tower]
+        processes[tower] * worker[tower] + (1 if shared else processes[tower]) * weights[tower]
         for tower in weights
     )
-    return WorkerMemory(weights, dict(WORKER_BASE), shared, pool_size, total)
+    return WorkerMemory(weights, worker, shared, pool_size, total)
+
+
+def without_weights(threads: int = 1) -> dict[Tower, int]:
+    """Bytes of one worker of each tower with so many engine threads, less its weights."""
+    return {tower: base + threads * _THREAD for tower, base in _WORKER.items()}
 
 
 def index_memory(parameters: SchemaParameters, rows: int) -> IndexMemory:

@@ -36,6 +36,9 @@ def test_workers(tmp_path: Path) -> None:
     assert memory.weights == {"text": 100 * MIB, "image": 300 * MIB}
     processes = 4 * memory.worker["text"] + 8 * memory.worker["image"]
     assert memory.total == processes + 400 * MIB
+    eight = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", threads=8)
+    assert eight.worker["text"] - memory.worker["text"] == 7 * 12 * MIB, "each has a batch of its own"
+    assert eight.total - memory.total == 12 * 7 * 12 * MIB
     alone = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", shared=False)
     assert alone.total == processes + 4 * 100 * MIB + 8 * 300 * MIB
     torch = worker_memory(replace(manifest, files=files), pool_size=2, engine="torch", shared=False)

@@ -70,17 +70,18 @@ def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
     place = config.on_disk(config.user_scripts_path / HOME / model.model)
     try:
         manifest = Bundle.open(place / BUNDLE).manifest
-        engine = WorkerSettings.load(place / "worker.json").engine
+        settings = WorkerSettings.load(place / "worker.json")
         size = sum(config.on_disk(file.path).stat().st_size for file in model.files)
     except (ClipUdfError, OSError) as error:
         return {"name": model.model, "where": "installed", "function": model.functions[0], "problem": str(error)}
-    return _row(manifest, "installed", size, engine, model.functions[0])
+    return _row(manifest, "installed", size, settings.engine, settings.threads, model.functions[0])
 
 
 def _available(part: str) -> Iterator[dict[str, Any]]:
     from clip_installer.model_builder.available import available
-    from clip_installer.sizing import WORKER_BASE
+    from clip_installer.sizing import without_weights
 
+    own = without_weights()
     for model in available(part):
         weights = model.weights
         yield {
@@ -90,15 +91,17 @@ def _available(part: str) -> Iterator[dict[str, Any]]:
             "dimension": model.dimension,
             "tags": list(model.tags),
             "bytes": sum(weights.values()) if weights else None,
-            "worker_bytes": {tower: WORKER_BASE[tower] + size for tower, size in weights.items()} if weights else None,
+            "worker_bytes": {tower: own[tower] + size for tower, size in weights.items()} if weights else None,
         }
 
 
-def _row(manifest: Any, where: str, size: int, engine: str, function: str = "") -> dict[str, Any]:
+def _row(
+    manifest: Any, where: str, size: int, engine: str, threads: int = 1, function: str = ""
+) -> dict[str, Any]:
     from clip_installer.golden import precision_loss
     from clip_installer.sizing import worker_memory
 
-    memory = worker_memory(manifest, 1, engine)
+    memory = worker_memory(manifest, 1, engine, threads=threads)
     return {
         "name": manifest.name,
         "where": where,
