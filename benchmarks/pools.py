@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def _memory(engine: Engine, bench: Bench, bundle: Path) -> Measurement:
         engine.run_together([f"SELECT sum(length({function.name}(value))) FROM ({source})"] * QUERIES)
     running = workers_of(engine.pid)
     taken = sum(Memory.of(worker).pss for worker in running)
-    planned = worker_memory(Bundle.open(bundle).manifest, POOL, "onnx").total
+    threads = max(1, (os.cpu_count() or 1) // POOL)
+    planned = worker_memory(Bundle.open(bundle).manifest, POOL, "onnx", threads=threads).total
     notes = {"workers": len(running), "planned_bytes": planned, "share_of_plan": taken / planned}
     return Measurement("pools of two, all six functions, memory", "ours", "bytes", (float(taken),), 1, notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -45,7 +44,7 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
             bundle.manifest,
             request.pool_size,
             request.engine,
-            threads=request.engine_threads or os.cpu_count() or 1,
+            threads=request.engine_threads,
             shared=graphs is not None,
         )
         index = index_memory(proposal.schema.parameters, request.rows) if proposal.schema else None

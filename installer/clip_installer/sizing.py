@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from clip_installer.schema import SchemaParameters
@@ -78,8 +79,9 @@ def worker_memory(
 
 
 def without_weights(threads: int = 1) -> dict[Tower, int]:
-    """Bytes of one worker of each tower with so many engine threads, less its weights."""
-    return {tower: base + threads * _THREAD for tower, base in _WORKER.items()}
+    """Bytes of one worker of each tower with so many engine threads (0: as many as cores), less its weights."""
+    own = _THREAD * (threads or os.cpu_count() or 1)
+    return {tower: base + own for tower, base in _WORKER.items()}
 
 
 def index_memory(parameters: SchemaParameters, rows: int) -> IndexMemory:

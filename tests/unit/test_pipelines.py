@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.pipelines import (
+    AHEAD,
     AHEAD_BYTES,
     MANY_BATCHES,
+    MOST_BATCHES,
     TEXT_WINDOW,
     TOKENS_PER_ROW,
     WINDOW_BYTES,
@@ -219,14 +221,14 @@ def test_no_more_than_a_few_batches_are_held_at_once() -> None:
     answers = pipeline.encode(endless())
     for done in range(1, 6):
         next(answers)
-        assert taken <= 4 * done + 4 * MANY_BATCHES
+        assert taken <= 4 * done + AHEAD
     answers.close()
 
 
-@pytest.mark.parametrize("rows", [4 * MANY_BATCHES - 2, 4 * MANY_BATCHES, 40])
+@pytest.mark.parametrize("rows", [2 * MANY_BATCHES - 2, 2 * MANY_BATCHES, 40])
 def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int) -> None:
-    """Two at a time; a block of fewer than four batches for each is left to one engine run after the other."""
-    many = rows >= 4 * MANY_BATCHES
+    """Two at a time; a block of few batches is left to one engine run after the other."""
+    many = rows >= 2 * MANY_BATCHES
     for kind in ("text", "image"):
         encoder = RecordingEncoder(at_once=2)
         if kind == "text":
@@ -248,6 +250,25 @@ def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int)
         assert sums(answers) == wanted
         assert set(encoder.beside) == {many}
         assert encoder.most == (2 if many else 1)
+
+
+def test_an_engine_of_more_threads_than_a_window_has_batches_gets_them_side_by_side() -> None:
+    class WideEncoder(RecordingEncoder):
+        def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+            assert not alone
+            return super().encode(batch)
+
+    pipeline = TextPipeline(
+        LengthTokenizer(),  # type: ignore[arg-type]
+        WideEncoder(at_once=200),
+        dimension=2,
+        strict=True,
+        normalize=False,
+        batch=TEXT_WINDOW // MOST_BATCHES,
+        cache=0,
+    )
+    texts = [b"%04d" % number for number in range(TEXT_WINDOW)]
+    assert sums(pipeline.encode(iter(texts))) == [sum(text) for text in texts]
 
 
 def test_a_bad_picture_fails_the_strict_function_with_its_row_and_leaves_the_others_alone() -> None:

@@ -26,9 +26,11 @@ AHEAD_BYTES = 64 << 20
 # Texts whose lengths differ by less are sorted by their tokens, so that those with a common beginning, which the engine
 # computes once, meet in a batch; lengths further apart would make it attend to padding.
 LENGTH_STEP = 4
-# Batches of a block, for each of those that the engine takes at once, from which on it is given so many: fewer are not
-# worth what it loads for that the first time.
-MANY_BATCHES = 4
+# Batches of a block from which on the engine is given as many as it takes at once, if that is not more: fewer are not
+# worth what it loads for that the first time. The second number is less than the batches of a window of texts.
+MANY_BATCHES, MOST_BATCHES = 8, 64
+# Pictures that are decoded ahead of an engine that takes one batch at once; two batches where that is more, on a GPU.
+AHEAD = 16
 # Tokens a batch holds for each of its rows at most: longer texts go in smaller batches, which are as quick a token and
 # do not make the engine's memory that of a whole batch of the longest texts.
 TOKENS_PER_ROW = 16
@@ -121,7 +123,7 @@ class TextPipeline:
 
     def _encoded(self, batches: Iterator[NDArray[np.int64]], count: int) -> Iterator[NDArray[np.float32]]:
         at_once = self._encoder.at_once
-        if at_once == 1 or count < MANY_BATCHES * at_once:
+        if at_once == 1 or count < _many(at_once):
             return map(self._encoder.encode, batches)
         return self._engines.map(partial(self._encoder.encode, alone=False), batches)
 
@@ -179,7 +181,8 @@ class ImagePipeline:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._engines = ThreadPoolExecutor(encoder.at_once, thread_name_prefix="engines")
-        self._many = MANY_BATCHES * encoder.at_once * batch
+        self._many = _many(encoder.at_once) * batch
+        self._ahead = max(AHEAD, 2 * batch) if encoder.at_once == 1 else self._many
 
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
         """See :class:`Pipeline`.
@@ -211,7 +214,7 @@ class ImagePipeline:
     def _take_ahead(self, values: Iterator[Value], pending: deque[_Pending]) -> bool:
         """Give values to the decoders; whether any wait now."""
         held = sum(one.size for one in pending)
-        for value in islice(values, self._many - len(pending)):
+        for value in islice(values, self._ahead - len(pending)):
             size = len(value) if isinstance(value, bytes) else 0
             pending.append(_Pending(self._pool.submit(self._decoded, value), size))
             held += size
@@ -238,6 +241,11 @@ class ImagePipeline:
             vectors = self._encoder.encode(np.stack(pixels), alone=alone)
             matrix[present] = _finished(vectors, self._dimension, self._normalize)
         return Vectors(matrix, present)
+
+
+def _many(at_once: int) -> int:
+    """Batches that are enough for an engine that takes ``at_once``."""
+    return max(MANY_BATCHES, min(at_once, MOST_BATCHES))
 
 
 def _windows(values: Iterator[Value]) -> Iterator[list[Value]]:
