@@ -23,6 +23,8 @@ ROOT = Path("/")
 DEFAULT_TABLE = "laion"
 # A GPU is busy only with many rows at a time; ``python -m benchmarks --only gpu`` measures other numbers of them.
 _GPU_BATCHES = {"text_batch": 256, "image_batch": 64}
+# On a CPU torch gives each batch all threads, which wants more rows than a batch of one thread.
+_TORCH_BATCHES = {"text_batch": 32, "image_batch": 8}
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class InstallRequest:
             normalize=self.normalize,
             jpeg_decoding=self.jpeg_decoding,
             **self.limits,
-            **(_GPU_BATCHES | {"decode_threads": max(2, threads)} if self._on_gpu else {}),
+            **self._batches(threads),
             image_roots=roots or (config.user_files_path,),
         )
         return Installation(bundle, placement, self.python, settings, self.pool_size, graphs)
@@ -131,10 +133,13 @@ class InstallRequest:
         """Engine threads of each worker; 0 is as many as there are cores."""
         return max(1, (os.cpu_count() or 1) // self.pool_size) if self.threads is None else self.threads
 
-    @property
-    def _on_gpu(self) -> bool:
-        """Whether the workers shall run on a GPU where there is one."""
-        return self.engine == "torch" and self.device != "cpu"
+    def _batches(self, threads: int) -> dict[str, int]:
+        """The settings that another engine than the usual one has differently."""
+        if self.engine != "torch":
+            return {}
+        if self.device == "cpu":
+            return _TORCH_BATCHES
+        return _GPU_BATCHES | {"decode_threads": max(2, threads)}
 
     def schema(self, manifest: Manifest) -> Schema | None:
         """The schema to deploy for the model of ``manifest``, or None where none is wanted.

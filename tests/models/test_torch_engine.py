@@ -53,7 +53,7 @@ def test_half_precision_gives_nearly_the_same_vectors(
         (("--engine", "torch"), (256, 64, 3)),
         (("--engine", "torch", "--device", "cuda:1"), (256, 64, 3)),
         (("--engine", "torch", "--device", "cpu"), (32, 8, 2)),
-        ((), (32, 8, 2)),
+        ((), (12, 2, 2)),
     ],
 )
 def test_workers_on_a_gpu_take_more_rows_at_a_time(
