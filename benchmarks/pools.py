@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.bulk import fill_captions, fill_pictures
 from benchmarks.deployment import empty, install
@@ -15,6 +13,7 @@ from benchmarks.memory import Memory, workers_of
 from clip_installer.sizing import worker_memory
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.settings import WorkerSettings
 
 QUERIES, POOL = 4, 2
 _TABLES = {"text": "captions", "path": "pictures"}
@@ -25,7 +24,7 @@ def four_at_once(bench: Bench) -> Iterator[Measurement]:
     """One query alone and four together, in turns, on the same pool; then all pools are filled and weighed."""
     models = bench.deployment.models
     deployment = empty(bench.deployment.data.parent.parent / "pools", models)
-    install(deployment, models.bundle(), bench.pictures[0].parent, "--pool-size", POOL)
+    launcher = install(deployment, models.bundle(), bench.pictures[0].parent, "--pool-size", POOL)
     engine = Engine(deployment.config, deployment.data, bench.log)
     scale = bench.scale
     fill_captions(engine, captions(scale.turns * (QUERIES + 1) * scale.together, seed=31))
@@ -35,7 +34,7 @@ def four_at_once(bench: Bench) -> Iterator[Measurement]:
         ("encode_image", "pictures", min(scale.pictures_together, len(bench.pictures))),
     ):
         yield from _alone_and_together(engine, function, work, rows, scale.turns)
-    yield _memory(engine, bench, deployment.models.bundle())
+    yield _memory(engine, bench, WorkerSettings.load(launcher.with_name("worker.json")))
     engine.close()
 
 
@@ -64,7 +63,7 @@ def _alone_and_together(engine: Engine, function: str, work: str, rows: int, tur
     yield Measurement(f"pool of two, {work}, four at once", "ours", "s/row", tuple(together), QUERIES * rows, notes)
 
 
-def _memory(engine: Engine, bench: Bench, bundle: Path) -> Measurement:
+def _memory(engine: Engine, bench: Bench, settings: WorkerSettings) -> Measurement:
     """All workers of all functions running, each after a batch: what they take together, and what the plan says."""
     place = bench.pictures[0].parent
     for function in FUNCTIONS.values():
@@ -76,7 +75,7 @@ def _memory(engine: Engine, bench: Bench, bundle: Path) -> Measurement:
         engine.run_together([f"SELECT sum(length({function.name}(value))) FROM ({source})"] * QUERIES)
     running = workers_of(engine.pid)
     taken = sum(Memory.of(worker).pss for worker in running)
-    threads = max(1, (os.cpu_count() or 1) // POOL)
-    planned = worker_memory(Bundle.open(bundle).manifest, POOL, "onnx", threads=threads).total
+    manifest = Bundle.open(settings.bundle).manifest
+    planned = worker_memory(manifest, POOL, settings.engine, threads=settings.threads).total
     notes = {"workers": len(running), "planned_bytes": planned, "share_of_plan": taken / planned}
     return Measurement("pools of two, all six functions, memory", "ours", "bytes", (float(taken),), 1, notes)

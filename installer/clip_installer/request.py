@@ -112,18 +112,17 @@ class InstallRequest:
                     raise ConfigurationError(f"--image-root {root} is not a directory")
         for path in (placement.scripts, self.python, *roots):
             _refuse_unprintable(path)
-        threads = self.engine_threads
         settings = WorkerSettings(
             bundle=placement.bundle,
             suffix=self.suffix,
             engine=self.engine,
             device=self.device,
-            threads=threads,
+            threads=self.engine_threads,
             format=self.wire_format,
             normalize=self.normalize,
             jpeg_decoding=self.jpeg_decoding,
             **self.limits,
-            **self._batches(threads),
+            **self._batches(),
             image_roots=roots or (config.user_files_path,),
         )
         return Installation(bundle, placement, self.python, settings, self.pool_size, graphs)
@@ -133,13 +132,13 @@ class InstallRequest:
         """Engine threads of each worker; 0 is as many as there are cores."""
         return max(1, (os.cpu_count() or 1) // self.pool_size) if self.threads is None else self.threads
 
-    def _batches(self, threads: int) -> dict[str, int]:
+    def _batches(self) -> dict[str, int]:
         """The settings that another engine than the usual one has differently."""
         if self.engine != "torch":
             return {}
         if self.device == "cpu":
             return _TORCH_BATCHES
-        return _GPU_BATCHES | {"decode_threads": max(2, threads)}
+        return _GPU_BATCHES | {"decode_threads": max(2, self.engine_threads)}
 
     def schema(self, manifest: Manifest) -> Schema | None:
         """The schema to deploy for the model of ``manifest``, or None where none is wanted.

@@ -228,8 +228,8 @@ class Digests:
 
     def begin(self, files: Mapping[Path, FileRecord]) -> None:
         """Have the large ones of ``files`` hashed that were not named before."""
-        for path, record in files.items():
-            if record.bytes > _HASHED_MEANWHILE and path not in self._begun:
+        for path in _large(files):
+            if path not in self._begun:
                 self._begun[path] = self._thread.submit(_sha256_at_once, path)
 
     def of(self, path: Path) -> str:
@@ -253,14 +253,18 @@ def vouched(files: Mapping[Path, FileRecord], digests: Digests | None = None) ->
     Raises:
         BundleError: A file was altered or cannot be read; also where the body failed, as that is then the reason.
     """
-    digests = digests or Digests(files)
+    digests = digests or Digests({})
     digests.begin(files)
-    large = {path: record for path, record in files.items() if record.bytes > _HASHED_MEANWHILE}
+    large = _large(files)
     _compare({path: record for path, record in files.items() if path not in large}, digests)
     try:
         yield
     finally:
         _compare(large, digests)
+
+
+def _large(files: Mapping[Path, FileRecord]) -> dict[Path, FileRecord]:
+    return {path: record for path, record in files.items() if record.bytes > _HASHED_MEANWHILE}
 
 
 def _compare(files: Mapping[Path, FileRecord], digests: Digests) -> None:
