@@ -10,7 +10,7 @@ from benchmarks.engine import Engine
 from benchmarks.material import captions
 from benchmarks.measurement import Bench, Measurement
 from benchmarks.memory import Memory, workers_of
-from clip_installer.sizing import worker_memory
+from clip_installer.planning.sizing import worker_memory
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings

@@ -22,7 +22,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a two-layer CLIP with random weights, 512 dimensions, for both engines."""
     import torch
 
-    from clip_installer.model_builder import RANDOM, build_model
+    from clip_installer.models.build import RANDOM, build_model
 
     torch.manual_seed(7)
     return build_model(str(TINY_CLIP), RANDOM, tmp_path_factory.mktemp("models") / "tiny", engine="both").directory
@@ -33,7 +33,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a one-layer CLIP with random weights, 256 dimensions."""
     import torch
 
-    from clip_installer.model_builder import RANDOM, build_model
+    from clip_installer.models.build import RANDOM, build_model
 
     torch.manual_seed(8)
     config = TINY_CLIP.with_name("tiny-clip-256.json")

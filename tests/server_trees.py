@@ -9,12 +9,12 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from clip_installer.placement import place
-from clip_installer.plan import Plan, plan_install, records_path
-from clip_installer.records import Records
-from clip_installer.server_config import ServerConfig
-from clip_installer.server_user import ServerUser
-from clip_installer.wanted import Installation
+from clip_installer.install.placement import place
+from clip_installer.install.plan import Plan, plan_install, records_path
+from clip_installer.install.records import Records
+from clip_installer.install.wanted import Installation
+from clip_installer.server.config import ServerConfig
+from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle
 from clip_udfs.settings import WorkerSettings
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from clip_installer.connection import first_line
+from clip_installer.clickhouse.connection import first_line
 from clip_installer.errors import ImportRefused
 from clip_installer.progress import Advance, silent
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from clip_installer.schema import SchemaParameters, index_statements, statements
+from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from tests import behaviours
 from tests.engine.conftest import ServerTree, make_tree
 from tests.engine.driver import Engine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clip_installer.schema import SchemaParameters, table_statements
+from clip_installer.tables.schema import SchemaParameters, table_statements
 from tests.engine import commands
 from tests.engine.conftest import ServerTree
 from tests.models.pictures import corpus

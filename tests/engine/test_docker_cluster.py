@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clip_installer.schema import SchemaParameters, index_statements, statements
-from clip_installer.server_config import ServerConfig
-from clip_installer.sql_files import literal
+from clip_installer.clickhouse.sql import literal
+from clip_installer.server.config import ServerConfig
+from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from tests import behaviours
 from tests.engine.conftest import ServerTree, make_tree
 from tests.engine.driver import Engine, QueryFailed

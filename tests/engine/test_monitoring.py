@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clip_installer import resources
-from clip_installer.sql_files import render
+from clip_installer.commands.sql import split_statements
 from clip_udfs.functions import FUNCTIONS
 from tests.engine.conftest import make_tree
 from tests.engine.driver import Engine, QueryFailed
@@ -23,8 +23,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     tree.main_file.write_text(tree.main_file.read_text().replace("</clickhouse>", LOG))
     tree.install("--image-root", str(tree.pictures), "--no-ddl")
     engine = tree.engine()
-    for statement in render("monitoring/views.sql", {}):
-        engine.rows(statement.sql)
+    for statement in split_statements((resources.sql() / "monitoring" / "views.sql").read_text(encoding="utf-8")):
+        engine.rows(statement)
     engine.rows("SELECT length(encode_text(toString(number))) FROM numbers(20)")
     for picture in ("none-1.png", "none-2.png"):
         with pytest.raises(QueryFailed):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_installer.schema import SchemaParameters, index_statements, statements
-from clip_installer.sql_files import literal
+from clip_installer.clickhouse.sql import literal
+from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from tests.engine import commands
 from tests.engine.conftest import make_tree
 from tests.laion_parts import write_part

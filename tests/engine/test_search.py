@@ -10,7 +10,7 @@ import pytest
 
 from clip_installer import resources
 from clip_installer.commands.sql import split_statements
-from clip_installer.schema import SchemaParameters, index_statements, statements
+from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from tests.engine.conftest import ServerTree
 from tests.engine.driver import Engine, QueryFailed
 from tests.models.pictures import corpus

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from clip_installer import resources
-from clip_installer.model_label import ModelLabel
-from clip_installer.schema import SchemaParameters, index_statements
+from clip_installer.tables.label import ModelLabel
+from clip_installer.tables.schema import SchemaParameters, index_statements
 from clip_udfs.bundle import Bundle, sha256
 from tests.engine import commands
 from tests.engine.conftest import ServerTree, make_tree

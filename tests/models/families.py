@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from timm.models import model_entrypoint, register_model
 
-from clip_installer.model_builder import build_model
-from clip_installer.model_builder.parity import Parity, distance
+from clip_installer.models.build import build_model
+from clip_installer.models.build.parity import Parity, distance
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
 from clip_udfs.images import decode

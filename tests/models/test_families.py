@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from clip_installer.errors import ModelError
-from clip_installer.model_builder import build_model
-from clip_installer.model_source import opened_model
+from clip_installer.models.build import build_model
+from clip_installer.models.source import opened_model
 from tests.models.families import FAMILIES, Family, measure, page_rows, write_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # timm's, torch's and the exporter's about one another

@@ -10,7 +10,7 @@ import pytest
 from open_clip.tokenizer import HFTokenizer
 
 from clip_installer.errors import ModelError
-from clip_installer.model_builder.tokenizer_file import write_tokenizer
+from clip_installer.models.build.tokenizer_file import write_tokenizer
 from clip_udfs.bundle import TextManifest
 from clip_udfs.tokenizer import Tokenizer
 from tests.models.hub import SCRIPTS, WORDS, tokenizer_folder

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from clip_installer.cli import program
 from clip_installer.errors import ModelError
-from clip_installer.golden import Golden, deviation, precision_loss
-from clip_installer.model_builder import RANDOM, build_model
-from clip_installer.model_builder.parity import TEXTS, GoldenVectors, compare, of_bundle
+from clip_installer.install.checks.golden import Golden, deviation, precision_loss
+from clip_installer.models.build import RANDOM, build_model
+from clip_installer.models.build.parity import TEXTS, GoldenVectors, compare, of_bundle
 from clip_udfs import prepared
 from clip_udfs.bundle import FLOAT32, INT8, Bundle
 from clip_udfs.encoders.onnx import OnnxEncoder

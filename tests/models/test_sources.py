@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from clip_installer.cli import run
 from clip_installer.commands.install import install
 from clip_installer.errors import ModelError
-from clip_installer.model_builder import RANDOM, weights
-from clip_installer.model_builder.available import available
-from clip_installer.model_builder.hub import hub_answers_or_is_off, is_out_of_reach
-from clip_installer.model_builder.source import SourceModel, load_source, quiet
+from clip_installer.models.build import RANDOM, weights
+from clip_installer.models.build.available import available
+from clip_installer.models.build.hub import hub_answers_or_is_off, is_out_of_reach
+from clip_installer.models.build.source import SourceModel, load_source, quiet
 from tests.conftest import TINY_CLIP
 from tests.server_trees import GLOB, make_config
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from clip_installer.connection import ConnectionOptions, connection_options
+from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
 from clip_installer.errors import SqlError
-from clip_installer.schema import QUANTIZATIONS, SchemaParameters, stored_dimension
+from clip_installer.tables.schema import QUANTIZATIONS, SchemaParameters, stored_dimension
 
 _HELP = """\
 Add image_index and text_index to a table and build them for its rows.
@@ -49,7 +49,7 @@ def build_index(
 ) -> None:
     """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
-    from clip_installer.vector_index import build_indexes
+    from clip_installer.tables.vector_index import build_indexes
 
     with progress() as advance, connection.connect() as client:
         stored = f"{table}_local" if cluster else table

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from clip_installer.connection import ConnectionOptions, connection_options
+from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
 
 _HELP = """\
 Encode a sample of a table's captions, and of its pictures where there are files, and compare.
@@ -27,7 +27,7 @@ Exits with 1 where the model is another one.
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: int, as_json: bool) -> int:
     """Encode a sample of a table's captions, and of its pictures where there are files, and compare."""
-    from clip_installer import model_check
+    from clip_installer.tables import comparison as model_check
 
     with connection.connect() as client:
         verdict = model_check.check_model(client, table, suffix, sample)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clip_installer.schema import QUANTIZATIONS
+from clip_installer.tables.schema import QUANTIZATIONS
 
 if TYPE_CHECKING:
-    from clip_installer.capacity import Machine
-    from clip_installer.figures import Figures
+    from clip_installer.planning.capacity import Machine
+    from clip_installer.planning.figures import Figures
 
 _HELP = """\
 Compute what a large table needs, from measured costs, and name every assumption.
@@ -91,9 +91,9 @@ def estimate(
     as_json: bool,
 ) -> None:
     """Compute what a large table needs, from measured costs, and name every assumption."""
-    from clip_installer import capacity
-    from clip_installer import capacity_report as report
-    from clip_installer.figures import read_figures
+    from clip_installer.planning import capacity
+    from clip_installer.planning import capacity_report as report
+    from clip_installer.planning.figures import read_figures
 
     figures = read_figures(files)
     machine = capacity.Machine(round(memory * capacity.GIB), cores, price)
@@ -138,7 +138,7 @@ def _variants(figures: Figures, quantizations: tuple[str, ...], connections: tup
 def _limits(
     figures: Figures, variants: list[tuple[str, int]], dimension: int, machine: Machine
 ) -> list[tuple[str, int, int, float]]:
-    from clip_installer.capacity import rows_in_memory
+    from clip_installer.planning.capacity import rows_in_memory
 
     return [
         (

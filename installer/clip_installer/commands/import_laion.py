@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from clip_installer.connection import ConnectionOptions, connection_options
+from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
 
 
 def _parts(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:

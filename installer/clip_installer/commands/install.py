@@ -14,7 +14,7 @@ import click
 from clip_udfs.settings import ENGINES, FORMATS, JPEG_DECODINGS, MOST_IMAGE_PIXELS
 
 if TYPE_CHECKING:
-    from clip_installer.connection import ConnectionOptions
+    from clip_installer.clickhouse.connection import ConnectionOptions
 
 _PATH = click.Path(path_type=Path)
 _EXAMPLES = """\b
@@ -157,8 +157,8 @@ def install(
     Files are put into place as one, checked as the server's user, and taken back if anything fails. Without
     --url (or --data, --embedded) no ClickHouse is touched: the schema is printed for you to run.
     """
-    from clip_installer import answers
-    from clip_installer.request import InstallRequest
+    from clip_installer.install import answers
+    from clip_installer.install.request import InstallRequest
 
     _refuse_contradictions(
         verify=verify,
@@ -241,7 +241,7 @@ def _refuse_contradictions(
 def _connection(
     server_config: Path, url: str | None, data: Path | None, embedded: bool
 ) -> ConnectionOptions | None:
-    from clip_installer.connection import ConnectionOptions
+    from clip_installer.clickhouse.connection import ConnectionOptions
 
     if url is not None:
         return ConnectionOptions(url=url)
@@ -257,7 +257,7 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
 @contextmanager
 def _file_errors_in_words() -> Iterator[None]:
     from clip_installer.errors import ConfigurationError
-    from clip_installer.journal import describe
+    from clip_installer.install.journal import describe
 
     try:
         yield

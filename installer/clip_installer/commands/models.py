@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from clip_installer.records import InstalledModel
-    from clip_installer.server_config import ServerConfig
+    from clip_installer.install.records import InstalledModel
+    from clip_installer.server.config import ServerConfig
 
 _HELP = """\
 List models, or those with PART in their name: the length of their vectors, their size on disk, the memory of a worker.
@@ -45,9 +45,9 @@ def models(server_config: Path | None, available: bool, part: str, as_json: bool
 
 def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[dict[str, Any]]:
     from clip_installer import resources
-    from clip_installer.install import load_records
-    from clip_installer.model_source import builtin_names
-    from clip_installer.server_config import ServerConfig
+    from clip_installer.install.flow import load_records
+    from clip_installer.models.source import builtin_names
+    from clip_installer.server.config import ServerConfig
     from clip_udfs.bundle import Bundle
 
     for name in builtin_names():
@@ -62,7 +62,7 @@ def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[di
 
 
 def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
-    from clip_installer.placement import BUNDLE, HOME
+    from clip_installer.install.placement import BUNDLE, HOME
     from clip_udfs.bundle import Bundle
     from clip_udfs.errors import ClipUdfError
     from clip_udfs.settings import WorkerSettings
@@ -78,8 +78,8 @@ def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
 
 
 def _available(part: str) -> Iterator[dict[str, Any]]:
-    from clip_installer.model_builder.available import available
-    from clip_installer.sizing import without_weights
+    from clip_installer.models.build.available import available
+    from clip_installer.planning.sizing import without_weights
 
     own = without_weights()
     for model in available(part):
@@ -98,8 +98,8 @@ def _available(part: str) -> Iterator[dict[str, Any]]:
 def _row(
     manifest: Any, where: str, size: int, engine: str, threads: int = 1, function: str = ""
 ) -> dict[str, Any]:
-    from clip_installer.golden import precision_loss
-    from clip_installer.sizing import worker_memory
+    from clip_installer.install.checks.golden import precision_loss
+    from clip_installer.planning.sizing import worker_memory
 
     memory = worker_memory(manifest, 1, engine, threads=threads)
     return {
@@ -116,7 +116,7 @@ def _row(
 
 
 def _line(row: dict[str, Any]) -> str:
-    from clip_installer.sizing import spoken
+    from clip_installer.planning.sizing import spoken
 
     where = f"{row['where']} as {row['function']}" if row["function"] else row["where"]
     if "problem" in row:

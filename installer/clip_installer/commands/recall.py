@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from clip_installer.connection import ConnectionOptions, connection_options
-from clip_installer.schema import QUANTIZATIONS
+from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
+from clip_installer.tables.schema import QUANTIZATIONS
 
 _COLUMNS = {"image": "image_embedding", "text": "text_embedding"}
 
@@ -93,9 +93,9 @@ def recall(
     as_json: bool,
 ) -> None:
     """Build each index on a sample of the table, search it as the views do, and compare with brute force."""
-    from clip_installer import recall_report
     from clip_installer.progress import progress
-    from clip_installer.recall import RecallPlan, measure
+    from clip_installer.tables import recall_report
+    from clip_installer.tables.recall import RecallPlan, measure
 
     plan = RecallPlan(
         table=table,

@@ -8,7 +8,7 @@ from typing import IO
 
 import click
 
-from clip_installer.connection import ConnectionOptions, connection_options, first_line
+from clip_installer.clickhouse.connection import ConnectionOptions, connection_options, first_line
 from clip_installer.errors import SqlError
 
 _ANSWERS = re.compile(r"(?:WITH|SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|\()", re.IGNORECASE)

@@ -13,12 +13,12 @@ from xml.sax.saxutils import escape
 import click
 
 from clip_installer import resources
-from clip_installer.connection import ConnectionOptions
+from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.demo.page import write_contact_sheet, write_page
 from clip_installer.demo.searches import SEARCHES, hits
 from clip_installer.errors import InstallerError
-from clip_installer.model_source import BUILTIN_MODEL
-from clip_installer.sql_files import render
+from clip_installer.models.source import BUILTIN_MODEL
+from clip_installer.clickhouse.sql import render
 from clip_udfs.bundle import MANIFEST
 
 TABLE = "laion"
@@ -129,7 +129,7 @@ def _lay_out(demo: Demo) -> None:
         "searches": SEARCHES,
     }
     for file in ("fill", "searches", "evaluate"):
-        statements = render(f"demo/{file}.sql", values)
+        statements = render(f"demo/{file}", values)
         _write(demo.place / f"{file}.sql", "".join(f"{statement.sql};\n\n" for statement in statements))
 
 

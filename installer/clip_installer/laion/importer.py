@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from clip_installer.connection import execute, first_line
+from clip_installer.clickhouse.connection import execute, first_line
+from clip_installer.clickhouse.sql import identifier, literal
 from clip_installer.errors import ImportRefused, SqlError
 from clip_installer.laion.ledger import Entry, Ledger
 from clip_installer.laion.parts import ROWS_OF_A_PART, Part, first_id
 from clip_installer.laion.source import Source
-from clip_installer.model_label import label_of_comment, table_comment
 from clip_installer.progress import Advance
-from clip_installer.schema import SchemaParameters, stored_dimension, table_statements
-from clip_installer.sql_files import identifier, literal
+from clip_installer.tables.label import label_of_comment, table_comment
+from clip_installer.tables.schema import SchemaParameters, stored_dimension, table_statements
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from clip_installer.connection import execute
-from clip_installer.sql_files import identifier, render
+from clip_installer.clickhouse.connection import execute
+from clip_installer.clickhouse.sql import identifier, render
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -56,7 +56,7 @@ class Ledger:
         """
         self._client = client
         self._table = identifier(f"{table}_imports")
-        for statement in render("40_imports.sql", {"imports_table": self._table}):
+        for statement in render("schema/imports", {"imports_table": self._table}):
             execute(client, statement.sql)
 
     def last(self, part: int) -> Entry | None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.packing import TOKENS, pack
+from clip_udfs.encoders.prepared import graph_files
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
-from clip_udfs.prepared import graph_files
 
 INPUT = TOKENS
 OUTPUT = "clip_vector"

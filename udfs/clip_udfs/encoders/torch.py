@@ -38,7 +38,7 @@ class TorchEncoder:
             raise EngineError(
                 f"the torch engine needs the package {error.name}: pip install 'clickhouse-clip-udfs[torch]'"
             ) from error
-        from clip_udfs.encoders.towers import CausalTextTower, ImageTower, text_tower
+        from clip_udfs.encoders.torch_modules.towers import CausalTextTower, ImageTower, text_tower
 
         if threads:
             torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""How ClickHouse is asked: connections, and the SQL files that are rendered for it."""

@@ -1,0 +1,1 @@
+"""What an installation must fulfil: files, workers, functions in the server."""

@@ -1,0 +1,168 @@
+"""Checks of an installed model on its machine: files, interpreter, packages, pictures, workers."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from clip_installer.errors import ApplyError
+from clip_installer.install.checks.findings import Finding, note, ok, problem
+from clip_installer.install.checks.golden import Golden, deviation, precision_loss
+from clip_installer.install.checks.launch import answers, closed_directory, last_line, run_as
+from clip_installer.install.records import InstalledModel
+from clip_installer.server.config import ServerConfig
+from clip_installer.server.user import ServerUser
+from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.encoders.prepared import stale_because
+from clip_udfs.errors import BundleError
+from clip_udfs.functions import FUNCTIONS
+from clip_udfs.settings import WorkerSettings
+
+_IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers; print(clip_udfs.__version__)"
+
+
+def check_files(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
+    """Every file as it was installed, where ClickHouse finds it, and readable by its user."""
+    wrong = 0
+    for file in model.files:
+        path = config.on_disk(file.path)
+        if not path.is_file():
+            wrong += 1
+            yield problem("file", f"{path} is missing", "run install-udfs again")
+        elif sha256(path) != file.sha256:
+            wrong += 1
+            yield problem(
+                "file",
+                f"{path} was edited since it was installed",
+                "run install-udfs with --force to put it back",
+            )
+        elif config.destdir == Path("/") and (reason := _unreadable(path, user)):
+            wrong += 1
+            yield problem(
+                "file", f"{path} cannot be read by {user.name}: {reason}", "correct the permissions"
+            )
+    if not wrong:
+        yield ok("files", f"all {len(model.files)} are as they were installed")
+    found = config.functions()
+    definitions = {
+        name: file.path
+        for name in model.functions
+        for file in model.files
+        if file.path.stem == f"{name}_function"
+    }
+    for name, path in definitions.items():
+        if found.get(name) != path:
+            elsewhere = found.get(name)
+            yield problem(
+                name,
+                f"ClickHouse takes its definition from {elsewhere or 'nowhere'}, not from"
+                f" {config.on_disk(path)}",
+                "remove the other definition"
+                if elsewhere
+                else "run install-udfs again: the configuration has changed",
+            )
+
+
+def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
+    """Whether the server's user can start the interpreter and import what a worker needs."""
+    python = Path(model.python)
+    closed = closed_directory(python, user)
+    if closed is not None:
+        return problem(
+            "interpreter",
+            f"{user.name} may not enter {closed}, so it cannot start {python}",
+            "install the package where that user can read, e.g. python3 -m venv /opt/clip-udfs, and run the"
+            " install-udfs of that place",
+        )
+    try:
+        completed = run_as(user, [model.python, "-I", "-c", _IMPORTS])
+    except ApplyError as error:
+        return problem(
+            "interpreter", str(error), "run install-udfs again with the interpreter that has the package"
+        )
+    if completed.returncode != 0:
+        return problem(
+            "packages",
+            f"{python} as {user.name}: {last_line(completed.stderr)}",
+            f"install them there: {python} -m pip install clickhouse-clip-udfs",
+        )
+    version = completed.stdout.decode().strip()
+    if version != model.version:
+        return note(
+            "packages", f"{python} has version {version}, the files are from {model.version}: install again"
+        )
+    return ok("interpreter", f"{python} runs as {user.name} and has the packages, version {version}")
+
+
+def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
+    """How exact the model's graphs are, and whether those that were prepared for the machine still fit it."""
+    if settings.engine != "onnx":
+        return
+    try:
+        bundle = Bundle.open(settings.bundle)
+        reason = stale_because(bundle)
+    except BundleError as error:
+        yield problem("bundle", str(error), "run install-udfs with --force to put it back")
+        return
+    if loss := precision_loss(bundle.manifest):
+        yield note("precision", loss)
+    if reason is not None:
+        yield note(
+            "graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones"
+        )
+
+
+def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Finding]:
+    """Whether the directories that encode_image may read are there for the server's user."""
+    for root in settings.image_roots:
+        closed = closed_directory(root / "any", user)
+        if not root.is_dir():
+            yield problem(
+                "pictures", f"{root} is not a directory", "create it, or install with another --image-root"
+            )
+        elif closed is not None:
+            yield problem("pictures", f"{user.name} may not enter {closed}", "correct the permissions")
+        else:
+            yield ok("pictures", f"encode_image reads below {root}")
+
+
+def check_workers(
+    launcher: Path, settings: WorkerSettings, golden: Golden, user: ServerUser
+) -> Iterator[Finding]:
+    """Whether a worker of each tower, started as ClickHouse would start it, gives the model's own vectors."""
+    if not user.can_own:
+        yield note("workers", f"checked as the current user: only root can check as {user.name}")
+    who = f"{user.name}, with an empty environment," if user.can_own else "the current user"
+    for function, samples in (("encode_text", golden.texts), ("encode_image_bytes", golden.pictures)):
+        name = FUNCTIONS[function].sql_name(settings.suffix)
+        try:
+            given = answers(launcher, function, [sample.value for sample in samples], settings, user)
+        except ApplyError as error:
+            yield problem(
+                name, f"its worker fails: {error}", "install-udfs --verify repeats this check alone"
+            )
+            continue
+        wrong = deviation(given, samples, normalized=settings.normalize)
+        if wrong:
+            yield problem(
+                name, f"its worker gives {wrong}", "build the bundle again on a machine like this one"
+            )
+        else:
+            yield ok(
+                name, f"a worker started as {who} gives the model's own vectors for {len(samples)} golden values"
+            )
+
+
+def _unreadable(path: Path, user: ServerUser) -> str | None:
+    if user.uid == 0:
+        return None
+    closed = closed_directory(path, user)
+    if closed is not None:
+        return f"it may not enter {closed}"
+    status = path.stat()
+    shift = 6 if status.st_uid == user.uid else 3 if status.st_gid == user.gid else 0
+    bits = stat.S_IMODE(status.st_mode) >> shift
+    if not bits & stat.S_IROTH:
+        return f"mode {stat.S_IMODE(status.st_mode):04o}"
+    return None

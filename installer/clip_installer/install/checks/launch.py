@@ -1,0 +1,114 @@
+"""Start a launcher as ClickHouse would: as its user, with no environment, speaking the pool protocol."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clip_installer.errors import ApplyError
+from clip_installer.server.user import ServerUser
+from clip_udfs.settings import WorkerSettings
+from clip_udfs.wire import escape, leb128
+
+_TIMEOUT_SECONDS = 600
+
+
+def answers(
+    launcher: Path, function: str, values: Sequence[bytes], settings: WorkerSettings, user: ServerUser
+) -> list[list[float]]:
+    """The vectors that the worker for ``function`` gives for one block of ``values``.
+
+    Raises:
+        ApplyError: The worker does not start or does not answer; the text is its own last line.
+    """
+    binary = settings.format == "RowBinary"
+    rows = (leb128(len(value)) + value if binary else escape(value) + b"\n" for value in values)
+    completed = run_as(user, [str(launcher), function], b"%d\n" % len(values) + b"".join(rows))
+    if completed.returncode != 0:
+        raise ApplyError(last_line(completed.stderr) or f"exit status {completed.returncode}")
+    try:
+        return list(_row_binary(completed.stdout) if binary else _tab_separated(completed.stdout))
+    except ValueError as error:
+        raise ApplyError(f"not a vector: {completed.stdout[:80]!r}") from error
+
+
+def run_as(user: ServerUser, command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run ``command`` as ``user`` where that is possible, with no environment, in the root directory.
+
+    Raises:
+        ApplyError: It cannot be started, or does not end.
+    """
+    other = user.can_own and not user.is_current
+    try:
+        return subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            env={},
+            cwd="/",
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            user=user.uid if other else None,
+            group=user.gid if other else None,
+            extra_groups=[] if other else None,
+        )
+    except OSError as error:
+        raise ApplyError(f"cannot start {command[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ApplyError(f"no answer within {_TIMEOUT_SECONDS} seconds") from error
+
+
+def closed_directory(path: Path, user: ServerUser) -> Path | None:
+    """The first directory on the way to ``path``, or to what it links to, that ``user`` may not enter."""
+    for way in (path, Path(os.path.realpath(path))):
+        for directory in reversed(way.parents):
+            try:
+                status = directory.stat()
+            except OSError:
+                return directory
+            if user.uid != 0 and not _may_enter(status, user):
+                return directory
+    return None
+
+
+def last_line(output: bytes) -> str:
+    """The last line of a program's output that is not blank; '' where there is none."""
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def _may_enter(status: os.stat_result, user: ServerUser) -> bool:
+    if status.st_uid == user.uid:
+        return bool(status.st_mode & stat.S_IXUSR)
+    if status.st_gid == user.gid:
+        return bool(status.st_mode & stat.S_IXGRP)
+    return bool(status.st_mode & stat.S_IXOTH)
+
+
+def _tab_separated(output: bytes) -> Iterator[list[float]]:
+    for line in output.splitlines():
+        yield [float(number) for number in line.strip(b"[]").split(b",")]
+
+
+def _row_binary(output: bytes) -> Iterator[list[float]]:
+    position = 0
+    while position < len(output):
+        count, start = _length(output, position)
+        numbers = np.frombuffer(output, dtype="<f4", offset=start, count=count)
+        yield [float(number) for number in numbers]
+        position = start + 4 * count
+
+
+def _length(encoded: bytes, start: int) -> tuple[int, int]:
+    """The LEB128 number at ``start``, and where it ends."""
+    number = 0
+    for position, byte in enumerate(encoded[start : start + 10]):
+        number |= (byte & 0x7F) << (7 * position)
+        if byte < 0x80:
+            return number, start + position + 1
+    raise ValueError("no length")

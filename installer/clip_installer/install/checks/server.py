@@ -1,0 +1,175 @@
+"""Checks of an installed model through ClickHouse: what the server loaded, and what each function answers."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clip_installer.clickhouse.connection import first_line
+from clip_installer.clickhouse.sql import literal
+from clip_installer.errors import SqlError
+from clip_installer.install.checks.findings import Finding, note, ok, problem
+from clip_installer.install.checks.golden import Golden, deviation
+from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+COMPARED = (
+    "type",
+    "command",
+    "format",
+    "return_type",
+    "pool_size",
+    "send_chunk_header",
+    "execute_direct",
+    "lifetime",
+    "deterministic",
+    "max_command_execution_time",
+    "command_read_timeout",
+    "command_write_timeout",
+    "command_termination_timeout",
+)
+_ABSENT = "clip-udfs-verify/there-is-no-such-picture"
+# A version from which something is so, and what that means for these functions.
+_STATUS_TABLE = (26, 2)
+_INDEX_GA = (25, 8)
+_SHORT_POOL_WAIT = (26, 8)
+
+
+def ask(client: Client, query: str) -> list[Sequence[Any]]:
+    """The rows of a query.
+
+    Raises:
+        SqlError: ClickHouse refused it; the text is the first line of its message.
+    """
+    from clickhouse_connect.driver.exceptions import Error
+
+    try:
+        return list(client.query(query).result_rows)
+    except Error as error:
+        raise SqlError(first_line(error)) from error
+
+
+def reload_functions(client: Client) -> None:
+    """Make the server read its function definitions and start fresh workers now.
+
+    Raises:
+        SqlError: The user may not do that.
+    """
+    from clickhouse_connect.driver.exceptions import Error
+
+    try:
+        client.command("SYSTEM RELOAD FUNCTIONS")
+    except Error as error:
+        raise SqlError(
+            f"SYSTEM RELOAD FUNCTIONS: {first_line(error)}; connect as a user with the grant SYSTEM RELOAD"
+            " FUNCTION"
+        ) from error
+
+
+def check_server(client: Client) -> Iterator[Finding]:
+    """The server's version and what it implies."""
+    ((text,),) = ask(client, "SELECT version()")
+    version = _version(str(text))
+    yield ok("server", f"ClickHouse {text}")
+    if version < _INDEX_GA:
+        yield note("server", "before 25.8 vector_similarity indexes are experimental and need a setting")
+    if version < _STATUS_TABLE:
+        yield note(
+            "server", "before 26.2 there is no system.user_defined_functions; the calls below are the check"
+        )
+    if version < _SHORT_POOL_WAIT:
+        yield note("server", "before 26.8 a query waits for a free worker ten times as long as configured")
+
+
+def check_definitions(client: Client, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+    """What the server loaded for each function; ``expected`` is what its definition says."""
+    ((text,),) = ask(client, "SELECT version()")
+    if _version(str(text)) < _STATUS_TABLE:
+        return
+    names = ", ".join(literal(name) for name in expected)
+    columns = ("load_status", "loading_error_message", *COMPARED)
+    rows = ask(
+        client,
+        f"SELECT name, {', '.join(f'toString({column})' for column in columns)} FROM"
+        f" system.user_defined_functions WHERE name IN ({names})",
+    )
+    loaded = {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
+    for name, definition in expected.items():
+        values = loaded.get(name)
+        if values is None:
+            yield problem(
+                name,
+                "the server does not know it",
+                "is this the server of that configuration? does it read its definitions' directory?",
+            )
+        elif values["load_status"] != "Success":
+            yield problem(
+                name, f"the server could not load it: {values['loading_error_message']}", "see its log"
+            )
+        else:
+            for key in COMPARED:
+                value = definition.get(key)
+                if values[key] != value:
+                    yield problem(
+                        name,
+                        f"the server has {key} = {values[key]}, the definition says {value}",
+                        "run SYSTEM RELOAD FUNCTIONS, or look for a second definition",
+                    )
+
+
+def check_calls(client: Client, settings: WorkerSettings, golden: Golden) -> Iterator[Finding]:
+    """Call each function once and compare the answers with the model's own vectors."""
+    for function in FUNCTIONS.values():
+        name = function.sql_name(settings.suffix)
+        try:
+            yield _call(client, function, name, golden, settings)
+        except SqlError as error:
+            yield problem(name, _reason(error), "the worker says why; install-udfs --verify repeats this")
+
+
+def _call(client: Client, function: Function, name: str, golden: Golden, settings: WorkerSettings) -> Finding:
+    if function.source == "path":
+        return _call_by_path(client, function, name)
+    if function.source == "text":
+        samples = golden.texts
+        values = ", ".join(literal(sample.value.decode()) for sample in samples)
+    else:
+        samples = golden.pictures
+        values = ", ".join(f"base64Decode('{base64.b64encode(sample.value).decode()}')" for sample in samples)
+    rows = ask(client, f"SELECT {name}(value) FROM (SELECT arrayJoin([{values}]) AS value)")
+    wrong = deviation([row[0] for row in rows], samples, normalized=settings.normalize)
+    if wrong:
+        return problem(name, f"answers {wrong}", "is a second server, or an older worker, answering?")
+    dimension = len(samples[0].vector)
+    return ok(name, f"answers the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
+
+
+def _call_by_path(client: Client, function: Function, name: str) -> Finding:
+    # No picture of the server's is known here, and none is written: that the worker loads and refuses is
+    # the check.
+    if function.strict:
+        try:
+            ask(client, f"SELECT {name}({literal(_ABSENT)})")
+        except SqlError as error:
+            if _ABSENT in str(error):
+                return ok(name, "loads, and refuses a missing picture by its name")
+            raise
+        return problem(name, "answers for a picture that does not exist", "look at --image-root")
+    ((vector,),) = ask(client, f"SELECT {name}({literal(_ABSENT)})")
+    if list(vector):
+        return problem(name, "answers for a picture that does not exist", "look at --image-root")
+    return ok(name, "loads, and answers [] for a missing picture")
+
+
+def _reason(error: SqlError) -> str:
+    # ClickHouse wraps the worker's own line into several of its own.
+    return str(error).rpartition("Stderr: ")[2]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])

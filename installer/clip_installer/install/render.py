@@ -1,0 +1,159 @@
+"""From values to the text of the files that a server reads: function XML, launcher, drop-in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_installer import resources
+from clip_installer.errors import ConfigurationError
+from clip_installer.tables.label import ModelLabel
+from clip_udfs.functions import Function
+
+if TYPE_CHECKING:
+    import jinja2
+
+POOL_WAIT_SECONDS = 300
+SILENCE_MILLISECONDS = 600_000
+TERMINATION_SECONDS = 3
+
+_NUMBER = re.compile(r"\d+")
+_FLAG = re.compile(r"[01]")
+# ClickHouse ignores unknown keys in silence, so a misspelt one must be found here.
+_FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
+    "type": re.compile(r"executable_pool"),
+    "name": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+    "return_type": re.compile(r"\S.*"),
+    "return_name": re.compile(r"\w+"),
+    "format": re.compile(r"TabSeparated|RowBinary"),
+    "command": re.compile(r"(?!/|.*\.\./)[A-Za-z0-9._/-]+ [a-z_]+ \d+ [0-9a-f]{12}"),
+    "execute_direct": _FLAG,
+    "send_chunk_header": _FLAG,
+    "deterministic": _FLAG,
+    "pool_size": re.compile(r"[1-9]\d*"),
+    "max_command_execution_time": _NUMBER,
+    "command_read_timeout": _NUMBER,
+    "command_write_timeout": _NUMBER,
+    "command_termination_timeout": _NUMBER,
+    "stderr_reaction": re.compile(r"none|log|log_first|log_last|throw"),
+    "check_exit_code": _FLAG,
+    "lifetime": _NUMBER,
+    # Ours, and ignored by ClickHouse, except that a changed definition makes it start fresh workers.
+    "revision": re.compile(r"[0-9a-f]{12}"),
+}
+_ARGUMENT_KEYS = {"type": re.compile(r"\S.*"), "name": re.compile(r"\w+")}
+
+
+@dataclass(frozen=True)
+class FunctionDefinition:
+    """What one function's XML says.
+
+    Attributes:
+        function: The function.
+        suffix: Suffix of its SQL name, '' for the default model.
+        directory: The model's directory relative to ``user_scripts_path``, with ``/`` between its parts.
+        model: The model that answers; the command says it, so that it can be asked for in SQL.
+        format: ClickHouse format of the pool.
+        pool_size: Processes of the pool.
+        revision: Changes with everything that a running worker has loaded.
+    """
+
+    function: Function
+    suffix: str
+    directory: str
+    model: ModelLabel
+    format: str
+    pool_size: int
+    revision: str
+
+    @property
+    def sql_name(self) -> str:
+        """The name that an analyst types."""
+        return self.function.sql_name(self.suffix)
+
+
+def function_xml(definition: FunctionDefinition) -> str:
+    """The XML file that defines one function.
+
+    Raises:
+        ConfigurationError: A value or a key is one that ClickHouse would misread or ignore.
+    """
+    text = _render(
+        "function.xml.j2",
+        name=definition.sql_name,
+        argument=definition.function.argument,
+        argument_type=definition.function.argument_type,
+        format=definition.format,
+        command=f"{definition.directory}/launch {definition.function.name} {definition.model.command_arguments}",
+        pool_size=definition.pool_size,
+        pool_wait_seconds=POOL_WAIT_SECONDS,
+        silence_milliseconds=SILENCE_MILLISECONDS,
+        termination_seconds=TERMINATION_SECONDS,
+        revision=definition.revision,
+    )
+    _check_function_xml(text, definition.sql_name)
+    return text
+
+
+def launcher(model: str, python: Path, settings: Path) -> str:
+    """The shell script that ClickHouse starts: it names the interpreter and the settings, both absolute."""
+    return _render("launch.j2", model=model, python=python, settings=settings)
+
+
+def drop_in_xml(pattern: str) -> str:
+    """A file for ``config.d`` that adds ``pattern`` to the places where functions are defined."""
+    return _render("drop_in.xml.j2", pattern=pattern)
+
+
+def _render(template: str, **values: object) -> str:
+    import jinja2
+
+    try:
+        return _environment(template.endswith(".xml.j2")).get_template(template).render(**values)
+    except jinja2.TemplateError as error:
+        raise ConfigurationError(f"template {resources.templates() / template}: {error.message}") from error
+
+
+@cache
+def _environment(escape_xml: bool) -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resources.templates()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=escape_xml,
+        keep_trailing_newline=True,
+    )
+    environment.filters["shell_quote"] = lambda value: shlex.quote(str(value))
+    return environment
+
+
+def _check_function_xml(text: str, name: str) -> None:
+    from lxml import etree
+
+    try:
+        root = etree.fromstring(text.encode())
+    except etree.XMLSyntaxError as error:
+        raise ConfigurationError(f"template function.xml.j2: not well-formed XML: {error.msg}") from error
+    elements = [element for element in root.iterfind("function/*") if isinstance(element.tag, str)]
+    found = [str(element.tag) for element in elements]
+    for key in _FUNCTION_KEYS:
+        if found.count(key) != 1:
+            raise ConfigurationError(f"function {name}: <{key}> is there {found.count(key)} times, not once")
+    for element in elements:
+        if element.tag == "argument":
+            for child in element:
+                _check_value(name, _ARGUMENT_KEYS, str(child.tag), child.text)
+        else:
+            _check_value(name, _FUNCTION_KEYS, str(element.tag), element.text)
+
+
+def _check_value(name: str, keys: dict[str, re.Pattern[str]], key: str, value: str | None) -> None:
+    if key not in keys:
+        raise ConfigurationError(f"function {name}: ClickHouse knows no <{key}> and would ignore it")
+    if not keys[key].fullmatch(value or ""):
+        raise ConfigurationError(f"function {name}: <{key}> cannot be {value!r}")

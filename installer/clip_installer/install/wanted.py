@@ -1,0 +1,133 @@
+"""The files that an installation consists of, from the request alone: nothing on the target is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from clip_installer.install import render
+from clip_installer.install.placement import Placement
+from clip_installer.tables.label import ModelLabel
+from clip_udfs import __version__
+from clip_udfs.bundle import MANIFEST, Bundle
+from clip_udfs.bundle import sha256 as sha256_of_file
+from clip_udfs.encoders.prepared import FOLDER
+from clip_udfs.functions import FUNCTIONS
+from clip_udfs.settings import WorkerSettings
+
+READABLE = 0o644
+EXECUTABLE = 0o755
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """One file as it shall be.
+
+    Attributes:
+        path: Final path on the server.
+        mode: Permission bits.
+        reason: What it is for, in a few words.
+        content: Its bytes, or the file to copy them from.
+    """
+
+    path: Path
+    mode: int
+    reason: str
+    content: bytes | Path
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content in hexadecimal."""
+        if isinstance(self.content, Path):
+            return sha256_of_file(self.content)
+        return sha256(self.content).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Length of the content in bytes."""
+        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What one installed model is made of, as asked for.
+
+    Attributes:
+        bundle: The model, where it is now.
+        placement: Where everything goes.
+        python: The interpreter that runs the workers.
+        settings: The workers' settings; its ``bundle`` is the final directory.
+        pool_size: Processes of each function's pool.
+        graphs: Folder with the bundle's graphs prepared for this machine; None where there are none.
+    """
+
+    bundle: Bundle
+    placement: Placement
+    python: Path
+    settings: WorkerSettings
+    pool_size: int
+    graphs: Path | None = None
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the SQL names, '' for the default model."""
+        return self.settings.suffix
+
+    @property
+    def sql_names(self) -> list[str]:
+        """The SQL names of the functions."""
+        return [function.sql_name(self.suffix) for function in FUNCTIONS.values()]
+
+
+def wanted_files(installation: Installation) -> list[WantedFile]:
+    """Every file of ``installation``, in the order in which they may appear on a live server.
+
+    The definitions come last: ClickHouse must not see a function before what it starts is complete.
+    """
+    started = [*_bundle_files(installation), *_launch_files(installation)]
+    return [*started, *_definitions(installation, started)]
+
+
+def _bundle_files(installation: Installation) -> Iterator[WantedFile]:
+    bundle = installation.bundle
+    target = installation.placement.bundle
+    for name in (*sorted(bundle.manifest.files), MANIFEST):
+        source = bundle.directory / PurePosixPath(name)
+        yield WantedFile(target / PurePosixPath(name), READABLE, "model bundle", source)
+    if installation.graphs is not None:
+        for source in sorted(installation.graphs.iterdir()):
+            yield WantedFile(target / FOLDER / source.name, READABLE, "graphs for this machine", source)
+
+
+def _launch_files(installation: Installation) -> Iterator[WantedFile]:
+    placement = installation.placement
+    name = installation.bundle.manifest.name
+    text = render.launcher(name, installation.python, placement.settings)
+    yield WantedFile(
+        placement.settings, READABLE, "worker settings", installation.settings.to_json().encode()
+    )
+    yield WantedFile(placement.launcher, EXECUTABLE, "what ClickHouse starts", text.encode())
+
+
+def _definitions(installation: Installation, others: Sequence[WantedFile]) -> Iterator[WantedFile]:
+    placement = installation.placement
+    revision = sha256("".join((__version__, *(file.digest for file in others))).encode()).hexdigest()[:12]
+    for function in FUNCTIONS.values():
+        definition = render.FunctionDefinition(
+            function=function,
+            suffix=installation.suffix,
+            directory=placement.command_directory,
+            model=ModelLabel.of(installation.bundle.manifest),
+            format=installation.settings.format,
+            pool_size=installation.pool_size,
+            revision=revision,
+        )
+        name = definition.sql_name
+        text = render.function_xml(definition)
+        yield WantedFile(placement.definition(name), READABLE, f"defines {name}", text.encode())
+    if placement.drop_in is not None:
+        text = render.drop_in_xml(placement.drop_in_pattern)
+        yield WantedFile(placement.drop_in, READABLE, "adds our definitions' directory", text.encode())

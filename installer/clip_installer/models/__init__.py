@@ -1,0 +1,1 @@
+"""Model bundles: where they come from, and how they are built."""

@@ -1,0 +1,298 @@
+"""An open_clip model, loaded from a name, a tag or a file, with the preprocessing and tokenizer that belong to it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clip_installer.errors import MissingExtra, ModelError
+from clip_installer.models.build.activation import check_activation
+from clip_installer.models.build.hub import hub, hub_answers_or_is_off, is_out_of_reach
+from clip_installer.models.build.weights import (
+    FOLDER_CONFIG,
+    RANDOM,
+    find_weights,
+    folder_weights,
+    like,
+    misfit,
+    readable,
+)
+from clip_udfs.bundle import ImageManifest
+from clip_udfs.errors import one_line
+
+if TYPE_CHECKING:
+    import torch
+    from open_clip.transform import PreprocessCfg
+
+_CHECKPOINTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
+
+__all__ = ["RANDOM", "SourceModel", "load_source", "quiet"]
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A loaded open_clip model.
+
+    Attributes:
+        architecture: open_clip's name of the architecture.
+        pretrained: Tag, or name of the checkpoint file or of the folder; '' for random weights.
+        model: The open_clip module in evaluation mode, float32, on the CPU.
+        preprocess: open_clip's own transform from a Pillow image to a float tensor (3, height, width).
+        tokenizer: open_clip's own tokenizer.
+        image: The preprocessing as the bundle's manifest says it.
+    """
+
+    architecture: str
+    pretrained: str
+    model: Any
+    preprocess: Any
+    tokenizer: Any
+    image: ImageManifest
+
+    @property
+    def name(self) -> str:
+        """A name for the bundle: architecture and weights, in letters that can stand in a command."""
+        weights = Path(self.pretrained)
+        stem = weights.stem if weights.suffix in _CHECKPOINTS else weights.name
+        parts = [self.architecture] if stem == self.architecture else [self.architecture, stem or RANDOM]
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
+
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+        """Normalised vectors of ``texts`` as open_clip computes them, float32 (rows, dimension)."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model.encode_text(self.tokenizer(texts), normalize=True)  # type: ignore[no-any-return]
+
+    def encode_images(self, pictures: list[Any]) -> torch.Tensor:
+        """Normalised vectors of Pillow images as open_clip computes them, float32 (rows, dimension)."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.stack([self.preprocess(picture) for picture in pictures])
+            return self.model.encode_image(batch, normalize=True)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep open_clip's and the exporter's remarks off the terminal; errors still raise."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def load_source(
+    model: str,
+    pretrained: str,
+    *,
+    any_activation: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> SourceModel:
+    """Load an open_clip model.
+
+    Args:
+        model: An architecture of open_clip, a JSON file with a configuration of one's own, or a folder of the Hugging
+            Face hub with an ``open_clip_config.json``, which also has the weights.
+        pretrained: A tag of open_clip for it (fetched once), a checkpoint file, ``TAG=FILE``, or ``random``; '' for a
+            folder.
+        any_activation: Load weights of which it is known that they were trained with another activation.
+        report: Called with a line where something may be wrong with what was asked for.
+
+    Raises:
+        MissingExtra: open_clip is not installed, or what the model needs from Hugging Face.
+        ModelError: The architecture or tag is unknown, or the weights cannot be had or do not fit.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingExtra(error.name or "open_clip_torch", "torch", "building a model") from error
+    if Path(model).is_dir():
+        return _load_folder(_snapshot(Path(model)), pretrained)
+    architecture = _register(model)
+    if architecture not in open_clip.list_models():
+        raise ModelError(
+            f"open_clip has no architecture {architecture!r}{like(architecture, open_clip.list_models())}, and there is"
+            " no such folder; clip-udfs models --available names them"
+        )
+    if not pretrained:
+        raise ModelError(f"--pretrained is missing: a tag of {architecture}, a checkpoint file, or {RANDOM}")
+    _need_transformers(architecture)
+    asked = pretrained.partition("=")[0]
+    tag = asked if asked in open_clip.list_pretrained_tags_by_model(architecture) else None
+    if tag == pretrained:
+        check_activation(architecture, tag, None, force=any_activation, report=report)  # before it is downloaded
+    weights = find_weights(architecture, pretrained)
+    if tag != pretrained:
+        check_activation(architecture, tag, weights.file, force=any_activation, report=report)
+    with _in_words(architecture, weights.file), ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-udfs-weights-")))
+        file = None if weights.file is None else readable(weights.file, scratch)
+        loaded = stack.enter_context(_tag_of_file(architecture, weights.tag, file))
+        # A text tower of the hub's is not fetched with weights that would be replaced, or were asked to be random.
+        module, _, preprocess = open_clip.create_model_and_transforms(
+            architecture, pretrained=loaded, pretrained_text=False
+        )
+        tokenizer = open_clip.get_tokenizer(architecture)
+    return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, _image_of(module))
+
+
+def _load_folder(folder: Path, pretrained: str) -> SourceModel:
+    import open_clip
+
+    if pretrained:
+        raise ModelError(f"--pretrained {pretrained} has no meaning here: the folder {folder} has its weights")
+    architecture = _register_folder(folder)
+    _need_transformers(architecture)
+    weights, place = folder_weights(folder), f"local-dir:{folder}"
+    with _in_words(architecture, weights):
+        module, _, preprocess = open_clip.create_model_and_transforms(place)
+        tokenizer = open_clip.get_tokenizer(place)
+    return SourceModel(architecture, _name_of(folder), module.eval(), preprocess, tokenizer, _image_of(module))
+
+
+def _snapshot(folder: Path) -> Path:
+    """``folder``, or the revision in it that ``main`` means, where it is an entry of huggingface_hub's cache."""
+    main = folder / "refs" / "main"
+    return folder / "snapshots" / main.read_text(encoding="utf-8").strip() if main.is_file() else folder
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's name; for a revision in huggingface_hub's cache, ``models--OWNER--NAME/snapshots/…``, NAME."""
+    path = folder.resolve()
+    return path.parents[1].name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
+
+
+def _register_folder(folder: Path) -> str:
+    """Make open_clip know the folder's configuration by a name: that of an architecture with the same, or its own."""
+    import open_clip
+
+    path = folder / FOLDER_CONFIG
+    try:
+        config = json.loads(path.read_bytes())["model_cfg"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder} is not a folder that open_clip can load: its {FOLDER_CONFIG} is missing or not in order; where"
+            f" it has a checkpoint, give --model ARCHITECTURE --pretrained {folder}/FILE"
+        ) from error
+    for architecture in open_clip.list_models():
+        if open_clip.get_model_config(architecture) == config:
+            return str(architecture)
+    with tempfile.TemporaryDirectory(prefix="clip-udfs-config-") as scratch:
+        named = Path(scratch) / f"{_name_of(folder)}.json"
+        named.write_text(json.dumps(config), encoding="utf-8")
+        open_clip.add_model_config(named)
+    return named.stem
+
+
+@contextmanager
+def _tag_of_file(architecture: str, tag: str | None, file: Path | None) -> Iterator[str | None]:
+    """What open_clip is given to load ``file`` as it would load ``tag``: it then prepares pictures as that tag does."""
+    import open_clip
+
+    if tag is None or file is None:
+        yield None if file is None else str(file)
+        return
+    config = open_clip.get_pretrained_cfg(architecture, tag)  # the registry's own entry
+    config["file"] = str(file)
+    try:
+        yield tag
+    finally:
+        del config["file"]
+
+
+@contextmanager
+def _in_words(architecture: str, file: Path | None) -> Iterator[None]:
+    """Load quietly, without waiting for a hub that cannot be reached, and say on one line what went wrong."""
+    try:
+        with quiet(), _hub_for(architecture):
+            yield
+    except Exception as error:  # open_clip, torch, safetensors, transformers and the hub client raise their own
+        if is_out_of_reach(error):
+            missing = " and ".join(_from_hub(architecture)) or "a file of the Hugging Face hub"
+            raise ModelError(
+                f"{architecture} needs {missing}, which is not on this machine, and {hub()} cannot be reached; build"
+                " the bundle where there is a network and bring it here, or bring that machine's folder"
+                " ~/.cache/huggingface and name it in HF_HOME"
+            ) from error
+        what = f"{architecture} with {file}" if file else architecture
+        raise ModelError(f"open_clip cannot load {what}: {misfit(error) or one_line(error)[:400]}") from error
+
+
+@contextmanager
+def _hub_for(architecture: str) -> Iterator[None]:
+    if not _from_hub(architecture):
+        yield
+        return
+    with hub_answers_or_is_off():
+        yield
+
+
+def _from_hub(architecture: str) -> list[str]:
+    """What the architecture has its tokenizer and the configuration of its text tower from."""
+    import open_clip
+
+    text = open_clip.get_model_config(architecture)["text_cfg"]
+    return sorted({text[key] for key in ("hf_model_name", "hf_tokenizer_name") if text.get(key)})
+
+
+def _register(model: str) -> str:
+    import open_clip
+
+    if not model.endswith(".json"):
+        return model
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"there is no model configuration {path}")
+    open_clip.add_model_config(path)
+    return path.stem
+
+
+def _need_transformers(architecture: str) -> None:
+    """Refuse a model whose text tower or tokenizer is Hugging Face's where ``transformers`` is not installed."""
+    import open_clip
+
+    text = open_clip.get_model_config(architecture)["text_cfg"]
+    name = text.get("hf_model_name") or text.get("hf_tokenizer_name")
+    if name and find_spec("transformers") is None:
+        raise MissingExtra("transformers", "hf", f"{architecture}, which takes {name} from Hugging Face,")
+
+
+def _image_of(module: Any) -> ImageManifest:
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    return image_manifest(PreprocessCfg(**open_clip.get_model_preprocess_cfg(module)))
+
+
+def image_manifest(config: PreprocessCfg) -> ImageManifest:
+    """A manifest's words for open_clip's preprocessing ``config``, and for what open_clip makes of it."""
+    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
+    # open_clip forgets the interpolation where it keeps the ratio and the model's pictures are not square.
+    forgotten = config.resize_mode == "shortest" and height != width
+    return ImageManifest(
+        size=(height, width),
+        resize_mode=config.resize_mode,
+        interpolation="bilinear" if config.interpolation == "bilinear" and not forgotten else "bicubic",
+        fill_color=config.fill_color,
+        mean=_channels(config.mean),
+        std=_channels(config.std),
+    )
+
+
+def _channels(value: float | Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (value,) * 3 if isinstance(value, (int, float)) else value
+    return red, green, blue

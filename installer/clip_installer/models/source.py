@@ -1,0 +1,82 @@
+"""From the value of ``--model`` to an opened bundle: a directory, a built-in model, or one built now."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clip_installer import resources
+from clip_installer.errors import MissingExtra, ModelError
+from clip_udfs.bundle import TORCH_FOLDER, Bundle
+
+BUILTIN_MODEL = "emoji"
+# ClickHouse splits a command at spaces and knows no quoting.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@contextmanager
+def opened_model(model: str, engine: str, report: Callable[[str], None] = lambda line: None) -> Iterator[Bundle]:
+    """Open the bundle that ``model`` means; one built now lives until the ``with`` block ends.
+
+    Args:
+        model: A bundle's directory, the name of a built-in model, or ``ARCH/TAG`` of open_clip.
+        engine: ``onnx`` or ``torch``: what a bundle that is built now is for.
+        report: Called with a line at each step of a build.
+
+    Raises:
+        ModelError: It is none of them, must be built and cannot, or the bundle's name cannot stand in a command.
+        BundleError: The directory is not a complete bundle.
+    """
+    directory = Path(model)
+    builtin = resources.builtin_models() / model
+    if directory.is_dir():
+        yield _runnable(_checked(Bundle.open(directory.absolute())), engine)
+    elif MODEL_NAME.fullmatch(model) and builtin.is_dir():
+        yield _checked(Bundle.open(builtin))
+    elif model.count("/") == 1 and all(model.split("/")) and not directory.parent.is_dir():
+        with tempfile.TemporaryDirectory(prefix="clip-udfs-model-") as scratch:
+            yield _checked(_built(model, engine, Path(scratch) / "bundle", report))
+    else:
+        raise ModelError(
+            f"--model {model}: no such bundle directory, and no built-in model (there is:"
+            f" {', '.join(builtin_names()) or 'none'}); make one with: clip-udfs build-model"
+        )
+
+
+def _built(model: str, engine: str, output: Path, report: Callable[[str], None]) -> Bundle:
+    from clip_installer.models.build import build_model
+
+    architecture, pretrained = model.split("/")
+    try:
+        return build_model(architecture, pretrained, output, engine=engine, report=report)
+    except MissingExtra as error:
+        raise ModelError(
+            f"--model {model} must be built first, and {error}; or build it on another machine, clip-udfs build-model"
+            f" --model {architecture} --pretrained {pretrained} --output DIR, and bring DIR here for --model DIR"
+        ) from error
+
+
+def builtin_names() -> list[str]:
+    """Names of the models that the package ships, sorted."""
+    folder = resources.builtin_models()
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _runnable(bundle: Bundle, engine: str) -> Bundle:
+    parts = {name.partition("/")[0] for name in bundle.manifest.files}
+    if engine == "onnx" and TORCH_FOLDER in parts and "text.onnx" not in parts:
+        raise ModelError(f"bundle {bundle.directory} is for the torch engine alone: add --engine torch")
+    return bundle
+
+
+def _checked(bundle: Bundle) -> Bundle:
+    name = bundle.manifest.name
+    if not MODEL_NAME.fullmatch(name):
+        raise ModelError(
+            f"bundle {bundle.directory}: its name {name!r} cannot stand in a ClickHouse command; only"
+            " letters, digits, '.', '_' and '-' can"
+        )
+    return bundle

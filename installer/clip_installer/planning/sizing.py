@@ -1,0 +1,116 @@
+"""Memory, said before it is spent: of the workers, and of the vector indexes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from clip_installer.tables.schema import SchemaParameters
+from clip_udfs.bundle import Manifest
+from clip_udfs.functions import FUNCTIONS, Tower
+
+MIB = 1 << 20
+# Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.
+# Measured with ViT-B-32 after a block of many batches, its weights mapped from graphs prepared for the machine: private
+# memory of 56, 67, 90 and 135 MiB for text with 1, 2, 4 and 8 threads, of 57, 76 to 106, 82 and 124 MiB for images.
+_WORKER: dict[Tower, int] = {"text": 55 * MIB, "image": 85 * MIB}
+_THREAD = 12 * MIB
+VECTOR_COLUMNS = 2
+INDEX_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
+_EDGE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class WorkerMemory:
+    """Memory of the workers of one model, in bytes.
+
+    Attributes:
+        weights: Weights of each tower.
+        worker: One process of each tower without its weights.
+        shared: Whether all processes of a tower share its weights; otherwise each has its own.
+        pool_size: Processes of each function.
+        total: All pools of all functions filled, which happens only if every function is called in parallel.
+    """
+
+    weights: dict[Tower, int]
+    worker: dict[Tower, int]
+    shared: bool
+    pool_size: int
+    total: int
+
+
+@dataclass(frozen=True)
+class IndexMemory:
+    """Memory of the vector indexes, in bytes.
+
+    Attributes:
+        rows: Rows of the table.
+        vectors: The quantised vectors of one index.
+        graph: The neighbour lists of one index.
+        total: Both indexes, for pictures and for captions.
+        table: The two vector columns on disk.
+    """
+
+    rows: int
+    vectors: int
+    graph: int
+    total: int
+    table: int
+
+
+def worker_memory(
+    manifest: Manifest, pool_size: int, engine: str, *, threads: int = 1, shared: bool = True
+) -> WorkerMemory:
+    """Memory of the workers of a model with so many engine threads each, from the size of its weights.
+
+    A process starts when the first query needs it, and each loads the tower of its own function only.
+    """
+    weights: dict[Tower, int] = {tower: _weights(manifest, tower, engine) for tower in ("text", "image")}
+    processes: dict[Tower, int] = {
+        tower: pool_size * sum(function.tower == tower for function in FUNCTIONS.values())
+        for tower in weights
+    }
+    worker = without_weights(threads)
+    total = sum(
+        processes[tower] * worker[tower] + (1 if shared else processes[tower]) * weights[tower]
+        for tower in weights
+    )
+    return WorkerMemory(weights, worker, shared, pool_size, total)
+
+
+def without_weights(threads: int = 1) -> dict[Tower, int]:
+    """Bytes of one worker of each tower with so many engine threads (0: as many as cores), less its weights."""
+    own = _THREAD * (threads or os.cpu_count() or 1)
+    return {tower: base + own for tower, base in _WORKER.items()}
+
+
+def index_memory(parameters: SchemaParameters, rows: int) -> IndexMemory:
+    """Memory of both vector indexes over ``rows`` rows.
+
+    Each takes rows x dimension x bytes for the vectors and rows x M x 2 x 4 for the graph (ClickHouse's
+    manual).
+    """
+    vectors = rows * parameters.dimension * INDEX_BITS[parameters.quantization] // 8
+    graph = rows * parameters.m * 2 * _EDGE_BYTES
+    return IndexMemory(
+        rows=rows,
+        vectors=vectors,
+        graph=graph,
+        total=VECTOR_COLUMNS * (vectors + graph),
+        table=VECTOR_COLUMNS * rows * parameters.dimension * 4,
+    )
+
+
+def spoken(size: int) -> str:
+    """A number of bytes for a person, e.g. ``268 MiB``."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def _weights(manifest: Manifest, tower: Tower, engine: str) -> int:
+    prefix = "torch/" if engine == "torch" else f"{tower}."
+    return sum(record.bytes for name, record in manifest.files.items() if name.startswith(prefix))

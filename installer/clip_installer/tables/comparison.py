@@ -1,0 +1,150 @@
+"""Does the installed model produce a table's vectors? A sample is encoded again and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from clip_installer.clickhouse.connection import first_line
+from clip_installer.clickhouse.sql import identifier, literal, render
+from clip_installer.errors import SqlError
+from clip_installer.tables.label import ModelLabel, installed_label, label_of_comment, table_comment
+from clip_udfs.functions import FUNCTIONS
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+# Other machines and float16 storage leave text vectors above 0.999. A published picture has often been scaled or
+# compressed again since it was encoded, which leaves about 0.97. Other models are near 0.
+_SAME_COSINE = {"captions": 0.99, "pictures": 0.95}
+_NORM_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a sample of captions or of pictures has shown.
+
+    Attributes:
+        kind: ``captions`` or ``pictures``.
+        compared: Rows that could be encoded; the rest means nothing where this is 0.
+        stored_dimension: Length of the table's vectors.
+        encoded_dimension: Length of the functions' vectors.
+        median_cosine: Median cosine of stored and encoded vector.
+        least_cosine: The smallest.
+        stored_norm: Median L2 norm of the stored vectors.
+        encoded_norm: Median L2 norm of the encoded vectors.
+    """
+
+    kind: str
+    compared: int
+    stored_dimension: int
+    encoded_dimension: int
+    median_cosine: float
+    least_cosine: float
+    stored_norm: float
+    encoded_norm: float
+
+    @property
+    def same(self) -> bool:
+        """Whether the vectors point the same way; their length is another question."""
+        return self.median_cosine >= _SAME_COSINE[self.kind]
+
+    @property
+    def same_norm(self) -> bool:
+        """Whether the vectors are equally long."""
+        return abs(self.stored_norm - self.encoded_norm) <= _NORM_TOLERANCE * self.encoded_norm
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer and its numbers.
+
+    Attributes:
+        code: ``same``, ``not_normalised`` or ``different``.
+        text: One line for a person.
+        comparisons: What it rests on.
+        table_comment: What the table's COMMENT says of the model that filled it, '' for nothing.
+        table_model: The model that it names; None where it names none.
+        checked_model: The model that was checked; None where the server does not tell.
+    """
+
+    code: str
+    text: str
+    comparisons: tuple[Comparison, ...]
+    table_comment: str = ""
+    table_model: ModelLabel | None = None
+    checked_model: ModelLabel | None = None
+
+    @property
+    def origin(self) -> str:
+        """By what the table says it was filled, and what was checked; for a person."""
+        return _origin(self.table_comment, self.table_model, self.checked_model)
+
+
+def check_model(client: Client, table: str, suffix: str, sample: int) -> Verdict:
+    """Encode ``sample`` captions and pictures of ``table`` with the model installed under ``suffix``.
+
+    Raises:
+        SqlError: ClickHouse refused, or nothing could be compared.
+    """
+    from clickhouse_connect.driver.exceptions import Error
+
+    checked = FUNCTIONS["encode_text"].sql_name(suffix)
+    if not client.query(f"SELECT 1 FROM system.functions WHERE name = {literal(checked)}").result_rows:
+        raise SqlError(f"the server has no function {checked}: no model is installed there with the suffix {suffix!r}")
+    comment = table_comment(client, table)
+    labels = label_of_comment(comment), installed_label(client, checked)
+    values = {
+        "table": identifier(table),
+        "sample": sample,
+        "function": lambda name: FUNCTIONS[name].sql_name(suffix),
+    }
+    comparisons = []
+    for kind, file in (("captions", "texts"), ("pictures", "pictures")):
+        (statement,) = render(f"check_model/{file}", values)
+        try:
+            row = client.query(statement.sql).result_rows[0]
+        except Error as error:
+            raise SqlError(first_line(error)) from error
+        if row[0]:
+            comparisons.append(Comparison(kind, *row))
+    if not comparisons:
+        raise SqlError(
+            f"nothing in {table} can be compared: no caption, and no picture that the functions may read;"
+            f" {_origin(comment, *labels)}"
+        )
+    verdict = judge(tuple(comparisons))
+    return replace(verdict, table_comment=comment, table_model=labels[0], checked_model=labels[1])
+
+
+def judge(comparisons: tuple[Comparison, ...]) -> Verdict:
+    """The verdict on comparisons, of which there is at least one."""
+    for seen in comparisons:
+        if seen.stored_dimension != seen.encoded_dimension:
+            return Verdict(
+                "different",
+                f"not the same model ({seen.kind}: the table's vectors have {seen.stored_dimension} numbers, the"
+                f" functions' {seen.encoded_dimension})",
+                comparisons,
+            )
+        if not seen.same:
+            return Verdict(
+                "different", f"not the same model ({seen.kind}: cosine {seen.median_cosine:.2f})", comparisons
+            )
+    least = min(seen.median_cosine for seen in comparisons)
+    for seen in comparisons:
+        if not seen.same_norm:
+            return Verdict(
+                "not_normalised",
+                f"same model (cosine {least:.4f}), but not normalised alike: the table's {seen.kind} have vectors of"
+                f" length {seen.stored_norm:.3f}, the functions give {seen.encoded_norm:.3f}; search with"
+                " cosineDistance only",
+                comparisons,
+            )
+    return Verdict("same", f"same model (cosine {least:.4f})", comparisons)
+
+
+def _origin(comment: str, filled: ModelLabel | None, checked: ModelLabel | None) -> str:
+    said = f"this table says it was filled by {filled}" if filled else f"this table says only: {comment}"
+    said = said if comment else "this table does not say which model filled it"
+    return f"{said}; the model checked is {checked or 'one that this server does not name'}"

@@ -1,0 +1,79 @@
+"""What tells one model's vectors from another's: written into comments of tables and views, and read there again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from clip_installer.clickhouse.sql import is_table, literal
+from clip_udfs.bundle import Manifest
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+_COMMENT = re.compile(r"CLIP vectors of (?P<name>\S+), (?P<dimension>\d+) numbers, bundle (?P<bundle>[0-9a-f]{12})")
+_COMMAND = re.compile(r"clip_udfs/(?P<name>[^/ ]+)/launch \w+ (?P<dimension>\d+) (?P<bundle>[0-9a-f]{12})")
+
+
+@dataclass(frozen=True)
+class ModelLabel:
+    """A model, as far as a vector's origin goes.
+
+    Attributes:
+        name: Name of its bundle.
+        dimension: Length of its vectors.
+        bundle: The first 12 hexadecimal digits of a SHA-256 over the bundle's files.
+    """
+
+    name: str
+    dimension: int
+    bundle: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ModelLabel:
+        """The label of a bundle's vectors; another build of the same weights may have another."""
+        files = "".join(f"{record.sha256}  {name}\n" for name, record in sorted(manifest.files.items()))
+        return cls(manifest.name, manifest.dimension, sha256(files.encode()).hexdigest()[:12])
+
+    @property
+    def comment(self) -> str:
+        """What the COMMENT of a table with its vectors, or of a view that searches them, says."""
+        return f"CLIP vectors of {self.name}, {self.dimension} numbers, bundle {self.bundle}"
+
+    @property
+    def command_arguments(self) -> str:
+        """What a function's definition says after the function's name, for :func:`installed_label` to read."""
+        return f"{self.dimension} {self.bundle}"
+
+    def __str__(self) -> str:
+        """For a message."""
+        return f"{self.name} ({self.dimension} numbers, bundle {self.bundle})"
+
+
+def table_comment(client: Client, table: str) -> str:
+    """The COMMENT of ``table``; '' where it has none, or is not there."""
+    rows = client.query(f"SELECT comment FROM system.tables WHERE {is_table(table, 'name')}").result_rows
+    return str(rows[0][0]) if rows else ""
+
+
+def label_of_comment(comment: str) -> ModelLabel | None:
+    """The model that the COMMENT of a table names; None where it names none."""
+    return _label(_COMMENT.search(comment))
+
+
+def installed_label(client: Client, sql_name: str) -> ModelLabel | None:
+    """The model of the function ``sql_name``; None where the server does not tell (before ClickHouse 26.2)."""
+    from clickhouse_connect.driver.exceptions import Error
+
+    query = f"SELECT command FROM system.user_defined_functions WHERE name = {literal(sql_name)}"
+    try:
+        rows = client.query(query).result_rows
+    except Error:
+        return None
+    return _label(_COMMAND.fullmatch(rows[0][0])) if rows else None
+
+
+def _label(found: re.Match[str] | None) -> ModelLabel | None:
+    return ModelLabel(found["name"], int(found["dimension"]), found["bundle"]) if found else None

@@ -1,0 +1,231 @@
+"""Recall of the vector index, measured against brute force on a sample, for a grid of parameters."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from clip_installer.clickhouse.connection import execute, first_line
+from clip_installer.clickhouse.sql import identifier, literal, render
+from clip_installer.errors import SqlError
+from clip_installer.progress import Advance
+from clip_installer.tables.schema import stored_dimension
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+_SCRATCH = ("rows", "queries", "found", "variant")
+# The statements of recall/search.
+_ALONE, _AS_VIEWS = 0, 1
+
+
+@dataclass(frozen=True)
+class RecallPlan:
+    """What to measure.
+
+    Attributes:
+        table: The table whose vectors are searched.
+        column: Its indexed column, e.g. ``image_embedding``.
+        query_column: The column whose vectors are the queries, e.g. ``text_embedding`` for search by text.
+        rows: At most so many rows are searched.
+        queries: At most so many queries.
+        k: Neighbours of each query.
+        quantizations: Variants of the index: what it keeps of a number,
+        m: its connections,
+        ef_construction: and its candidates while building.
+        ef_search: Candidates while searching.
+    """
+
+    table: str
+    column: str
+    query_column: str
+    rows: int
+    queries: int
+    k: int
+    quantizations: tuple[str, ...]
+    m: tuple[int, ...]
+    ef_construction: tuple[int, ...]
+    ef_search: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the table.
+
+    Attributes:
+        quantization: What the index keeps of a number.
+        m: Connections of each vector.
+        ef_construction: Candidates while building.
+        ef_search: Candidates while searching.
+        index_recall: Share of the true neighbours that the index alone has found.
+        index_milliseconds: Median of such a search.
+        recall: The share that the views find, which order four times as many candidates exactly.
+        milliseconds: Median of such a search.
+        index_bytes: The index, uncompressed: what a search holds in memory.
+        build_seconds: Time to build it.
+    """
+
+    quantization: str
+    m: int
+    ef_construction: int
+    ef_search: int
+    index_recall: float
+    index_milliseconds: float
+    recall: float
+    milliseconds: float
+    index_bytes: int
+    build_seconds: float
+
+
+@dataclass(frozen=True)
+class RecallReport:
+    """All lines, and what they are to be compared with.
+
+    Attributes:
+        rows: Rows that were searched.
+        queries: Searches of each variant.
+        k: Neighbours of each.
+        exact_milliseconds: Median of a search by brute force.
+        measurements: The lines, in the order of the plan.
+    """
+
+    rows: int
+    queries: int
+    k: int
+    exact_milliseconds: float
+    measurements: tuple[Measurement, ...]
+
+    def best(self, target: float) -> Measurement | None:
+        """Of the variants whose index alone reaches ``target``, that of the smallest index, then the quickest."""
+        good = [line for line in self.measurements if line.index_recall >= target]
+        return min(good, key=lambda line: (line.index_bytes, line.index_milliseconds), default=None)
+
+
+def measure(client: Client, plan: RecallPlan, advance: Advance) -> RecallReport:
+    """Search the sample by brute force and with each variant of the index.
+
+    Works on copies beside the table, ``<table>_recall_…``, which are dropped in the end.
+
+    Raises:
+        SqlError: There is no such table, or ClickHouse refused a statement.
+    """
+    dimension = stored_dimension(client, plan.table)
+    if dimension is None:
+        raise SqlError(f"no table {plan.table} has a constraint that tells its vectors' length; import first")
+    values: dict[str, Any] = {
+        **vars(plan),
+        "table": identifier(plan.table),
+        "dimension": dimension,
+        "scratch": lambda name: identifier(f"{plan.table}_recall_{name}"),
+    }
+    variants = list(product(plan.quantizations, plan.m, plan.ef_construction))
+    steps = 1 + len(variants) * (1 + len(plan.ef_search))
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        advance("recall", done, steps, "steps")
+
+    with _scratch_tables(client, values):
+        _run(client, "recall/scratch", values)
+        rows, queries = (_count(client, values, name) for name in ("rows", "queries"))
+        search = _Search(client, values, queries)
+        exact = search.median_milliseconds(_ALONE, "rows", "", 1)
+        step()
+        lines = []
+        for quantization, m, ef_construction in variants:
+            variant = {"quantization": quantization, "m": m, "ef_construction": ef_construction}
+            began = time.monotonic()
+            _run(client, "recall/variant", {**values, **variant})
+            seconds = time.monotonic() - began
+            size = _index_bytes(client, f"{plan.table}_recall_variant")
+            step()
+            for ef_search in plan.ef_search:
+                parameters = (quantization, m, ef_construction, ef_search)
+                times = [
+                    search.median_milliseconds(form, "variant", f"{form} {parameters}", ef_search)
+                    for form in (_ALONE, _AS_VIEWS)
+                ]
+                lines.append((parameters, times, (size, seconds)))
+                step()
+        (report,) = render("recall/report", values)
+        recalls = dict(_query(client, report.sql))
+    measurements = []
+    for parameters, (alone, as_views), costs in lines:
+        found = [recalls.get(f"{form} {parameters}", 0.0) for form in (_ALONE, _AS_VIEWS)]
+        measurements.append(Measurement(*parameters, found[0], alone, found[1], as_views, *costs))
+    return RecallReport(rows, queries, plan.k, exact, tuple(measurements))
+
+
+class _Search:
+    """Runs every query of the sample in one of the two forms, and notes what is found."""
+
+    def __init__(self, client: Client, values: dict[str, Any], queries: int) -> None:
+        self._client = client
+        self._values = values
+        self._queries = queries
+
+    def median_milliseconds(self, form: int, source: str, variant: str, ef_search: int) -> float:
+        """Search ``source``, note the answers as ``variant``'s, and give the median of the times."""
+        search = render("recall/search", {**self._values, "source": source})[form]
+        settings = {
+            "hnsw_candidate_list_size_for_search": ef_search,
+            "use_skip_indexes": int(source == "variant"),
+        }
+        found, times = [], []
+        for n in range(self._queries):
+            began = time.perf_counter()
+            answer = _query(self._client, search.sql, {"n": n}, settings)
+            times.append(time.perf_counter() - began)
+            found += [[variant, n, identity] for (identity,) in answer]
+        table = self._values["scratch"]("found")
+        self._client.insert(table, found, column_names=["variant", "n", "id"])
+        return 1000 * statistics.median(times)
+
+
+def _query(
+    client: Client,
+    statement: str,
+    parameters: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> list[Any]:
+    from clickhouse_connect.driver.exceptions import Error
+
+    try:
+        return list(client.query(statement, parameters=parameters, settings=settings).result_rows)
+    except Error as error:
+        raise SqlError(first_line(error)) from error
+
+
+def _run(client: Client, file: str, values: dict[str, Any]) -> None:
+    for statement in render(file, values):
+        execute(client, statement.sql)
+
+
+def _count(client: Client, values: dict[str, Any], name: str) -> int:
+    return int(_query(client, f"SELECT count() FROM {values['scratch'](name)}")[0][0])
+
+
+def _index_bytes(client: Client, table: str) -> int:
+    database, _, name = table.rpartition(".")
+    where = literal(database) if database else "currentDatabase()"
+    query = (
+        "SELECT data_uncompressed_bytes FROM system.data_skipping_indices"
+        f" WHERE database = {where} AND table = {literal(name)}"
+    )
+    return int(_query(client, query)[0][0])
+
+
+@contextmanager
+def _scratch_tables(client: Client, values: dict[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for name in _SCRATCH:
+            execute(client, f"DROP TABLE IF EXISTS {values['scratch'](name)} SYNC")

@@ -1,0 +1,142 @@
+"""Building the vector indexes of a loaded table, and watching ClickHouse do it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clip_installer.clickhouse.connection import execute
+from clip_installer.clickhouse.sql import identifier, is_table, literal
+from clip_installer.errors import SqlError
+from clip_installer.progress import Advance
+from clip_installer.tables.schema import SchemaParameters, index_statements
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+INDEXES = ("image_index", "text_index")
+_POLL_SECONDS = 0.5
+# Bytes that an index keeps of each number, the graph not counted.
+_BYTES = {"f64": 8.0, "f32": 4.0, "f16": 2.0, "bf16": 2.0, "i8": 1.0, "b1": 0.125}
+
+
+@dataclass(frozen=True)
+class BuiltIndex:
+    """One vector index.
+
+    Attributes:
+        name: ``image_index`` or ``text_index``.
+        definition: Its type with all parameters, as ClickHouse writes it.
+        bytes_on_disk: Size of what is stored; about what a search holds in memory.
+    """
+
+    name: str
+    definition: str
+    bytes_on_disk: int
+
+
+def build_indexes(
+    client: Client,
+    parameters: SchemaParameters,
+    rebuild: bool,
+    advance: Advance,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[bool, list[BuiltIndex]]:
+    """Add both vector indexes and build them for the rows that are there, waiting until they are done.
+
+    Args:
+        client: The connection.
+        parameters: The table and the indexes' parameters.
+        rebuild: Drop indexes of other parameters first, instead of refusing.
+        advance: Is shown the data parts that are done, with the fraction of those under way.
+        sleep: Waits between two looks at ``system.mutations``.
+
+    Returns:
+        Whether there was anything to do, and both indexes.
+
+    Raises:
+        SqlError: The indexes are there with other parameters, or ClickHouse cannot build them.
+    """
+    table = identifier(parameters.stored_table)
+    wanted = f"'hnsw', 'cosineDistance', {parameters.dimension}, '{parameters.quantization}'"
+    wanted = f"vector_similarity({wanted}, {parameters.m}, {parameters.ef_construction})"
+    for index in vector_indexes(client, parameters):
+        if index.definition == wanted:
+            continue
+        if not rebuild:
+            raise SqlError(
+                f"the table {parameters.stored_table} has {index.name} as {index.definition}, not as"
+                f" {wanted}; --rebuild drops it and builds it anew"
+            )
+        drop = f"ALTER TABLE {table}{_on_cluster(parameters)} DROP INDEX IF EXISTS {index.name}"
+        execute(client, drop, mutations_sync=2)
+    if _are_built(client, parameters):
+        return False, vector_indexes(client, parameters)
+    for statement in index_statements(parameters):
+        execute(client, statement.sql, mutations_sync=0, alter_sync=1)
+    _wait(client, parameters, advance, sleep)
+    return True, vector_indexes(client, parameters)
+
+
+def vector_indexes(client: Client, parameters: SchemaParameters) -> list[BuiltIndex]:
+    """The vector indexes of the stored table that are ours by name, with their sizes on all servers of a cluster."""
+    answer = client.query(
+        "SELECT name, type_full, sum(data_compressed_bytes)"
+        f" FROM {_system('data_skipping_indices', parameters)}"
+        f" WHERE {is_table(parameters.stored_table)} AND name IN {INDEXES} GROUP BY name, type_full ORDER BY name"
+    )
+    return [BuiltIndex(*row) for row in answer.result_rows]
+
+
+def _are_built(client: Client, parameters: SchemaParameters) -> bool:
+    """Whether every data part has both indexes: MATERIALIZE INDEX would build them all over again.
+
+    ClickHouse has no list of the indexes of a part, only their size; both graphs hold all numbers at least.
+    """
+    if len(vector_indexes(client, parameters)) < len(INDEXES):
+        return False
+    row_bytes = len(INDEXES) * parameters.dimension * _BYTES[parameters.quantization]
+    answer = client.query(
+        f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes})"
+        f" FROM {_system('parts', parameters)}"
+        f" WHERE {is_table(parameters.stored_table)} AND active"
+    )
+    return bool(answer.result_rows[0][0] == 0)
+
+
+def _wait(client: Client, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None]) -> None:
+    table = parameters.stored_table
+    total = 0
+    while True:
+        mutations = client.query(
+            f"SELECT mutation_id, parts_to_do, latest_fail_reason FROM {_system('mutations', parameters)}"
+            f" WHERE {is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
+        ).result_rows
+        for mutation, _, reason in mutations:
+            if reason:
+                # ClickHouse would try again for ever, and hold every later mutation of the table back.
+                where = f"{is_table(table)} AND mutation_id = '{mutation}'"
+                execute(client, f"KILL MUTATION{_on_cluster(parameters)} WHERE {where}")
+                raise SqlError(f"an index of {table} cannot be built: {reason.splitlines()[0]}")
+        to_do = sum(parts for _, parts, _ in mutations)
+        total = max(total, to_do)
+        under_way = client.query(
+            f"SELECT sum(progress) FROM {_system('merges', parameters)} WHERE {is_table(table)} AND is_mutation"
+        ).result_rows[0][0]
+        advance(f"indexes of {table}", total - to_do + min(under_way, to_do), total, "parts")
+        if not mutations:
+            return
+        sleep(_POLL_SECONDS)
+
+
+def _system(table: str, parameters: SchemaParameters) -> str:
+    """A system table, of every server that holds rows."""
+    if parameters.cluster is None:
+        return f"system.{table}"
+    return f"clusterAllReplicas({literal(parameters.cluster)}, system.{table})"
+
+
+def _on_cluster(parameters: SchemaParameters) -> str:
+    return f" ON CLUSTER {identifier(parameters.cluster)}" if parameters.cluster else ""

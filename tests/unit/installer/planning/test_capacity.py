@@ -1,0 +1,136 @@
+"""The estimates, against numbers worked out by hand, and the page that shows them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from clip_installer.commands.estimate import estimate
+from clip_installer.errors import ConfigurationError, SqlError
+from clip_installer.planning.capacity import (
+    GIB,
+    Machine,
+    encoding_estimates,
+    index_estimate,
+    rows_in_memory,
+)
+from clip_installer.planning.figures import RECORDED, Figures, IndexCost, ScanCost, read_figures
+
+REPOSITORY = Path(__file__).parents[4]
+SMALL = IndexCost(1000, 1200, 0.001, 0.01, 0.04, 0.9)
+LARGE = IndexCost(4000, 1200, 0.002, 0.01, 0.04, 0.9)
+FIGURES = Figures(
+    dimension=512,
+    encoding={"captions": 0.02, "pictures": 0.1, "one text": 0.06},
+    indexes={("bf16", 16): [SMALL, LARGE]},
+    scans={8: ScanCost(700, 1e-6, 1.0)},
+    origins=("somewhere",),
+)
+MACHINE = Machine(memory=256 * GIB, cores=32, price=2.0)
+
+
+def one(rows: int, *, dimension: int = 512, replicas: int = 2, machine: Machine = MACHINE) -> Any:
+    return index_estimate(FIGURES, rows, "bf16", 16, dimension=dimension, machine=machine, replicas=replicas, bits=8)
+
+
+def test_a_table_of_the_measured_size_costs_what_was_measured() -> None:
+    found = one(4000)
+    assert (found.memory, found.disk) == (4000 * 2400, 4000 * (4096 + 150 + 2400))
+    assert (found.shards, found.machines, found.parts) == (1, 2, 1)
+    assert found.build_hours.least == found.build_hours.most == pytest.approx(4000 * 2 * 0.002 / 32 / 3600)
+    assert found.queries.least == found.queries.most == pytest.approx(2 * 32 / (0.04 + 0.06))
+    assert found.scan_seconds == pytest.approx(4000 * 1e-6 / 64)
+
+
+def test_a_larger_one_costs_between_its_logarithm_and_the_measured_growth() -> None:
+    found = one(400_000)
+    hours = 400_000 * 2 / 32 / 3600
+    assert found.build_hours.least == pytest.approx(hours * 0.002 * math.log(400_000) / math.log(4000))
+    assert found.build_hours.most == pytest.approx(hours * 0.002 * 10)  # four times the rows cost twice, so n ** 0.5
+    search = 0.01 * math.log(400_000) / math.log(4000) + 0.03
+    assert found.queries.least == pytest.approx(64 / (search + 0.06))
+
+
+def test_memory_makes_shards_and_disk_makes_parts() -> None:
+    held = rows_in_memory(FIGURES, "bf16", 16, dimension=512, machine=MACHINE)
+    assert held == int(0.75 * 256 * GIB / 2400)
+    assert (one(held).shards, one(held + 1000).shards) == (1, 2)
+    assert one(held + 1000, replicas=3).machines == 6
+    assert one(held + 1000, replicas=3).month == 6 * 2.0 * 730
+    assert one(held, machine=Machine(256 * GIB, 32, None)).month is None
+    part = int(150 * GIB / (4096 + 150 + 2400))
+    assert (one(part).parts, one(part + 1).parts) == (1, 2)
+    assert one(10 * held).queries.most < 10 * one(held).queries.most
+
+
+def test_longer_vectors_cost_more_of_everything() -> None:
+    short, long = one(1_000_000), one(1_000_000, dimension=1024)
+    assert long.memory == short.memory + 1_000_000 * 2 * 512 * 2
+    assert long.build_hours.least == pytest.approx(2 * short.build_hours.least)
+    assert long.queries.most < short.queries.most
+
+
+def test_encoding_a_billion() -> None:
+    captions, pictures, gpu = encoding_estimates(FIGURES, 10**9, MACHINE, 10, None, None)
+    assert captions.rows_per_second == pytest.approx(50)
+    assert captions.machine_hours == pytest.approx(10**9 / 50 / 32 / 3600)
+    assert pictures.days == pytest.approx(10**9 / 10 / 32 / 10 / 86400)
+    assert pictures.cost == pytest.approx(2 * 10**9 / 10 / 32 / 3600)
+    assert (gpu.rows_per_second, gpu.machine_hours, gpu.cost) == (None, None, None)
+    measured = encoding_estimates(FIGURES, 10**9, MACHINE, 10, 2000.0, 4.0)[2]
+    assert measured.cost == pytest.approx(4 * 10**9 / 2000 / 3600)
+
+
+def test_what_was_not_measured_is_refused_with_the_way_to_measure_it() -> None:
+    with pytest.raises(SqlError, match=r"bf16 with M 16\).*--quantization b1 --m 8"):
+        rows_in_memory(FIGURES, "b1", 8, dimension=512, machine=MACHINE)
+
+
+def test_figures_of_another_machine_take_the_place_of_the_recorded_ones(tmp_path: Path) -> None:
+    recorded = read_figures()
+    found = json.loads((RECORDED / "encoding.json").read_text())
+    found["machine"]["cores"] = "64"
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    other = read_figures([tmp_path / "results.json"])
+    assert other.encoding["pictures"] == pytest.approx(32 * recorded.encoding["pictures"])
+    assert other.indexes == recorded.indexes
+    found["measurements"] = found["measurements"][:1]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    with pytest.raises(ConfigurationError, match="nothing about captions, pictures"):
+        read_figures([tmp_path / "results.json"])
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="has no figures"):
+        read_figures([tmp_path / "results.json"])
+
+
+def test_the_recorded_figures_of_encoding_are_those_of_the_speed_page() -> None:
+    page = (REPOSITORY / "docs/speed.md").read_text()
+    encoding = read_figures().encoding
+    for row, key, unit in (("captions", "captions", "ms/row"), ("pictures from disk", "pictures", "ms/row")):
+        found = re.search(rf"^\| {row} \| ([\d.]+) {unit}", page, re.MULTILINE)
+        assert found
+        assert encoding[key] == pytest.approx(2 * float(found[1]) / 1000)
+
+
+def test_the_page_is_what_the_command_prints() -> None:
+    page = (REPOSITORY / "docs/scaling.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- figures: estimate, begin -->\n(.*)<!-- figures: estimate, end -->", page, re.DOTALL)
+    command = re.findall(r"```bash\nclip-udfs estimate (.*)\n```", page)[0]
+    done = CliRunner().invoke(estimate, command.split(), catch_exceptions=False)
+    assert done.exit_code == 0
+    assert shown.strip() == done.output.strip()
+
+
+def test_one_json_object_and_wrong_usage() -> None:
+    answer = json.loads(CliRunner().invoke(estimate, ["--json", "--rows", "2e6", "--quantization", "bf16"]).output)
+    assert {found["rows"] for found in answer["indexes"]} == {2_000_000}
+    assert {found["quantization"] for found in answer["indexes"]} == {"bf16"}
+    assert [found["cost"] for found in answer["encoding"]] == [None, None, None]
+    for wrong in ("many", "0", "nan", "inf"):
+        assert CliRunner().invoke(estimate, ["--rows", wrong]).exit_code == 2

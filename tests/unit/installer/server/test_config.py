@@ -1,0 +1,191 @@
+"""The server's configuration, merged as ClickHouse merges it (each case was compared with ClickHouse 26.9)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clip_installer.errors import ConfigurationError
+from clip_installer.server.config import ServerConfig
+from tests.server_trees import GLOB, make_config
+
+BASE = f"<clickhouse><path>@/var/</path><user_scripts_path>@/base/</user_scripts_path>{GLOB}</clickhouse>"
+INCLUDED = (
+    "<clickhouse><a><b>@/right/</b></a>"
+    "<group><user_scripts_path>@/right/</user_scripts_path></group></clickhouse>"
+)
+
+
+def including(element: str) -> str:
+    return f"<clickhouse><path>@/var/</path><include_from>@/etc/in.inc</include_from>{element}{GLOB}</clickhouse>"
+
+
+@pytest.mark.parametrize(
+    ("main", "others", "scripts"),
+    [
+        pytest.param(None, {}, "var/user_scripts", id="default below path"),
+        pytest.param(
+            BASE,
+            {
+                "config.d__a.xml": "<clickhouse><user_scripts_path>@/early/</user_scripts_path></clickhouse>",
+                "config.d__b.xml": "<clickhouse><user_scripts_path>@/right/</user_scripts_path></clickhouse>",
+                "conf.d__z.xml": "<clickhouse><user_scripts_path>@/earliest/</user_scripts_path></clickhouse>",
+            },
+            "right",
+            id="drop-ins in the order of their paths",
+        ),
+        pytest.param(
+            BASE,
+            {"config.d__a.xml": "<clickhouse><user_scripts_path replace='1'>@/right/</user_scripts_path></clickhouse>"},
+            "right",
+            id="replace",
+        ),
+        pytest.param(
+            BASE,
+            {"config.d__a.xml": "<clickhouse><user_scripts_path remove='1'/></clickhouse>"},
+            "var/user_scripts",
+            id="remove",
+        ),
+        pytest.param(
+            BASE, {"config.d__a.xml": "<clickhouse><user_scripts_path/></clickhouse>"}, "var/user_scripts",
+            id="overridden with nothing",
+        ),
+        pytest.param(
+            BASE, {"config.d__a.yaml": "user_scripts_path: @/right/\n"}, "right", id="drop-in in YAML"
+        ),
+        pytest.param(BASE, {"config.d__.a.xml": "not read"}, "base", id="hidden file"),
+        pytest.param(BASE, {"config.d__a.xml.bak": "not read"}, "base", id="other suffix"),
+        pytest.param(including("<user_scripts_path incl='a/b'/>"), {"in.inc": INCLUDED}, "right", id="incl"),
+        pytest.param(including("<include incl='group'/>"), {"in.inc": INCLUDED}, "right", id="include"),
+        pytest.param(
+            including("<user_scripts_path incl='none' optional='1'>@/wrong/</user_scripts_path>"),
+            {"in.inc": INCLUDED},
+            "var/user_scripts",
+            id="optional and absent",
+        ),
+        pytest.param(
+            f"<clickhouse><path>@/var/</path><user_scripts_path from_env='SCRIPTS'/>{GLOB}</clickhouse>",
+            {},
+            "from environment",
+            id="from_env",
+        ),
+        pytest.param(
+            f"<yandex><path>\n  @/var/\n</path>{GLOB}</yandex>",
+            {"config.d__a.xml": "<clickhouse><user_scripts_path>@/right</user_scripts_path></clickhouse>"},
+            "right",
+            id="old root element",
+        ),
+    ],
+)
+def test_scripts_path(
+    tmp_path: Path, main: str | None, others: dict[str, str], scripts: str
+) -> None:
+    directory = make_config(tmp_path, main, **others)
+    config = ServerConfig.read(directory, {"SCRIPTS": f"{tmp_path}/from environment"})
+    assert config.user_scripts_path == tmp_path / scripts
+
+
+def test_yaml_says_the_same_as_xml(tmp_path: Path) -> None:
+    directory = make_config(tmp_path)
+    (directory / "config.xml").unlink()
+    (directory / "config.yaml").write_text(
+        f"path: {tmp_path}/var/\n"
+        "user_defined_executable_functions_config:\n"
+        "  - '*_function.*ml'\n"
+        "  - '@id': more\n"
+        "    '#text': functions/*.xml\n"
+    )
+    (directory / "conf.d").mkdir()
+    (directory / "conf.d" / "files.xml").write_text(
+        "<clickhouse><user_files_path>/pictures/</user_files_path></clickhouse>"
+    )
+    config = ServerConfig.read(directory)
+    assert config.main_file == directory / "config.yaml"
+    assert config.user_files_path == Path("/pictures")
+    assert config.function_globs == (f"{directory}/*_function.*ml", f"{directory}/functions/*.xml")
+
+
+def test_globs_add_with_an_attribute_and_replace_without(tmp_path: Path) -> None:
+    directory = make_config(
+        tmp_path,
+        **{
+            "config.d__a.xml": "<clickhouse><user_defined_executable_functions_config>a.xml"
+            "</user_defined_executable_functions_config></clickhouse>",
+            "config.d__b.xml": "<clickhouse><user_defined_executable_functions_config id='b'>/b/*.xml"
+            "</user_defined_executable_functions_config></clickhouse>",
+        },
+    )
+    assert ServerConfig.read(directory).function_globs == (f"{directory}/a.xml", "/b/*.xml")
+
+
+def test_everybodys_functions(tmp_path: Path) -> None:
+    directory = make_config(
+        tmp_path,
+        **{
+            "one_function.xml": "<functions><function><name> one </name></function>"
+            "<function><name>two</name></function></functions>",
+            "three_function.yaml": "function:\n  name: three\n",
+            "broken_function.xml": "<functions><function>",
+            "unseen.xml": "<functions><function><name>unseen</name></function></functions>",
+        },
+    )
+    functions = ServerConfig.read(directory).functions()
+    assert functions == {
+        "one": directory / "one_function.xml",
+        "two": directory / "one_function.xml",
+        "three": directory / "three_function.yaml",
+    }
+
+
+def test_link_to_the_directory_and_link_to_the_file(tmp_path: Path) -> None:
+    directory = make_config(tmp_path)
+    (tmp_path / "link").symlink_to(directory)
+    (tmp_path / "other").mkdir()
+    (directory / "config.xml").rename(tmp_path / "other" / "real.xml")
+    (directory / "config.xml").symlink_to(tmp_path / "other" / "real.xml")
+    assert ServerConfig.read(tmp_path / "link").main_file == directory / "config.xml"
+    assert ServerConfig.read(tmp_path / "link" / "config.xml").main_file == directory / "config.xml"
+
+
+def test_staged_tree(tmp_path: Path) -> None:
+    make_config(tmp_path / "image", "<clickhouse><path>/var/lib/ch/</path></clickhouse>")
+    config = ServerConfig.read(Path("/etc"), destdir=tmp_path / "image")
+    assert config.main_file == Path("/etc/config.xml")
+    assert config.on_disk(config.path) == tmp_path / "image/var/lib/ch"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"config.xml": "<clickhouse>\n<path>/x</path>\n</clickhose>"}, ["config.xml", "line 3"]),
+        ({"config.d__bad.xml": "<clickhouse>\n\n<"}, ["config.d/bad.xml", "line 3"]),
+        ({"config.d__bad.yaml": "a: 1\nb: [\n"}, ["config.d/bad.yaml", "line 3"]),
+        ({"config.d__list.yaml": "- a\n"}, ["config.d/list.yaml", "mapping"]),
+        ({"config.d__x.xml": "<company/>"}, ["config.d/x.xml", "<company>"]),
+        ({"config.xml": "<company/>"}, ["config.xml", "<company>"]),
+        ({"config.xml": "<clickhouse><path>data</path></clickhouse>"}, ["<path>", "'data'", "absolute"]),
+        ({"config.xml": "<clickhouse><path from_env='UNSET'/></clickhouse>"}, ["<path>", "UNSET"]),
+        ({"config.xml": "<clickhouse><path from_zk='/p'/></clickhouse>"}, ["<path>", "/p"]),
+        ({"config.xml": "<clickhouse><path from_env='SET'>/x</path></clickhouse>"}, ["<path>", "replace"]),
+        ({"config.xml": "<clickhouse><path from_env='SET' incl='x'/></clickhouse>"}, ["'incl'", "'from_env'"]),
+        ({"config.xml": "<clickhouse><include_from>/none</include_from></clickhouse>"}, ["/none"]),
+        ({"config.d__x.xml": "<clickhouse><path remove='1' replace='1'/></clickhouse>"}, ["x.xml", "line 1"]),
+    ],
+)
+def test_refusals_name_the_place(tmp_path: Path, files: dict[str, str], said: list[str]) -> None:
+    main = files.pop("config.xml", None)
+    directory = make_config(tmp_path, main, **files)
+    with pytest.raises(ConfigurationError) as refused:
+        ServerConfig.read(directory, {"SET": "/set"})
+    message = str(refused.value)
+    assert "\n" not in message
+    for part in said:
+        assert part in message
+
+
+def test_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.xml, config\.yaml"):
+        ServerConfig.read(tmp_path)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        ServerConfig.read(tmp_path / "nowhere")

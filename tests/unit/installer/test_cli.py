@@ -1,0 +1,89 @@
+"""The command line's manners: help, exit codes, errors as text and as JSON, what README and help say of each other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clip_installer.cli import program
+from clip_installer.commands.install import install
+from clip_udfs import __version__
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clip_installer", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout.split()[-1] == __version__
+    assert all(name in run("--help").stdout for name in program.commands)
+
+
+@pytest.mark.parametrize("name", sorted(program.commands))
+def test_every_command_and_option_explains_itself(name: str) -> None:
+    command = program.commands[name]
+    assert command.help or command.short_help
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, parameter.name
+    done = run(name, "--help")
+    assert done.returncode == 0
+    assert "\\b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["sql", "--nonsense"], ["models", "--server-config", "/nowhere/x"]]
+)
+def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+
+
+def test_an_error_is_one_line_or_one_object(tmp_path: Path) -> None:
+    arguments = ["install", "--server-config", str(tmp_path), "--dry-run"]
+    plain = run(*arguments)
+    assert (plain.returncode, plain.stdout, len(plain.stderr.splitlines())) == (1, "", 1)
+    as_json = run(*arguments, "--json")
+    assert (as_json.returncode, as_json.stdout) == (1, "")
+    error = json.loads(as_json.stderr)["error"]
+    assert set(error) == {"code", "message", "command"}
+    assert error["message"] in plain.stderr
+    usage = run("install", "--nonsense", "--json")
+    assert usage.returncode == 2
+    assert json.loads(usage.stderr)["error"]["code"] == "usage"
+
+
+def test_models_lists_the_built_in_one_with_its_notice() -> None:
+    listed = run("models")
+    assert "emoji  built in, vectors of 512 numbers" in listed.stdout
+    assert "demo model" in listed.stdout
+    (model,) = json.loads(run("models", "--json").stdout)["models"]
+    assert (model["name"], model["dimension"]) == ("emoji", 512)
+    assert model["bytes"] < 20e6
+
+
+def test_starting_up_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, clip_installer.cli; "
+        "print(sorted({n.split('.')[0] for n in sys.modules} & {'torch', 'numpy', 'pyarrow', 'onnxruntime', 'chdb', "
+        "'clickhouse_connect', 'jinja2', 'rich', 'PIL'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_options_that_the_readme_names_exist() -> None:
+    known = {option for parameter in install.params for option in parameter.opts}
+    text = (REPOSITORY / "README.md").read_text()
+    lines = [line.split("#")[0] for line in text.splitlines() if line.startswith("install-udfs ")]
+    used = {word for line in lines for word in line.split() if word.startswith("--")}
+    assert len(lines) >= 4
+    assert used <= known

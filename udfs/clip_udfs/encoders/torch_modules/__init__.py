@@ -1,0 +1,1 @@
+"""open_clip's towers as torch modules: what is exported, and what the torch engine runs."""
