@@ -41,13 +41,22 @@ def make_bundle(directory: Path, name: str = "paper", weights: bytes = b"weights
     for file, content in contents.items():
         (directory / file).write_bytes(content)
     manifest = {
-        "format_version": 1, "name": name, "architecture": "none", "pretrained": "", "dimension": 4,
+        "format_version": 1,
+        "name": name,
+        "architecture": "none",
+        "pretrained": "",
+        "dimension": 4,
         "text": {"clean": "lower", "context_length": 8, "start_id": 1, "end_id": 2, "pad_id": 0, "trim": True},
         "image": {
-            "size": [8, 8], "resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0,
-            "mean": [0, 0, 0], "std": [1, 1, 1],
+            "size": [8, 8],
+            "resize_mode": "shortest",
+            "interpolation": "bicubic",
+            "fill_color": 0,
+            "mean": [0, 0, 0],
+            "std": [1, 1, 1],
         },
-        "notice": "", "versions": {},
+        "notice": "",
+        "versions": {},
         "files": {
             file: {"bytes": len(content), "sha256": sha256(content).hexdigest()} for file, content in contents.items()
         },
@@ -70,9 +79,7 @@ def make_plan(config_directory: Path, bundle: Bundle, *, force: bool = False, **
 def snapshot(root: Path) -> dict[str, tuple[int, bytes | None]]:
     """Mode and content of everything below ``root``; None for a directory."""
     return {
-        str(path.relative_to(root)): (
-            stat.S_IMODE(path.lstat().st_mode), path.read_bytes() if path.is_file() else None
-        )
+        str(path.relative_to(root)): (stat.S_IMODE(path.lstat().st_mode), path.read_bytes() if path.is_file() else None)
         for path in sorted(root.rglob("*"))
     }
 

@@ -78,6 +78,4 @@ class MissingExtra(InstallerError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         """Say which extra brings ``package`` and what it is for."""
-        super().__init__(
-            f"{purpose} needs the Python package {package}: pip install 'clickhouse-clip-udfs[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs the Python package {package}: pip install 'clickhouse-clip-udfs[{extra}]'")

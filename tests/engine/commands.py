@@ -64,7 +64,5 @@ def succeed(*arguments: object) -> Finished:
 
 def peak_mebibytes(note: Path, *arguments: object) -> int:
     """Run ``clip-udfs`` with ``arguments``, which must work, and give the peak of its resident memory."""
-    subprocess.run(
-        [sys.executable, "-c", _MEASURED, str(note), *map(str, arguments)], check=True, timeout=300
-    )
+    subprocess.run([sys.executable, "-c", _MEASURED, str(note), *map(str, arguments)], check=True, timeout=300)
     return int(note.read_text()) // 1024

@@ -26,9 +26,7 @@ def _source_hashes(folder: Path, part: int, start: int, stop: int, metadata: pa.
     images = np.load(folder / "img_emb" / f"img_emb_{part}.npy", mmap_mode="r")[start:stop].astype("<f4")
     texts = np.load(folder / "text_emb" / f"text_emb_{part}.npy", mmap_mode="r")[start:stop].astype("<f4")
     rows = metadata.slice(start, stop - start)
-    url, caption, nsfw, licence = (
-        rows[name].combine_chunks().view(pa.binary()).to_pylist() for name in _TEXTS
-    )
+    url, caption, nsfw, licence = (rows[name].combine_chunks().view(pa.binary()).to_pylist() for name in _TEXTS)
     without_null = [[value or b"" for value in column] for column in (nsfw, licence)]
     similarity = rows["similarity"].to_numpy().astype("<f4")
     sizes = [pc.fill_null(rows[name], 0).to_numpy() for name in ("width", "height")]

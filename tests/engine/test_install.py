@@ -41,7 +41,9 @@ def run(*arguments: object, module: str = "clip_installer", status: int = 0) -> 
     """What a command of the package prints; it must end with ``status``."""
     done = subprocess.run(
         [sys.executable, "-m", module, *(str(argument) for argument in arguments)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == status, done.stderr
     return done.stdout if status == 0 else done.stderr
@@ -108,8 +110,7 @@ def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path)
     query(directory, data, "CREATE TABLE search_by_image (a Int8) ENGINE = MergeTree ORDER BY a")
     before = snapshot(tmp_path / "server")
     state = (
-        "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name;"
-        " SELECT * FROM search_by_text(x = 7)"
+        "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name; SELECT * FROM search_by_text(x = 7)"
     )
     # First their view stands in the way; once that may be replaced, their table does, which nothing may replace.
     for more, said in (([], "the view search_by_text is there"), (["--force"], "search_by_image` is not a VIEW")):
@@ -125,7 +126,8 @@ def test_a_table_of_another_dimension_is_refused(tmp_path: Path, tiny_bundle: Pa
     directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
     install = ["install", "--server-config", directory, "--data", data, "--model", tiny_bundle]
     query(
-        directory, data,
+        directory,
+        data,
         "CREATE TABLE laion (id Int64, image_embedding Array(Float32), text_embedding Array(Float32),"
         " CONSTRAINT c CHECK length(image_embedding) = 768) ENGINE = MergeTree ORDER BY id",
     )
@@ -142,7 +144,9 @@ def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bu
     verify = ["install", "--server-config", directory, "--verify"]
     done = subprocess.run(
         [sys.executable, "-m", "clip_installer", *verify, "--data", data, "--json"],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     findings = json.loads(done.stdout)["findings"]
@@ -161,8 +165,16 @@ def test_an_interpreter_that_the_servers_user_cannot_reach(tmp_path: Path, tiny_
     (tmp_path / "venv" / "python").symlink_to(sys.executable)
     before = snapshot(tmp_path / "server")
     error = run(
-        "install", "--server-config", directory, "--model", tiny_bundle, "--user", "nobody",
-        "--python", tmp_path / "venv" / "python", status=1,
+        "install",
+        "--server-config",
+        directory,
+        "--model",
+        tiny_bundle,
+        "--user",
+        "nobody",
+        "--python",
+        tmp_path / "venv" / "python",
+        status=1,
     )
     assert "nobody may not enter" in error
     assert "python3 -m venv /opt/clip-udfs" in error

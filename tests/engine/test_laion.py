@@ -72,9 +72,7 @@ def test_a_killed_import_goes_on_without_a_lost_or_doubled_row(tmp_path: Path, s
     assert 0 < int(there) < rows
 
     continued = commands.succeed(*_import(server, tmp_path, "0", "--json")).answer
-    assert continued["parts"] == [
-        {"part": 0, "rows": rows, "imported": rows - int(there), "state": "continued"}
-    ]
+    assert continued["parts"] == [{"part": 0, "rows": rows, "imported": rows - int(there), "state": "continued"}]
     assert _compared(server, tmp_path) == f"equal: {rows} rows\n"
 
     again = commands.succeed(*_import(server, tmp_path))
@@ -154,9 +152,7 @@ def test_a_part_that_is_not_sound_leaves_nothing_behind(
     assert _rows(server, "EXISTS TABLE laion; SELECT count() FROM laion_imports") == ["0", "0"]
 
 
-def test_vectors_of_another_length_are_refused_before_the_first_row(
-    tmp_path: Path, server: ServerTree
-) -> None:
+def test_vectors_of_another_length_are_refused_before_the_first_row(tmp_path: Path, server: ServerTree) -> None:
     write_part(tmp_path, 0, rows=50, dimension=8)
     write_part(tmp_path, 1, rows=50, dimension=16)
     failed = commands.run(*_import(server, tmp_path, "0-1"))
@@ -165,9 +161,7 @@ def test_vectors_of_another_length_are_refused_before_the_first_row(
     assert _rows(server, "SELECT count() FROM laion") == ["50"]
 
 
-def test_rows_that_no_import_has_written_are_not_taken_for_imported_ones(
-    tmp_path: Path, server: ServerTree
-) -> None:
+def test_rows_that_no_import_has_written_are_not_taken_for_imported_ones(tmp_path: Path, server: ServerTree) -> None:
     write_part(tmp_path, 0, rows=50, dimension=8)
     write_part(tmp_path, 1, rows=50, dimension=8)
     commands.succeed(*_import(server, tmp_path, "1"))

@@ -24,30 +24,51 @@ SELECT number, '', 'a picture of ' || toString(number) AS text, encode_text{0}(t
 FROM numbers(20)
 """
 VIEWS = (
-    "search_by_text", "search_by_image", "search_by_embedding", "search_captions_by_text",
-    "search_captions_by_embedding", "search_filtered_by_text", "search_filtered_by_embedding",
+    "search_by_text",
+    "search_by_image",
+    "search_by_embedding",
+    "search_captions_by_text",
+    "search_captions_by_embedding",
+    "search_filtered_by_text",
+    "search_filtered_by_embedding",
 )
 NO_FILTER = "nsfw = [], licenses = [], min_width = 0, min_height = 0"
 TAKES = "takes vectors of {} numbers: the COMMENT of this table names their model"
 # A query that brings one model's vectors to the other's table, and what ClickHouse says.
 MIXTURES = (
-    ("INSERT INTO laion (id, image_embedding, text_embedding) SELECT 99, encode_text_small('a'), encode_text('a')",
-     f"`image_embedding {TAKES.format(512)}` for table default.laion "),
-    ("INSERT INTO laion (id, image_embedding, text_embedding) SELECT 99, encode_text('a'), encode_text_small('a')",
-     f"`text_embedding {TAKES.format(512)}` for table default.laion "),
-    ("INSERT INTO laion_small (id, image_embedding, text_embedding) SELECT 99, encode_text('a'), encode_text('a')",
-     f"`image_embedding {TAKES.format(256)}` for table default.laion_small "),
+    (
+        "INSERT INTO laion (id, image_embedding, text_embedding) SELECT 99, encode_text_small('a'), encode_text('a')",
+        f"`image_embedding {TAKES.format(512)}` for table default.laion ",
+    ),
+    (
+        "INSERT INTO laion (id, image_embedding, text_embedding) SELECT 99, encode_text('a'), encode_text_small('a')",
+        f"`text_embedding {TAKES.format(512)}` for table default.laion ",
+    ),
+    (
+        "INSERT INTO laion_small (id, image_embedding, text_embedding) SELECT 99, encode_text('a'), encode_text('a')",
+        f"`image_embedding {TAKES.format(256)}` for table default.laion_small ",
+    ),
     ("INSERT INTO indexed SELECT 99, encode_text_small('a')", "have 256 elements, expects 512 elements"),
-    ("SELECT id FROM laion ORDER BY cosineDistance(image_embedding, encode_text_small('a')) LIMIT 2",
-     "the reference vector in the query (256) does not match the dimension in the index (512)"),
-    ("SELECT id FROM laion_small ORDER BY cosineDistance(text_embedding, encode_text('a')) LIMIT 2",
-     "the reference vector in the query (512) does not match the dimension in the index (256)"),
-    ("SELECT id FROM search_by_embedding(embedding = encode_text_small('a'), k = 2)",
-     "embedding must have 512 numbers: this view searches CLIP vectors of tiny-clip-random, 512 numbers, bundle "),
-    ("SELECT id FROM search_captions_by_embedding_small(embedding = encode_text('a'), k = 2)",
-     "embedding must have 256 numbers: this view searches CLIP vectors of tiny-clip-256-random, 256 numbers, bundle "),
-    (f"SELECT id FROM search_filtered_by_embedding(embedding = encode_text_small('a'), k = 2, {NO_FILTER})",
-     "embedding must have 512 numbers: this view searches CLIP vectors of tiny-clip-random, 512 numbers, bundle "),
+    (
+        "SELECT id FROM laion ORDER BY cosineDistance(image_embedding, encode_text_small('a')) LIMIT 2",
+        "the reference vector in the query (256) does not match the dimension in the index (512)",
+    ),
+    (
+        "SELECT id FROM laion_small ORDER BY cosineDistance(text_embedding, encode_text('a')) LIMIT 2",
+        "the reference vector in the query (512) does not match the dimension in the index (256)",
+    ),
+    (
+        "SELECT id FROM search_by_embedding(embedding = encode_text_small('a'), k = 2)",
+        "embedding must have 512 numbers: this view searches CLIP vectors of tiny-clip-random, 512 numbers, bundle ",
+    ),
+    (
+        "SELECT id FROM search_captions_by_embedding_small(embedding = encode_text('a'), k = 2)",
+        "embedding must have 256 numbers: this view searches CLIP vectors of tiny-clip-256-random, 256 numbers, bundle ",
+    ),
+    (
+        f"SELECT id FROM search_filtered_by_embedding(embedding = encode_text_small('a'), k = 2, {NO_FILTER})",
+        "embedding must have 512 numbers: this view searches CLIP vectors of tiny-clip-random, 512 numbers, bundle ",
+    ),
 )
 
 

@@ -54,12 +54,8 @@ Examples:
     metavar="DIR",
     help="Directory that encode_image may read; repeatable [default: the server's user_files_path].",
 )
-@click.option(
-    "--pool-size", type=click.IntRange(1), default=2, show_default=True, help="Workers of each function."
-)
-@click.option(
-    "--threads", type=click.IntRange(0), help="Engine threads of a worker [default: cores / pool size]."
-)
+@click.option("--pool-size", type=click.IntRange(1), default=2, show_default=True, help="Workers of each function.")
+@click.option("--threads", type=click.IntRange(0), help="Engine threads of a worker [default: cores / pool size].")
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -91,30 +87,20 @@ Examples:
 )
 @click.option("--raw", is_flag=True, help="Vectors as the model gives them, not brought to length 1.")
 @click.option("--python", type=_PATH, help="Interpreter of the workers [default: the one that runs this].")
-@click.option(
-    "--user", help="System user of the server [default: clickhouse for root, else the current one]."
-)
+@click.option("--user", help="System user of the server [default: clickhouse for root, else the current one].")
 @click.option("--destdir", type=_PATH, default=Path("/"), help="Install into the tree below this directory.")
-@click.option(
-    "--url", help="clickhouse-connect DSN of the server: call the functions there, deploy the schema."
-)
+@click.option("--url", help="clickhouse-connect DSN of the server: call the functions there, deploy the schema.")
 @click.option("--data", type=_PATH, help="The same on the embedded engine, with this data directory.")
-@click.option(
-    "--embedded", is_flag=True, help="The same on the embedded engine, in the configuration's own path."
-)
+@click.option("--embedded", is_flag=True, help="The same on the embedded engine, in the configuration's own path.")
 @click.option("--ddl/--no-ddl", default=True, show_default=True, help="Deploy table and views.")
 @click.option("--table", help="Table that the views search [default: laion, or laion_SUFFIX].")
 @click.option("--cluster", help="Cluster for the schema: ON CLUSTER, replicated and distributed tables.")
 @click.option("--quantization", default="bf16", show_default=True, help="Of the vector indexes.")
-@click.option(
-    "--rows", type=click.IntRange(1), default=1_000_000, show_default=True, help="Rows to size indexes for."
-)
+@click.option("--rows", type=click.IntRange(1), default=1_000_000, show_default=True, help="Rows to size indexes for.")
 @click.option("--verify", is_flag=True, help="Check what is installed, and change nothing.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed; data stays.")
 @click.option("--all", "every", is_flag=True, help="With --uninstall: every installed model.")
-@click.option(
-    "--dry-run", is_flag=True, help="Print the plan with every file and statement, and change nothing."
-)
+@click.option("--dry-run", is_flag=True, help="Print the plan with every file and statement, and change nothing.")
 @click.option("--diff", is_flag=True, help="Print the differences to the files on the disk.")
 @click.option("--force", is_flag=True, help="Replace foreign files (a copy is kept) and edited ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -233,14 +219,10 @@ def _refuse_contradictions(
     if (url is not None) + (data is not None) + embedded > 1:
         raise click.UsageError("--url, --data and --embedded name different engines; choose one")
     if staged and (url is not None or data is not None or embedded):
-        raise click.UsageError(
-            "--destdir stages files for another place: no ClickHouse can be reached for it"
-        )
+        raise click.UsageError("--destdir stages files for another place: no ClickHouse can be reached for it")
 
 
-def _connection(
-    server_config: Path, url: str | None, data: Path | None, embedded: bool
-) -> ConnectionOptions | None:
+def _connection(server_config: Path, url: str | None, data: Path | None, embedded: bool) -> ConnectionOptions | None:
     from clip_installer.clickhouse.connection import ConnectionOptions
 
     if url is not None:

@@ -95,9 +95,7 @@ def _available(part: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _row(
-    manifest: Any, where: str, size: int, engine: str, threads: int = 1, function: str = ""
-) -> dict[str, Any]:
+def _row(manifest: Any, where: str, size: int, engine: str, threads: int = 1, function: str = "") -> dict[str, Any]:
     from clip_installer.install.checks.golden import precision_loss
     from clip_installer.planning.sizing import worker_memory
 

@@ -71,17 +71,9 @@ def install(request: InstallRequest, *, dry_run: bool, diff: bool, as_json: bool
 def _print_sql(request: InstallRequest, proposal: Proposal, outcome: Outcome | None, dry_run: bool) -> None:
     schema = proposal.schema
     if schema is not None and (dry_run or (request.connection is None and outcome and outcome.plan.changed)):
-        title = (
-            "\nSQL, run once the files work"
-            if request.connection
-            else "\nSQL for you to run (no --url was given)"
-        )
+        title = "\nSQL, run once the files work" if request.connection else "\nSQL for you to run (no --url was given)"
         _print(report.sql_lines(title, [statement.sql for statement in schema.statements]))
-        _print(
-            report.sql_lines(
-                "\nAfter the data is loaded", [statement.sql for statement in schema.index_statements]
-            )
-        )
+        _print(report.sql_lines("\nAfter the data is loaded", [statement.sql for statement in schema.index_statements]))
     if request.connection is None and (dry_run or (outcome and outcome.plan.changed)):
         _print(report.sql_lines("\nTo check it on the server", report.smoke_statements(proposal)))
 
@@ -93,9 +85,7 @@ def _print_outcome(proposal: Proposal, outcome: Outcome | None) -> None:
         _print(
             [
                 "",
-                "Nothing was changed: this was a dry run."
-                if proposal.plan.changed
-                else "Nothing would change.",
+                "Nothing was changed: this was a dry run." if proposal.plan.changed else "Nothing would change.",
             ]
         )
         return
@@ -103,18 +93,12 @@ def _print_outcome(proposal: Proposal, outcome: Outcome | None) -> None:
         _print(["", f"First, it {outcome.recovered}."])
     _print(["", "Checks", *report.finding_lines(outcome.findings)])
     for path in outcome.plan.kept():
-        _print(
-            [f"Kept as it was edited: {outcome.plan.config.on_disk(path)} (--diff shows, --force replaces)"]
-        )
+        _print([f"Kept as it was edited: {outcome.plan.config.on_disk(path)} (--diff shows, --force replaces)"])
     if not outcome.changed:
         _print(["", f"Nothing changed: {name} is installed as asked."])
     else:
         staged = outcome.plan.config.destdir
-        done = (
-            f"Installed {name}. Try: SELECT {first}('cat')"
-            if staged == ROOT
-            else f"Staged {name} below {staged}."
-        )
+        done = f"Installed {name}. Try: SELECT {first}('cat')" if staged == ROOT else f"Staged {name} below {staged}."
         _print(["", done])
 
 

@@ -38,9 +38,7 @@ def locked(config: ServerConfig) -> Iterator[str | None]:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise ApplyError(f"cannot lock {directory}: {error.strerror}") from error
-            raise ConflictError(
-                f"another install-udfs is at work on {directory}; repeat when it has ended"
-            ) from error
+            raise ConflictError(f"another install-udfs is at work on {directory}; repeat when it has ended") from error
         yield recover(_journals(config))
     finally:
         os.close(handle)

@@ -155,9 +155,7 @@ def propose_removal(
     return plan_removal(config, records, user, suffixes, force=force), models
 
 
-def remove(
-    request: InstallRequest, suffix: str | None, *, every: bool
-) -> tuple[Outcome, list[InstalledModel]]:
+def remove(request: InstallRequest, suffix: str | None, *, every: bool) -> tuple[Outcome, list[InstalledModel]]:
     """Remove the model of ``suffix`` (None: the only one, or ``every`` one), restoring what they replaced.
 
     Raises:
@@ -187,9 +185,7 @@ def suffixes_to_remove(config: ServerConfig, suffix: str | None, *, every: bool)
         return [suffix] if suffix in installed else []
     if len(installed) > 1 and not every:
         names = ", ".join(f"--suffix '{one}'" for one in installed)
-        raise ConflictError(
-            f"{len(installed)} models are installed; say which one to remove, {names}, or --all"
-        )
+        raise ConflictError(f"{len(installed)} models are installed; say which one to remove, {names}, or --all")
     return installed
 
 
@@ -238,9 +234,7 @@ def _require(findings: list[Finding], found: list[Finding]) -> None:
 
 
 def _reload(client: Client, plan: Plan) -> None:
-    if any(
-        plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes
-    ):
+    if any(plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes):
         execute(client, "SYSTEM RELOAD CONFIG")
     reload_functions(client)
 
@@ -277,8 +271,7 @@ def _require_gone(client: Client, model: InstalledModel) -> None:
     names = ", ".join(literal(name) for name in model.functions)
     left = ask(
         client,
-        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'ExecutableUserDefined'"
-        " LIMIT 1",
+        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'ExecutableUserDefined' LIMIT 1",
     )
     if left:
         raise ApplyError(f"the server still has {left[0][0]}; is it the server of that configuration?")

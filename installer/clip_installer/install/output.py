@@ -31,9 +31,7 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     if manifest.notice:
         yield _entry("", manifest.notice)
     elif installation.bundle.directory.parent == resources.builtin_models():
-        yield _entry(
-            "", "a demonstration model that the package ships: for production give another with --model"
-        )
+        yield _entry("", "a demonstration model that the package ships: for production give another with --model")
     if loss := precision_loss(manifest):
         yield _entry("precision", loss)
     if proposal.replaced:
@@ -45,9 +43,7 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
         yield _entry("", "searched by the configuration as it is; no configuration file is added or edited")
     elif config.function_globs:
         yield _entry("", f"none of {', '.join(config.function_globs)} can take them, so")
-        yield _entry(
-            "", f"{config.on_disk(placement.drop_in)} adds this directory to those that are searched"
-        )
+        yield _entry("", f"{config.on_disk(placement.drop_in)} adds this directory to those that are searched")
     else:
         yield _entry("", "the configuration names no place for definitions, so")
         yield _entry("", f"{config.on_disk(placement.drop_in)} adds this directory")
@@ -59,9 +55,7 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
         yield _entry("", "large JPEGs are decoded at a fraction of their size: photographs keep a cosine of 0.9995")
     yield _entry("owner", _owner(plan))
     if proposal.schema is not None and (cluster := proposal.schema.parameters.cluster):
-        yield _entry(
-            "cluster", f"{cluster}: the schema is created on all of its hosts, the files only on this one;"
-        )
+        yield _entry("cluster", f"{cluster}: the schema is created on all of its hosts, the files only on this one;")
         yield _entry("", "run this on every other host too, there with --no-ddl")
     yield ""
     yield "Files"

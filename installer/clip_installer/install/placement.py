@@ -103,9 +103,7 @@ def place(config: ServerConfig, model: str) -> Placement:
 def finds(pattern: str, path: Path) -> bool:
     """Whether ClickHouse's glob ``pattern`` finds ``path``: part by part, ``*`` never crosses a ``/``."""
     wanted, given = Path(pattern).parts, path.parts
-    return len(wanted) == len(given) and all(
-        fnmatchcase(name, part) for name, part in zip(given, wanted, strict=True)
-    )
+    return len(wanted) == len(given) and all(fnmatchcase(name, part) for name, part in zip(given, wanted, strict=True))
 
 
 def _searched(config: ServerConfig) -> list[Path]:

@@ -191,17 +191,14 @@ def _with_records(
         directory
         for directory in reversed(Records.load(config.on_disk(path)).directories)
         # Directories of the server's own, such as user_files, stay until nothing is installed any more.
-        if not after.models
-        or (path.parent in directory.parents and not any(directory in one.parents for one in used))
+        if not after.models or (path.parent in directory.parents and not any(directory in one.parents for one in used))
     )
     kept = tuple(directory for directory in after.directories if directory not in obsolete)
     after = replace(after, directories=kept)
     if after.models:
         wanted = WantedFile(path, READABLE, "the installer's own records", after.to_json().encode())
         current = _content_digest(config.on_disk(path))
-        action: Action = (
-            "create" if current is None else "unchanged" if current == wanted.digest else "replace"
-        )
+        action: Action = "create" if current is None else "unchanged" if current == wanted.digest else "replace"
         steps.append(Step(action, path, wanted.reason, wanted))
     elif config.on_disk(path).exists():
         steps.append(Step("remove", path, "the installer's own records"))

@@ -111,9 +111,7 @@ class Records:
         except (FileNotFoundError, NotADirectoryError):
             return cls()
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot read the installer's records {path}: {error.strerror}"
-            ) from error
+            raise ConfigurationError(f"cannot read the installer's records {path}: {error.strerror}") from error
         try:
             values = json.loads(content)
             version = values["format_version"]

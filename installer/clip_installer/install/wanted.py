@@ -106,9 +106,7 @@ def _launch_files(installation: Installation) -> Iterator[WantedFile]:
     placement = installation.placement
     name = installation.bundle.manifest.name
     text = render.launcher(name, installation.python, placement.settings)
-    yield WantedFile(
-        placement.settings, READABLE, "worker settings", installation.settings.to_json().encode()
-    )
+    yield WantedFile(placement.settings, READABLE, "worker settings", installation.settings.to_json().encode())
     yield WantedFile(placement.launcher, EXECUTABLE, "what ClickHouse starts", text.encode())
 
 

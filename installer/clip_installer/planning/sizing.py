@@ -67,13 +67,11 @@ def worker_memory(
     """
     weights: dict[Tower, int] = {tower: _weights(manifest, tower, engine) for tower in ("text", "image")}
     processes: dict[Tower, int] = {
-        tower: pool_size * sum(function.tower == tower for function in FUNCTIONS.values())
-        for tower in weights
+        tower: pool_size * sum(function.tower == tower for function in FUNCTIONS.values()) for tower in weights
     }
     worker = without_weights(threads)
     total = sum(
-        processes[tower] * worker[tower] + (1 if shared else processes[tower]) * weights[tower]
-        for tower in weights
+        processes[tower] * worker[tower] + (1 if shared else processes[tower]) * weights[tower] for tower in weights
     )
     return WorkerMemory(weights, worker, shared, pool_size, total)
 

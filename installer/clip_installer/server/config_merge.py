@@ -71,9 +71,7 @@ def merge(main_file: Path, environment: Mapping[str, str]) -> MergedConfig:
     for drop_in in drop_ins(main_file):
         addition = parse(drop_in)
         if addition.tag not in ROOTS:
-            raise ConfigurationError(
-                f"{drop_in}: the root element is <{addition.tag}>, expected <clickhouse>"
-            )
+            raise ConfigurationError(f"{drop_in}: the root element is <{addition.tag}>, expected <clickhouse>")
         _merge_children(root, addition, drop_in)
         files.append(drop_in)
     include_file = _include_file(root, environment)

@@ -56,9 +56,7 @@ class Schema:
 
     def drops(self) -> tuple[str, ...]:
         """Statements that remove the views and the indexes, and keep the data."""
-        views = [
-            f"DROP VIEW IF EXISTS {name}{cluster}" for kind, name, cluster in self.objects() if kind == "VIEW"
-        ]
+        views = [f"DROP VIEW IF EXISTS {name}{cluster}" for kind, name, cluster in self.objects() if kind == "VIEW"]
         indexes = [
             f"ALTER TABLE {found[1]}{found[2] or ''} DROP INDEX IF EXISTS {found[3]}"
             for statement in self.index_statements

@@ -113,9 +113,7 @@ def test_a_later_run_continues_what_an_earlier_one_left(
 
 
 @pytest.mark.parametrize("tag", ['"one"', None])
-def test_a_file_that_has_changed_is_fetched_anew(
-    server: _Server, fetch: Callable[[], bytes], tag: str | None
-) -> None:
+def test_a_file_that_has_changed_is_fetched_anew(server: _Server, fetch: Callable[[], bytes], tag: str | None) -> None:
     server.answers = [sends(upto=300_000, tag=tag), sends(content=CONTENT[::-1] + b"!", tag=tag and '"two"')]
     assert fetch() == CONTENT[::-1] + b"!"
 
@@ -180,9 +178,7 @@ def test_the_waits_double_up_to_a_minute(server: _Server, tmp_path: Path) -> Non
     waits: list[float] = []
     server.answers = [fails(503)]
     with pytest.raises(ImportRefused):
-        Downloader(attempts=9, sleep=waits.append).fetch(
-            f"http://127.0.0.1:{server.server_port}/a", tmp_path / "a"
-        )
+        Downloader(attempts=9, sleep=waits.append).fetch(f"http://127.0.0.1:{server.server_port}/a", tmp_path / "a")
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 

@@ -39,28 +39,20 @@ def check_files(config: ServerConfig, model: InstalledModel, user: ServerUser) -
             )
         elif config.destdir == Path("/") and (reason := _unreadable(path, user)):
             wrong += 1
-            yield problem(
-                "file", f"{path} cannot be read by {user.name}: {reason}", "correct the permissions"
-            )
+            yield problem("file", f"{path} cannot be read by {user.name}: {reason}", "correct the permissions")
     if not wrong:
         yield ok("files", f"all {len(model.files)} are as they were installed")
     found = config.functions()
     definitions = {
-        name: file.path
-        for name in model.functions
-        for file in model.files
-        if file.path.stem == f"{name}_function"
+        name: file.path for name in model.functions for file in model.files if file.path.stem == f"{name}_function"
     }
     for name, path in definitions.items():
         if found.get(name) != path:
             elsewhere = found.get(name)
             yield problem(
                 name,
-                f"ClickHouse takes its definition from {elsewhere or 'nowhere'}, not from"
-                f" {config.on_disk(path)}",
-                "remove the other definition"
-                if elsewhere
-                else "run install-udfs again: the configuration has changed",
+                f"ClickHouse takes its definition from {elsewhere or 'nowhere'}, not from {config.on_disk(path)}",
+                "remove the other definition" if elsewhere else "run install-udfs again: the configuration has changed",
             )
 
 
@@ -78,9 +70,7 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
     try:
         completed = run_as(user, [model.python, "-I", "-c", _IMPORTS])
     except ApplyError as error:
-        return problem(
-            "interpreter", str(error), "run install-udfs again with the interpreter that has the package"
-        )
+        return problem("interpreter", str(error), "run install-udfs again with the interpreter that has the package")
     if completed.returncode != 0:
         return problem(
             "packages",
@@ -89,9 +79,7 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
         )
     version = completed.stdout.decode().strip()
     if version != model.version:
-        return note(
-            "packages", f"{python} has version {version}, the files are from {model.version}: install again"
-        )
+        return note("packages", f"{python} has version {version}, the files are from {model.version}: install again")
     return ok("interpreter", f"{python} runs as {user.name} and has the packages, version {version}")
 
 
@@ -108,9 +96,7 @@ def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
     if loss := precision_loss(bundle.manifest):
         yield note("precision", loss)
     if reason is not None:
-        yield note(
-            "graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones"
-        )
+        yield note("graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones")
 
 
 def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Finding]:
@@ -118,18 +104,14 @@ def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Findi
     for root in settings.image_roots:
         closed = closed_directory(root / "any", user)
         if not root.is_dir():
-            yield problem(
-                "pictures", f"{root} is not a directory", "create it, or install with another --image-root"
-            )
+            yield problem("pictures", f"{root} is not a directory", "create it, or install with another --image-root")
         elif closed is not None:
             yield problem("pictures", f"{user.name} may not enter {closed}", "correct the permissions")
         else:
             yield ok("pictures", f"encode_image reads below {root}")
 
 
-def check_workers(
-    launcher: Path, settings: WorkerSettings, golden: Golden, user: ServerUser
-) -> Iterator[Finding]:
+def check_workers(launcher: Path, settings: WorkerSettings, golden: Golden, user: ServerUser) -> Iterator[Finding]:
     """Whether a worker of each tower, started as ClickHouse would start it, gives the model's own vectors."""
     if not user.can_own:
         yield note("workers", f"checked as the current user: only root can check as {user.name}")
@@ -139,19 +121,13 @@ def check_workers(
         try:
             given = answers(launcher, function, [sample.value for sample in samples], settings, user)
         except ApplyError as error:
-            yield problem(
-                name, f"its worker fails: {error}", "install-udfs --verify repeats this check alone"
-            )
+            yield problem(name, f"its worker fails: {error}", "install-udfs --verify repeats this check alone")
             continue
         wrong = deviation(given, samples, normalized=settings.normalize)
         if wrong:
-            yield problem(
-                name, f"its worker gives {wrong}", "build the bundle again on a machine like this one"
-            )
+            yield problem(name, f"its worker gives {wrong}", "build the bundle again on a machine like this one")
         else:
-            yield ok(
-                name, f"a worker started as {who} gives the model's own vectors for {len(samples)} golden values"
-            )
+            yield ok(name, f"a worker started as {who} gives the model's own vectors for {len(samples)} golden values")
 
 
 def _unreadable(path: Path, user: ServerUser) -> str | None:

@@ -66,8 +66,7 @@ def reload_functions(client: Client) -> None:
         client.command("SYSTEM RELOAD FUNCTIONS")
     except Error as error:
         raise SqlError(
-            f"SYSTEM RELOAD FUNCTIONS: {first_line(error)}; connect as a user with the grant SYSTEM RELOAD"
-            " FUNCTION"
+            f"SYSTEM RELOAD FUNCTIONS: {first_line(error)}; connect as a user with the grant SYSTEM RELOAD FUNCTION"
         ) from error
 
 
@@ -79,9 +78,7 @@ def check_server(client: Client) -> Iterator[Finding]:
     if version < _INDEX_GA:
         yield note("server", "before 25.8 vector_similarity indexes are experimental and need a setting")
     if version < _STATUS_TABLE:
-        yield note(
-            "server", "before 26.2 there is no system.user_defined_functions; the calls below are the check"
-        )
+        yield note("server", "before 26.2 there is no system.user_defined_functions; the calls below are the check")
     if version < _SHORT_POOL_WAIT:
         yield note("server", "before 26.8 a query waits for a free worker ten times as long as configured")
 
@@ -108,9 +105,7 @@ def check_definitions(client: Client, expected: Mapping[str, Mapping[str, str]])
                 "is this the server of that configuration? does it read its definitions' directory?",
             )
         elif values["load_status"] != "Success":
-            yield problem(
-                name, f"the server could not load it: {values['loading_error_message']}", "see its log"
-            )
+            yield problem(name, f"the server could not load it: {values['loading_error_message']}", "see its log")
         else:
             for key in COMPARED:
                 value = definition.get(key)

@@ -53,9 +53,7 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
 def verify_server(config: ServerConfig, model: InstalledModel, client: Client) -> Iterator[Finding]:
     """Check through ClickHouse what the server loaded and what each function answers."""
     try:
-        settings = WorkerSettings.load(
-            config.on_disk(config.user_scripts_path / HOME / model.model / "worker.json")
-        )
+        settings = WorkerSettings.load(config.on_disk(config.user_scripts_path / HOME / model.model / "worker.json"))
         golden = Golden.of(config.on_disk(settings.bundle))
         definitions = _definitions(config, model)
     except ClipUdfError as error:

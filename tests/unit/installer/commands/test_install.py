@@ -186,9 +186,14 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
     status, out, _ = call(capsys, *arguments, "--rows", "1000000")
     assert status == 0
     for part in (
-        "<name>encode_text</name>", "exec ", '"bundle": ', "CREATE TABLE IF NOT EXISTS laion", "Memory",
+        "<name>encode_text</name>",
+        "exec ",
+        '"bundle": ',
+        "CREATE TABLE IF NOT EXISTS laion",
+        "Memory",
         "1,000,000 rows",
-        f"{directory}/encode_text_function.xml", "Nothing was changed",
+        f"{directory}/encode_text_function.xml",
+        "Nothing was changed",
     ):
         assert part in out
     status, out, _ = call(capsys, *arguments, "--json", "--diff")
@@ -205,13 +210,30 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
 def test_a_cluster_and_a_second_model_in_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     status, out, _ = call(
-        capsys, "--server-config", directory, "--model", bundle.directory, "--dry-run", "--suffix", "vit_l_14",
-        "--cluster", "main", "--no-ddl",
+        capsys,
+        "--server-config",
+        directory,
+        "--model",
+        bundle.directory,
+        "--dry-run",
+        "--suffix",
+        "vit_l_14",
+        "--cluster",
+        "main",
+        "--no-ddl",
     )
     assert (status, "ON CLUSTER" in out) == (0, False)
     status, out, _ = call(
-        capsys, "--server-config", directory, "--model", bundle.directory, "--dry-run", "--suffix", "vit_l_14",
-        "--cluster", "main",
+        capsys,
+        "--server-config",
+        directory,
+        "--model",
+        bundle.directory,
+        "--dry-run",
+        "--suffix",
+        "vit_l_14",
+        "--cluster",
+        "main",
     )
     assert status == 0
     assert "CREATE TABLE IF NOT EXISTS laion_vit_l_14_local ON CLUSTER main" in out

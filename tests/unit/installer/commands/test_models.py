@@ -58,9 +58,7 @@ def test_a_damaged_model_is_listed_with_what_is_wrong(server: Path, capsys: pyte
     assert "emoji  built in, vectors of 512 numbers" in out
 
 
-def test_open_clips_models_need_open_clip(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_clips_models_need_open_clip(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     status, _, err = listed(capsys, "--available", "ViT")
     assert status == 1

@@ -10,9 +10,15 @@ from clip_installer.errors import ConfigurationError
 from clip_installer.install.records import Backup, InstalledModel, OwnFile, Records
 
 MODEL = InstalledModel(
-    suffix="x", model="m", version="1", python="/python", functions=("encode_text_x",),
-    files=(OwnFile(Path("/etc/ä b.xml"), "00"),), backups=(Backup(Path("/etc/ä b.xml"), Path("/kept")),),
-    drops=("DROP VIEW v",), schema="11",
+    suffix="x",
+    model="m",
+    version="1",
+    python="/python",
+    functions=("encode_text_x",),
+    files=(OwnFile(Path("/etc/ä b.xml"), "00"),),
+    backups=(Backup(Path("/etc/ä b.xml"), Path("/kept")),),
+    drops=("DROP VIEW v",),
+    schema="11",
 )
 
 

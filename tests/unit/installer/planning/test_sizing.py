@@ -28,8 +28,10 @@ def test_vector_index(quantization: str, vectors: int) -> None:
 def test_workers(tmp_path: Path) -> None:
     manifest = make_bundle(tmp_path / "bundle").manifest
     files = {
-        "text.onnx": FileRecord(MIB, ""), "text.onnx.data": FileRecord(99 * MIB, ""),
-        "image.onnx.data": FileRecord(300 * MIB, ""), "torch/weights": FileRecord(400 * MIB, ""),
+        "text.onnx": FileRecord(MIB, ""),
+        "text.onnx.data": FileRecord(99 * MIB, ""),
+        "image.onnx.data": FileRecord(300 * MIB, ""),
+        "torch/weights": FileRecord(400 * MIB, ""),
         "tokenizer.json": FileRecord(7 * MIB, ""),
     }
     memory = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", shared=True)

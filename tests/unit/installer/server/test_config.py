@@ -12,8 +12,7 @@ from tests.server_trees import GLOB, make_config
 
 BASE = f"<clickhouse><path>@/var/</path><user_scripts_path>@/base/</user_scripts_path>{GLOB}</clickhouse>"
 INCLUDED = (
-    "<clickhouse><a><b>@/right/</b></a>"
-    "<group><user_scripts_path>@/right/</user_scripts_path></group></clickhouse>"
+    "<clickhouse><a><b>@/right/</b></a><group><user_scripts_path>@/right/</user_scripts_path></group></clickhouse>"
 )
 
 
@@ -48,12 +47,12 @@ def including(element: str) -> str:
             id="remove",
         ),
         pytest.param(
-            BASE, {"config.d__a.xml": "<clickhouse><user_scripts_path/></clickhouse>"}, "var/user_scripts",
+            BASE,
+            {"config.d__a.xml": "<clickhouse><user_scripts_path/></clickhouse>"},
+            "var/user_scripts",
             id="overridden with nothing",
         ),
-        pytest.param(
-            BASE, {"config.d__a.yaml": "user_scripts_path: @/right/\n"}, "right", id="drop-in in YAML"
-        ),
+        pytest.param(BASE, {"config.d__a.yaml": "user_scripts_path: @/right/\n"}, "right", id="drop-in in YAML"),
         pytest.param(BASE, {"config.d__.a.xml": "not read"}, "base", id="hidden file"),
         pytest.param(BASE, {"config.d__a.xml.bak": "not read"}, "base", id="other suffix"),
         pytest.param(including("<user_scripts_path incl='a/b'/>"), {"in.inc": INCLUDED}, "right", id="incl"),
@@ -78,9 +77,7 @@ def including(element: str) -> str:
         ),
     ],
 )
-def test_scripts_path(
-    tmp_path: Path, main: str | None, others: dict[str, str], scripts: str
-) -> None:
+def test_scripts_path(tmp_path: Path, main: str | None, others: dict[str, str], scripts: str) -> None:
     directory = make_config(tmp_path, main, **others)
     config = ServerConfig.read(directory, {"SCRIPTS": f"{tmp_path}/from environment"})
     assert config.user_scripts_path == tmp_path / scripts

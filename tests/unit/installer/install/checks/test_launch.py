@@ -175,6 +175,9 @@ def test_the_engine_has_nothing_to_say_where_there_is_no_home() -> None:
 
     imported = subprocess.run(
         [sys.executable, "-I", "-c", "import clip_udfs, onnxruntime"],
-        env={"HOME": "/proc/none"}, capture_output=True, text=True, check=True,
+        env={"HOME": "/proc/none"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert imported.stderr == ""
