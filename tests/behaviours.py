@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.engine.driver import QueryFailed
+from tests.chdb.driver import QueryFailed
 
 
 class Server(Protocol):

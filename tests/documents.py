@@ -1,6 +1,6 @@
 """The pages that people read, and the fenced blocks in them.
 
-A block of ``bash`` or ``sql`` is a command. tests/engine/test_docs.py runs it, unless the line before it says what it
+A block of ``bash`` or ``sql`` is a command. tests/chdb/test_docs.py runs it, unless the line before it says what it
 needs that no test machine has: ``<!-- needs: docker -->``. A block of ``text`` right after a command is what it prints.
 A line ``<!-- fails -->`` before a command says that it ends with an error, whose text is then stated.
 """

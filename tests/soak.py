@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.engine.conftest import make_tree
-from tests.engine.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, processes
-from tests.engine.faults.case import zombies as zombies_of
-from tests.engine.faults.mix import Mix, Statement
+from tests.chdb.conftest import make_tree
+from tests.chdb.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, processes
+from tests.chdb.faults.case import zombies as zombies_of
+from tests.chdb.faults.mix import Mix, Statement
 
 CLIENTS = 4
 # Statements that a client has waiting in the engine, so that none of them is idle.

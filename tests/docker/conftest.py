@@ -20,7 +20,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from pytest_docker.plugin import get_docker_services
 
-from tests.engine.driver import QueryFailed
+from tests.chdb.driver import QueryFailed
 from tests.models.pictures import corpus
 
 DOCKER = Path(__file__).parents[2] / "docker"

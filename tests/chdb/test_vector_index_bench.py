@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import commands
+from tests.chdb import commands
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -1,7 +1,7 @@
 """A worker whose ONNX Runtime misbehaves as the files of a directory say.
 
 ``python -I saboteur.py DIRECTORY FUNCTION --settings FILE`` is ``python -I -m clip_udfs FUNCTION --settings FILE``
-until one of the files is there; :class:`tests.engine.faults.case.Case` starts it and names them.
+until one of the files is there; :class:`tests.chdb.faults.case.Case` starts it and names them.
 """
 
 import os

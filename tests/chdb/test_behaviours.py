@@ -9,8 +9,8 @@ import pytest
 
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from tests import behaviours
-from tests.engine.conftest import ServerTree, make_tree
-from tests.engine.driver import Engine
+from tests.chdb.conftest import ServerTree, make_tree
+from tests.chdb.driver import Engine
 from tests.models.pictures import corpus
 
 pytestmark = pytest.mark.dockerless

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clip_installer.clickhouse.sql import literal
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
-from tests.engine import commands
-from tests.engine.conftest import make_tree
+from tests.chdb import commands
+from tests.chdb.conftest import make_tree
 from tests.laion_parts import write_part
 
 

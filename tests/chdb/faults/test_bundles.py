@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.engine.faults.case import Case, altered
+from tests.chdb.faults.case import Case, altered
 
 PUT_BACK = "put the file back, for an installed bundle with: install-udfs --force"
 

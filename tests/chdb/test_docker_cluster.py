@@ -12,8 +12,8 @@ from clip_installer.clickhouse.sql import literal
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from tests import behaviours
-from tests.engine.conftest import ServerTree, make_tree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb.conftest import ServerTree, make_tree
+from tests.chdb.driver import Engine, QueryFailed
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {"CLIP_CLUSTER_SECRET": "s", "CLIP_SHARD": "2", "HOSTNAME": "clickhouse-2"}

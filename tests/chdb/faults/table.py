@@ -1,4 +1,4 @@
-"""docs/faults.md: what the last run of each fault's test saw. ``python -m tests.engine.faults.table`` writes it."""
+"""docs/faults.md: what the last run of each fault's test saw. ``python -m tests.chdb.faults.table`` writes it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.faults.case import VECTORS
+from tests.chdb.faults.case import VECTORS
 
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 _CACHE = Path(__file__).parents[3] / ".pytest_cache" / "v" / "faults"
 _COLUMNS = "| fault | what the user sees | what the next queries see | test |"
 _HEAD = """# What happens when something goes wrong
 
-Each row is a test in `tests/engine/faults`, on the ClickHouse engine and on installed files, and the row says what that
-test saw: `python -m tests.engine.faults.table` writes this page from the last results, and a test fails while the page
+Each row is a test in `tests/chdb/faults`, on the ClickHouse engine and on installed files, and the row says what that
+test saw: `python -m tests.chdb.faults.table` writes this page from the last results, and a test fails while the page
 says something else. "The right vectors" are compared with ones that were computed without ClickHouse. After each fault
 the engine ends, and no process, zombie or temporary file may be left. An ellipsis stands for a name or a number.
 

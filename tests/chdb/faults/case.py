@@ -26,8 +26,8 @@ from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.wire import Oversized
 from clip_udfs.worker import open_pipeline
-from tests.engine.conftest import ServerTree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb.conftest import ServerTree
+from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing
 
 SABOTEUR = Path(__file__).with_name("saboteur.py")

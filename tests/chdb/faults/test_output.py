@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.engine.faults.case import Case, Question, altered, question, replace
+from tests.chdb.faults.case import Case, Question, altered, question, replace
 
 
 def test_a_library_prints_on_standard_output(fault: Case) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from clip_installer.commands.sql import split_statements
-from tests.engine.conftest import ServerTree
+from tests.chdb.conftest import ServerTree
 
 
 def run(tree: ServerTree, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

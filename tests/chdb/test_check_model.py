@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from clip_installer.tables.schema import SchemaParameters, table_statements
-from tests.engine import commands
-from tests.engine.conftest import ServerTree
+from tests.chdb import commands
+from tests.chdb.conftest import ServerTree
 from tests.models.pictures import corpus
 
 CHANGES = (

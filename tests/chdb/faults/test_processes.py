@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.engine.faults.case import Case, Question, altered, processes, question, send, until, zombies
+from tests.chdb.faults.case import Case, Question, altered, processes, question, send, until, zombies
 
 KILLED = "Child process was terminated by signal 9"
 TERMINATED = "Child process was terminated by signal 15"

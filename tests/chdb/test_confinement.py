@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.broken_pictures import encoded
-from tests.engine.conftest import ServerTree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb.conftest import ServerTree
+from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing
 
 OUTSIDE = "outside the directories that encode_image may read"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clip_udfs.functions import FUNCTIONS, Function
 from clip_udfs.settings import WorkerSettings
-from tests.engine.driver import Engine, QueryFailed
-from tests.engine.faults.case import PICTURES, Reference, name_of_picture, picture
+from tests.chdb.driver import Engine, QueryFailed
+from tests.chdb.faults.case import PICTURES, Reference, name_of_picture, picture
 
 _TEXTS = 6000
 _PIECES = ("cat", "dog", "一只黑猫", "a longer word", "é", "\N{CAT FACE}", "\\N", *"\t\n\\'\0\b\f\r")

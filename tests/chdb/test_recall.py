@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.engine import commands
-from tests.engine.conftest import make_tree
+from tests.chdb import commands
+from tests.chdb.conftest import make_tree
 from tests.laion_parts import write_part
 
 

@@ -14,9 +14,9 @@ from clip_installer import resources
 from clip_installer.tables.label import ModelLabel
 from clip_installer.tables.schema import SchemaParameters, index_statements
 from clip_udfs.bundle import Bundle, sha256
-from tests.engine import commands
-from tests.engine.conftest import ServerTree, make_tree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb import commands
+from tests.chdb.conftest import ServerTree, make_tree
+from tests.chdb.driver import Engine, QueryFailed
 from tests.server_trees import snapshot
 
 FILL = """INSERT INTO laion{0} (id, url, caption, image_embedding, text_embedding)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.engine import commands
-from tests.engine.conftest import ServerTree, make_tree
+from tests.chdb import commands
+from tests.chdb.conftest import ServerTree, make_tree
 from tests.laion_parts import vectors, write_part
 
 ROWS = 200_000

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.engine.conftest import ServerTree, make_tree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb.conftest import ServerTree, make_tree
+from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import corpus
 
 AWKWARD = {

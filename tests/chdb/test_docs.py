@@ -1,6 +1,6 @@
 """Every command of README and docs, run as it is written, and what it is said to print.
 
-``pytest tests/engine/test_docs.py --write-outputs`` puts what was printed into the pages instead of comparing.
+``pytest tests/chdb/test_docs.py --write-outputs`` puts what was printed into the pages instead of comparing.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from clip_udfs.functions import FUNCTIONS
-from tests.engine.faults.case import VECTORS, Case, question, until, zombies
-from tests.engine.faults.mix import Mix
+from tests.chdb.faults.case import VECTORS, Case, question, until, zombies
+from tests.chdb.faults.mix import Mix
 
 
 def test_no_byte_within_the_read_timeout(fault: Case) -> None:

@@ -10,8 +10,8 @@ import pytest
 from clip_installer import resources
 from clip_installer.commands.sql import split_statements
 from clip_udfs.functions import FUNCTIONS
-from tests.engine.conftest import make_tree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb.conftest import make_tree
+from tests.chdb.driver import Engine, QueryFailed
 
 LOG = "<query_log><database>system</database><table>query_log</table></query_log></clickhouse>"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engine.faults import table
+from tests.chdb.faults import table
 
 
 def test_the_page_names_every_fault_and_no_other() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import commands
-from tests.engine.driver import Engine
+from tests.chdb import commands
+from tests.chdb.driver import Engine
 
 CONFIG = """<clickhouse>
     <path>{data}/</path>

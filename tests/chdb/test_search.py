@@ -11,8 +11,8 @@ import pytest
 from clip_installer import resources
 from clip_installer.commands.sql import split_statements
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
-from tests.engine.conftest import ServerTree
-from tests.engine.driver import Engine, QueryFailed
+from tests.chdb.conftest import ServerTree
+from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import corpus
 
 ROWS = 4000

@@ -11,7 +11,7 @@ import pytest
 from clip_installer import resources
 from clip_installer.commands.sql import split_statements
 from clip_installer.tables.schema import SchemaParameters, table_statements
-from tests.engine.conftest import ServerTree, make_tree
+from tests.chdb.conftest import ServerTree, make_tree
 from tests.laion_parts import write_part
 
 ROWS = 60_000

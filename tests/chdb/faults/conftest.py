@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import ServerTree, make_tree
-from tests.engine.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, replace
-from tests.engine.faults.table import Row, documented, remember
+from tests.chdb.conftest import ServerTree, make_tree
+from tests.chdb.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, replace
+from tests.chdb.faults.table import Row, documented, remember
 
 
 @pytest.fixture(scope="package")
@@ -58,5 +58,5 @@ def fault(case: Case, request: pytest.FixtureRequest) -> Iterator[Case]:
     if request.session.testsfailed == failed_before:
         row = Row.of(request.node.name, request.function.__doc__, case.seen)
         remember(request.config, row)
-        said = "docs/faults.md does not say what was seen now; write it with: python -m tests.engine.faults.table"
+        said = "docs/faults.md does not say what was seen now; write it with: python -m tests.chdb.faults.table"
         assert documented().get(row.test) == row, said

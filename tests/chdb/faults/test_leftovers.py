@@ -7,8 +7,8 @@ import sys
 
 import psutil
 
-from tests.engine.faults.case import Case, processes, zombies
-from tests.engine.faults.mix import Mix
+from tests.chdb.faults.case import Case, processes, zombies
+from tests.chdb.faults.mix import Mix
 
 MEBIBYTE = 1 << 20
 
