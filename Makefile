@@ -19,6 +19,7 @@ fuzz: $(VENV)/test
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(VENV)/test
