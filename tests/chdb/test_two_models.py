@@ -63,7 +63,7 @@ MIXTURES = (
     ),
     (
         "SELECT id FROM search_captions_by_embedding_small(embedding = encode_text('a'), k = 2)",
-        "embedding must have 256 numbers: this view searches CLIP vectors of tiny-clip-256-random, 256 numbers, bundle ",
+        "embedding must have 256 numbers: this view searches CLIP vectors of tiny-clip-256-random, 256 numbers, bundle",
     ),
     (
         f"SELECT id FROM search_filtered_by_embedding(embedding = encode_text_small('a'), k = 2, {NO_FILTER})",
