@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clip_udfs import prepared
 from clip_udfs.bundle import Bundle
+from clip_udfs.encoders import prepared
 from clip_udfs.encoders.onnx import OnnxEncoder
 
 TOKENS = np.array([[49406, 320, 2368, 49407], [49406, 1929, 49407, 0]], np.int64)
