@@ -42,7 +42,7 @@ def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) 
     deployment = deploy(output / "server", Models(output / "model", say), output / "pictures", say)
     bench = Bench(deployment, scale, material, output / "workers.log", say)
     labels = {one.name: one.label for one in deployment.contenders}
-    all_labels = {**labels, "int8": "int8", "gpu": "GPU"}
+    all_labels = {**labels, "int8": "int8"}
     described = machine.describe()
     caption = f"{described['cpu']}, {described['cores']} cores"
     loads = [machine.load()]

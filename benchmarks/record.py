@@ -32,7 +32,6 @@ _TITLES = {
     "growth": "More and more texts",
     "pools": "Four queries at once on pools of two workers",
     "start": "CPU time of a first query, step by step",
-    "gpu": "On a GPU",
 }
 
 

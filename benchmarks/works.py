@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from benchmarks.bulk import fill_captions, fill_pictures, in_turns
 from benchmarks.deployment import Contender
 from benchmarks.engine import Engine
-from benchmarks.gpu import gpu
 from benchmarks.material import captions
 from benchmarks.measurement import Bench, Measurement
 from benchmarks.memory import grown, peak, workers_of
@@ -205,6 +204,5 @@ WORKS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "int8": int8,
     "pools": four_at_once,
     "start": start,
-    "gpu": gpu,
     "laion": laion_part,
 }

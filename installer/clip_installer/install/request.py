@@ -21,7 +21,7 @@ from clip_udfs.settings import WorkerSettings
 
 ROOT = Path("/")
 DEFAULT_TABLE = "laion"
-# A GPU is busy only with many rows at a time; ``python -m benchmarks --only gpu`` measures other numbers of them.
+# A GPU is busy only with many rows at a time; ``python -m benchmarks.gpu`` measures other sizes.
 _GPU_BATCHES = {"text_batch": 256, "image_batch": 64}
 # On a CPU torch gives each batch all threads, which wants more rows than a batch of one thread.
 _TORCH_BATCHES = {"text_batch": 32, "image_batch": 8}

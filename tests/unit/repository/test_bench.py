@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from benchmarks import engine_only, gpu, material, record, report, start
+from benchmarks import engine_only, material, record, report, start
 from benchmarks.engine import Engine
-from benchmarks.measurement import QUICK, Bench, Measurement
+from benchmarks.gpu.towers import PRECISIONS
+from benchmarks.measurement import Measurement
 from benchmarks.memory import Memory, Worker
 from clip_udfs.settings import WorkerSettings
+from tests.conftest import TINY_CLIP
+from tests.documents import REPOSITORY
 
 
 def test_captions_differ_and_repeat_with_their_seed() -> None:
@@ -175,22 +180,25 @@ def test_statements_run_together(tmp_path: Path) -> None:
         engine.close()
 
 
-def test_batches_are_swept_on_any_device(tiny_bundle: Path) -> None:
-    found = list(gpu.sweep(tiny_bundle, "cpu", (2, 3)))
-    assert [one.work for one in found] == [
-        f"gpu, {tower}, batches of {rows}" for tower in ("text", "image") for rows in (2, 3)
+def test_every_step_for_a_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
+    """The script meets a GPU rarely: a dry run shows that each step works and that the vectors are the CPU's."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--model", str(TINY_CLIP)]
+    subprocess.run([*command, "--output", str(tmp_path)], check=True, cwd=REPOSITORY, capture_output=True, timeout=600)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["device"] == "CPU (a dry run)"
+    works = [figure["work"] for figure in found["figures"]]
+    assert list(dict.fromkeys(works)) == [
+        "image tower",
+        "text tower",
+        "worker, captions",
+        "worker, JPEG files",
+        "worker, decoded pixels",
+        "JPEG to pixels",
     ]
-    assert all(one.notes["rows_a_second"] > 0 for one in found)
-
-
-def test_without_a_gpu_there_are_no_figures_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    said: list[str] = []
-    bench = Bench(None, QUICK, [], Path(), said.append)  # type: ignore[arg-type]
-    assert list(gpu.gpu(bench)) == []
-    assert said == ["  no GPU here: skipped"]
+    assert all(figure["rows_a_second"] > 0 for figure in found["figures"])
+    cosines = [float(figure["notes"]["cosine"]) for figure in found["figures"] if "cosine" in figure["notes"]]
+    assert len(cosines) == 2 * len(PRECISIONS)
+    assert min(cosines) > 0.999
 
 
 def test_the_steps_of_a_start(tiny_bundle: Path, tmp_path: Path) -> None:
