@@ -12,7 +12,7 @@ from benchmarks.measurement import Bench, Measurement
 from benchmarks.memory import Memory, workers_of
 from clip_installer.planning.sizing import worker_memory
 from clip_udfs.bundle import Bundle
-from clip_udfs.functions import FUNCTIONS
+from clip_udfs.functions import ENCODERS
 from clip_udfs.settings import WorkerSettings
 
 QUERIES, POOL = 4, 2
@@ -64,9 +64,9 @@ def _alone_and_together(engine: Engine, function: str, work: str, rows: int, tur
 
 
 def _memory(engine: Engine, bench: Bench, settings: WorkerSettings) -> Measurement:
-    """All workers of all functions running, each after a batch: what they take together, and what the plan says."""
+    """All workers of all functions with a model running, each after a batch: what they take together, and what the plan says."""
     place = bench.pictures[0].parent
-    for function in FUNCTIONS.values():
+    for function in ENCODERS.values():
         if function.source == "bytes":
             source = f"SELECT raw_blob AS value FROM file('{place}/*.jpg', RawBLOB, 'raw_blob String')"
         else:
@@ -76,6 +76,7 @@ def _memory(engine: Engine, bench: Bench, settings: WorkerSettings) -> Measureme
     running = workers_of(engine.pid)
     taken = sum(Memory.of(worker).pss for worker in running)
     manifest = Bundle.open(settings.bundle).manifest
-    planned = worker_memory(manifest, POOL, settings.engine, threads=settings.threads).total
+    plan = worker_memory(manifest, POOL, settings.engine, threads=settings.threads)
+    planned = plan.total - plan.without_model
     notes = {"workers": len(running), "planned_bytes": planned, "share_of_plan": taken / planned}
     return Measurement("pools of two, all six functions, memory", "ours", "bytes", (float(taken),), 1, notes)

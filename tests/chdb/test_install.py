@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_udfs.functions import FUNCTIONS
+from clip_udfs.functions import ENCODERS
 from tests.server_trees import GLOB, make_config, open_the_way, snapshot
 
 THEIRS = """<functions><function>
@@ -153,7 +153,7 @@ def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bu
     wrong = {finding["subject"]: finding["message"] for finding in findings if finding["level"] == "problem"}
     assert "text.onnx was edited" in wrong["file"]
     assert "text.onnx has 8 bytes" in wrong["encode_text"]
-    assert {"file", "bundle", *FUNCTIONS} == set(wrong)
+    assert {"file", "bundle", *ENCODERS} == set(wrong)
     assert json.loads(done.stderr)["error"]["code"] == "verify"
 
 

@@ -7,6 +7,8 @@ palette, alpha, 1-bit and 16-bit pictures the order changes the pixels. Scaling 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -76,14 +78,26 @@ def decode(content: bytes, manifest: ImageManifest, max_pixels: int, *, scaled: 
         ValueRefused: Not a picture, a damaged one, or too large. The text says nothing of the file's content.
         MemoryError: There is not enough of it, which is not the picture's fault.
     """
+    with opened(content, max_pixels) as image:
+        extent = scale_down(image, manifest, MIN_SCALED) if scaled else image.size
+        return np.asarray(transform(image, manifest, extent).convert("RGB"))
+
+
+@contextmanager
+def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """An encoded image whose header passed the checks; what its decoder raises inside the block becomes a refusal.
+
+    Raises:
+        ValueRefused: See :func:`decode`.
+        MemoryError: There is not enough memory, which is not the image's fault.
+    """
     if not content:
         raise ValueRefused("the file is empty")
     _check_scans(content)
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             _check_size(image, max_pixels)
-            extent = scale_down(image, manifest, MIN_SCALED) if scaled else image.size
-            return np.asarray(transform(image, manifest, extent).convert("RGB"))
+            yield image
     except (ValueRefused, MemoryError):
         raise
     except Image.DecompressionBombError as error:

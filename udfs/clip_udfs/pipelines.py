@@ -101,7 +101,7 @@ class TextPipeline:
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
         if self._strict:
-            raise RowRefused(row, _refusal(value))
+            raise RowRefused(row, refusal(value))
         return None
 
     def _vectors(self, texts: dict[str, None]) -> dict[str, NDArray[np.float32]]:
@@ -224,7 +224,7 @@ class ImagePipeline:
 
     def _decoded(self, value: Value) -> NDArray[np.uint8] | ValueRefused:
         if not isinstance(value, bytes):
-            return ValueRefused(_refusal(value))
+            return ValueRefused(refusal(value))
         try:
             return self._load(value)
         except ValueRefused as refused:
@@ -261,7 +261,7 @@ def _windows(values: Iterator[Value]) -> Iterator[list[Value]]:
         yield window
 
 
-def _refusal(value: Oversized | None) -> str:
+def refusal(value: Oversized | None) -> str:
     """What is wrong with a value that is not bytes."""
     return "NULL cannot be encoded" if value is None else f"{value.size} bytes are more than this function takes"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -21,6 +21,7 @@ from clip_udfs.errors import EngineError, ProtocolError
 READ_SIZE = 1 << 20
 _MAX_HEADER = 20
 _MAX_SHIFT = 63
+_NUMBER_BYTES = 4  # of a UInt32
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,24 @@ class Oversized:
 Value = bytes | None | Oversized
 
 
+class Sized(NamedTuple):
+    """A row of two columns: the value, and how large the answer may be."""
+
+    value: Value
+    size: int
+
+
 class Reader(Protocol):
-    """Reads blocks of one column."""
+    """Reads blocks of one column, or of two where the second is a number."""
 
     def next_block(self) -> int | None:
         """Number of rows of the next block, None at the end of input."""
 
     def value(self) -> Value:
         """The next row: its bytes, None for NULL, or :class:`Oversized`."""
+
+    def sized(self) -> Sized:
+        """The next row of two columns."""
 
 
 class _Input:
@@ -139,14 +150,35 @@ class TabSeparatedReader(_BlockReader):
         Raises:
             ProtocolError: The input ends inside the block, or the row has more than one column.
         """
+        line = self._line()
+        if not isinstance(line, Oversized) and b"\t" in line:
+            raise ProtocolError("a row has more than one column: this function takes one argument")
+        return self._unescaped(line)
+
+    def sized(self) -> Sized:
+        """See :class:`Reader`.
+
+        Raises:
+            ProtocolError: The input ends inside the block, or the row has not two columns, the second a number.
+        """
+        line = self._line()
+        if isinstance(line, Oversized):
+            return Sized(line, 0)
+        field, _, size = line.rpartition(b"\t")
+        if not size.isdigit() or b"\t" in field:
+            raise ProtocolError("a row has not two columns, the second a number: this function takes two arguments")
+        return Sized(self._unescaped(field), int(size))
+
+    def _line(self) -> bytes | Oversized:
         line = self._source.line(2 * self._max_value)
         if line is None:
             raise ProtocolError("the input ended in the middle of a block")
-        if isinstance(line, Oversized) or line == b"\\N":
-            return None if not isinstance(line, Oversized) else line
-        if b"\t" in line:
-            raise ProtocolError("a row has more than one column: these functions take one argument")
-        value = unescape(line) if b"\\" in line else line
+        return line
+
+    def _unescaped(self, field: bytes | Oversized) -> Value:
+        if isinstance(field, Oversized) or field == b"\\N":
+            return field if isinstance(field, Oversized) else None
+        value = unescape(field) if b"\\" in field else field
         return Oversized(len(value)) if len(value) > self._max_value else value
 
 
@@ -212,6 +244,15 @@ class RowBinaryReader(_BlockReader):
                 raise ProtocolError("the input ended in the middle of a block")
             return Oversized(size)
         return self._exactly(size)
+
+    def sized(self) -> Sized:
+        """See :class:`Reader`.
+
+        Raises:
+            ProtocolError: As :meth:`value`.
+        """
+        value = self.value()
+        return Sized(value, int.from_bytes(self._exactly(_NUMBER_BYTES), "little"))
 
     def _byte(self) -> int:
         return self._exactly(1)[0]

@@ -14,20 +14,24 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clip_udfs.bundle import TOKENIZER, Bundle, Digests, ImageManifest, vouched
 from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
 from clip_udfs.errors import ClipUdfError, ValueRefused
-from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.functions import FUNCTIONS, Function, Tower
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clip_udfs.image_functions import ImageFunctionPipeline
+    from clip_udfs.image_info import ImageInfo
     from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
-    from clip_udfs.wire import Reader, Value
+    from clip_udfs.wire import Reader
+
+_Answers = TypeVar("_Answers")
 
 _MAX_PATH_BYTES = 4096
 _SHOWN = 200
@@ -51,8 +55,7 @@ def main(arguments: Sequence[str], answers: int) -> int:
         threading.Thread(target=_end_when_nobody_reads, args=(answers,), daemon=True).start()
         settings = WorkerSettings.load(options.settings)
         name = function.sql_name(settings.suffix)
-        pipeline = open_pipeline(function, settings)
-        serve(_reader(function, settings), pipeline, settings.format, answers)
+        _serve_function(function, settings, answers)
     except ClipUdfError as error:
         return _fail(name, str(error))
     except MemoryError:
@@ -64,44 +67,74 @@ def main(arguments: Sequence[str], answers: int) -> int:
     return 0
 
 
-def serve(reader: Reader, pipeline: Pipeline, output_format: str, answers: int) -> None:
+def _serve_function(function: Function, settings: WorkerSettings, answers: int) -> None:
+    if function.tower is None:
+        from clip_udfs import image_functions as images
+
+        formatted = {"RowBinary": images.format_row_binary, "TabSeparated": images.format_tab_separated}
+        serve(function, settings, _image_function(function, settings).encode, formatted[settings.format], answers)
+    else:
+        from clip_udfs import wire
+
+        vectors = {"RowBinary": wire.format_row_binary, "TabSeparated": wire.format_tab_separated}
+        serve(function, settings, open_pipeline(function, settings).encode, vectors[settings.format], answers)
+
+
+def serve(
+    function: Function,
+    settings: WorkerSettings,
+    answer: Callable[[Iterator[Any]], Iterator[_Answers]],
+    formatted: Callable[[_Answers], bytes],
+    descriptor: int,
+) -> None:
     """Answer block after block until the input ends.
+
+    Args:
+        function: What is served; it says what a row of the input looks like.
+        settings: The limits of a value.
+        answer: Takes the rows of a block and gives their answers in order, in pieces.
+        formatted: Makes a piece bytes of the wire's format.
+        descriptor: Where the bytes go.
 
     Raises:
         ClipUdfError: The first thing that must fail the query; rows before it may have been written.
     """
-    from clip_udfs.wire import format_row_binary, format_tab_separated, write_all
+    from clip_udfs.wire import write_all
 
-    formatted = format_row_binary if output_format == "RowBinary" else format_tab_separated
+    reader = _reader(function, settings)
+    row = reader.sized if function.takes_size else reader.value
     while (rows := reader.next_block()) is not None:
-        for vectors in pipeline.encode(_values(reader, rows)):
-            write_all(answers, formatted(vectors))
+        for piece in answer(row() for _ in range(rows)):
+            write_all(descriptor, formatted(piece))
 
 
 def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
     """Load what ``function`` needs of the model, and nothing else.
 
     Raises:
+        ValueError: The function needs no model.
         ClipUdfError: Settings, bundle or engine do not work.
     """
+    if function.tower is None:
+        raise ValueError(f"{function.name} needs no model")
     bundle = Bundle.open(settings.bundle)
     digests = Digests(likely_engine_files(settings, bundle, function.tower))
     files = engine_files(settings, bundle, function.tower)
     if function.tower == "text":
         with vouched({**files, **bundle.records(TOKENIZER)}, digests):
-            return _text_pipeline(function, settings, bundle)
-    load = _loader(function, settings, bundle.manifest.image)
+            return _text_pipeline(function, function.tower, settings, bundle)
+    load = _loader(function, settings, _pixels(settings, bundle.manifest.image))
     with vouched(files, digests):
-        return _image_pipeline(load, function, settings, bundle)
+        return _image_pipeline(load, function, function.tower, settings, bundle)
 
 
-def _text_pipeline(function: Function, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
+def _text_pipeline(function: Function, tower: Tower, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
     from clip_udfs.pipelines import TextPipeline
     from clip_udfs.tokenizer import Tokenizer
 
     return TextPipeline(
         Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text),
-        open_encoder(settings, bundle, function.tower),
+        open_encoder(settings, bundle, tower),
         dimension=bundle.manifest.dimension,
         strict=function.strict,
         normalize=settings.normalize,
@@ -111,13 +144,17 @@ def _text_pipeline(function: Function, settings: WorkerSettings, bundle: Bundle)
 
 
 def _image_pipeline(
-    load: Callable[[bytes], NDArray[np.uint8]], function: Function, settings: WorkerSettings, bundle: Bundle
+    load: Callable[[bytes], NDArray[np.uint8]],
+    function: Function,
+    tower: Tower,
+    settings: WorkerSettings,
+    bundle: Bundle,
 ) -> ImagePipeline:
     from clip_udfs.pipelines import ImagePipeline
 
     return ImagePipeline(
         load,
-        open_encoder(settings, bundle, function.tower),
+        open_encoder(settings, bundle, tower),
         dimension=bundle.manifest.dimension,
         strict=function.strict,
         normalize=settings.normalize,
@@ -126,16 +163,36 @@ def _image_pipeline(
     )
 
 
-def _loader(function: Function, settings: WorkerSettings, image: ImageManifest) -> Callable[[bytes], NDArray[np.uint8]]:
-    """What turns a row's value into pixels and says in each refusal which value it was."""
-    from clip_udfs.confinement import Roots
+def _image_function(function: Function, settings: WorkerSettings) -> ImageFunctionPipeline:
+    from clip_udfs.image_functions import ImageFunctionPipeline
+    from clip_udfs.image_info import ImageInfo, image_info
+    from clip_udfs.thumbnails import thumbnail
+
+    pixels = settings.max_image_pixels
+    use: Callable[..., bytes | ImageInfo]
+    empty: Callable[[str], bytes | ImageInfo]
+    if function.answer == "thumbnail":
+        use, empty = (lambda content, size: thumbnail(content, size, pixels)), (lambda reason: b"")
+    else:
+        use, empty = (lambda content: image_info(content, pixels)), (lambda reason: ImageInfo(reason=reason))
+    load: Callable[..., bytes | ImageInfo] = _loader(function, settings, use)
+    return ImageFunctionPipeline(load, empty=empty, strict=function.strict, threads=settings.decode_threads)
+
+
+def _pixels(settings: WorkerSettings, image: ImageManifest) -> Callable[[bytes], NDArray[np.uint8]]:
     from clip_udfs.images import decode
 
     scaled = settings.jpeg_decoding == "scaled"
+    return lambda content: decode(content, image, settings.max_image_pixels, scaled=scaled)
 
-    def load_bytes(content: bytes) -> NDArray[np.uint8]:
+
+def _loader(function: Function, settings: WorkerSettings, use: Callable[..., _Answers]) -> Callable[..., _Answers]:
+    """What applies ``use`` to the image that a row's value means, and says in each refusal which value it was."""
+    from clip_udfs.confinement import Roots
+
+    def load_bytes(content: bytes, *arguments: int) -> _Answers:
         try:
-            return decode(content, image, settings.max_image_pixels, scaled=scaled)
+            return use(content, *arguments)
         except ValueRefused as refused:
             raise ValueRefused(f"{len(content)} bytes: {refused}") from refused
 
@@ -143,10 +200,10 @@ def _loader(function: Function, settings: WorkerSettings, image: ImageManifest) 
         return load_bytes
     roots = Roots(settings.image_roots, settings.max_image_bytes)
 
-    def load_file(value: bytes) -> NDArray[np.uint8]:
+    def load_file(value: bytes, *arguments: int) -> _Answers:
         path = os.fsdecode(value)
         try:
-            return decode(roots.read(path), image, settings.max_image_pixels, scaled=scaled)
+            return use(roots.read(path), *arguments)
         except ValueRefused as refused:
             shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
             raise ValueRefused(f"{shown!r}: {refused}") from refused
@@ -181,11 +238,6 @@ def _end_when_nobody_reads(answers: int) -> None:
 
 def _read(size: int) -> bytes:
     return os.read(0, size)
-
-
-def _values(reader: Reader, rows: int) -> Iterator[Value]:
-    for _ in range(rows):
-        yield reader.value()
 
 
 def _fail(name: str, reason: str) -> int:

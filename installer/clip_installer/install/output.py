@@ -92,7 +92,7 @@ def memory_lines(workers: WorkerMemory, index: IndexMemory | None) -> Iterator[s
         said = "of weights, which all its workers share" if workers.shared else "of weights in each"
         yield f"{spoken(size):>9}  a worker of encode_{tower}, and {weights} {said}"
     yield (
-        f"{spoken(workers.total):>9}  all six functions with {workers.pool_size} workers each; a worker"
+        f"{spoken(workers.total):>9}  all functions with {workers.pool_size} workers each; a worker"
         " starts with the first query that needs it"
     )
     if index is not None:

@@ -85,8 +85,9 @@ def function_xml(definition: FunctionDefinition) -> str:
     text = _render(
         "function.xml.j2",
         name=definition.sql_name,
-        argument=definition.function.argument,
-        argument_type=definition.function.argument_type,
+        arguments=definition.function.arguments,
+        return_name=definition.function.return_name,
+        return_type=definition.function.return_type,
         format=definition.format,
         command=f"{definition.directory}/launch {definition.function.name} {definition.model.command_arguments}",
         pool_size=definition.pool_size,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clip_installer.tables.schema import SchemaParameters
 from clip_udfs.bundle import Manifest
-from clip_udfs.functions import FUNCTIONS, Tower
+from clip_udfs.functions import ENCODERS, FUNCTIONS, Tower
 
 MIB = 1 << 20
 # Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.
@@ -15,6 +15,8 @@ MIB = 1 << 20
 # memory of 56, 67, 90 and 135 MiB for text with 1, 2, 4 and 8 threads, of 57, 76 to 106, 82 and 124 MiB for images.
 _WORKER: dict[Tower, int] = {"text": 55 * MIB, "image": 85 * MIB}
 _THREAD = 12 * MIB
+# A worker of a function that needs no model, after images of many formats.
+_WITHOUT_MODEL = 40 * MIB
 VECTOR_COLUMNS = 2
 INDEX_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
 _EDGE_BYTES = 4
@@ -29,6 +31,7 @@ class WorkerMemory:
         worker: One process of each tower without its weights.
         shared: Whether all processes of a tower share its weights; otherwise each has its own.
         pool_size: Processes of each function.
+        without_model: All pools of the functions that need no model.
         total: All pools of all functions filled, which happens only if every function is called in parallel.
     """
 
@@ -36,6 +39,7 @@ class WorkerMemory:
     worker: dict[Tower, int]
     shared: bool
     pool_size: int
+    without_model: int
     total: int
 
 
@@ -73,7 +77,8 @@ def worker_memory(
     total = sum(
         processes[tower] * worker[tower] + (1 if shared else processes[tower]) * weights[tower] for tower in weights
     )
-    return WorkerMemory(weights, worker, shared, pool_size, total)
+    without_model = pool_size * (len(FUNCTIONS) - len(ENCODERS)) * _WITHOUT_MODEL
+    return WorkerMemory(weights, worker, shared, pool_size, without_model, total + without_model)
 
 
 def without_weights(threads: int = 1) -> dict[Tower, int]:

@@ -22,7 +22,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from clip_udfs.functions import FUNCTIONS
+from clip_udfs.functions import ENCODERS
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.wire import Oversized
 from clip_udfs.worker import open_pipeline
@@ -45,7 +45,7 @@ class Reference:
         """Load both towers of the model."""
         self._settings = settings
         self._pipelines = {
-            name: open_pipeline(function, settings) for name, function in FUNCTIONS.items() if not function.strict
+            name: open_pipeline(function, settings) for name, function in ENCODERS.items() if not function.strict
         }
 
     @classmethod

@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.functions import ENCODERS, Function
 from clip_udfs.settings import WorkerSettings
 from tests.chdb.driver import Engine, QueryFailed
 from tests.chdb.faults.case import PICTURES, Reference, name_of_picture, picture
@@ -102,7 +102,7 @@ class Mix:
     def draw(self) -> Statement:
         """The next statement: mostly of one row, as many analysts' are, with the functions in equal shares."""
         random = self._random
-        function = random.choice(list(FUNCTIONS.values()))
+        function = random.choice(list(ENCODERS.values()))
         count = random.choice((1, 1, 1, 2, 3) if function.strict else (1, 2, 3, 4, 8))
         values = [
             random.choice((self._bad if random.random() < self.bad else self._good)[function.source])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clip_udfs.functions import FUNCTIONS
+from clip_udfs.functions import ENCODERS
 from tests.chdb.faults.case import VECTORS, Case, question, until, zombies
 from tests.chdb.faults.mix import Mix
 
@@ -128,7 +128,7 @@ def test_eight_clients_mix_good_and_bad_rows(fault: Case) -> None:
     ]
     assert problems == []
     fault.saw("each statement's own outcome: the right vectors, or the message for its own bad row")
-    for function in FUNCTIONS:
+    for function in ENCODERS:
         assert len(fault.workers(function)) <= 2
     fault.exact()
     fault.exact("encode_image")

@@ -12,7 +12,7 @@ from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import SqlError
 from clip_installer.install.checks.findings import Finding, note, ok, problem
 from clip_installer.install.checks.golden import Golden, deviation
-from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.functions import FUNCTIONS, Answer, Function
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ COMPARED = (
     "command_termination_timeout",
 )
 _ABSENT = "clip-udfs-verify/there-is-no-such-picture"
+# Conditions on an answer: right for a golden picture, and empty for a picture that is not there.
+_EXPECTED: dict[Answer, str] = {"thumbnail": "startsWith({call}, 'RIFF')", "info": "({call}).format = 'PNG'"}
+_EMPTY: dict[Answer, str] = {
+    "vector": "empty({call})",
+    "thumbnail": "empty({call})",
+    "info": "({call}).reason LIKE '%no such file%'",
+}
+_EMPTY_IN_WORDS: dict[Answer, str] = {"vector": "[]", "thumbnail": "''", "info": "the reason"}
 # A version from which something is so, and what that means for these functions.
 _STATUS_TABLE = (26, 2)
 _INDEX_GA = (25, 8)
@@ -130,6 +138,8 @@ def check_calls(client: Client, settings: WorkerSettings, golden: Golden) -> Ite
 def _call(client: Client, function: Function, name: str, golden: Golden, settings: WorkerSettings) -> Finding:
     if function.source == "path":
         return _call_by_path(client, function, name)
+    if function.tower is None:
+        return _call_without_model(client, function, name, golden)
     if function.source == "text":
         samples = golden.texts
         values = ", ".join(literal(sample.value.decode()) for sample in samples)
@@ -144,21 +154,34 @@ def _call(client: Client, function: Function, name: str, golden: Golden, setting
     return ok(name, f"answers the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
 
 
+def _call_without_model(client: Client, function: Function, name: str, golden: Golden) -> Finding:
+    picture = f"base64Decode('{base64.b64encode(golden.pictures[0].value).decode()}')"
+    ((right,),) = ask(client, f"SELECT {_EXPECTED[function.answer].format(call=_call_of(function, name, picture))}")
+    if not right:
+        return problem(name, "answers something else for a golden picture", "is an older worker answering?")
+    return ok(name, f"answers the {function.return_name} of a golden picture")
+
+
+def _call_of(function: Function, name: str, argument: str) -> str:
+    return f"{name}({argument}, 64)" if function.takes_size else f"{name}({argument})"
+
+
 def _call_by_path(client: Client, function: Function, name: str) -> Finding:
     # No picture of the server's is known here, and none is written: that the worker loads and refuses is
     # the check.
+    call = _call_of(function, name, literal(_ABSENT))
     if function.strict:
         try:
-            ask(client, f"SELECT {name}({literal(_ABSENT)})")
+            ask(client, f"SELECT {call}")
         except SqlError as error:
             if _ABSENT in str(error):
                 return ok(name, "loads, and refuses a missing picture by its name")
             raise
         return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    ((vector,),) = ask(client, f"SELECT {name}({literal(_ABSENT)})")
-    if list(vector):
+    ((empty,),) = ask(client, f"SELECT {_EMPTY[function.answer].format(call=call)}")
+    if not empty:
         return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    return ok(name, "loads, and answers [] for a missing picture")
+    return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing picture")
 
 
 def _reason(error: SqlError) -> str:

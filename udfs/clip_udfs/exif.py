@@ -1,0 +1,46 @@
+"""What a camera wrote beside the pixels: which way is up, and when it was."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from PIL import ExifTags, Image
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WRITTEN = "%Y:%m:%d %H:%M:%S"
+# What DateTime64 can hold.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2299
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; 1 where there is none, or none that can be read."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF is whatever somebody wrote there; the pixels may be good
+        return 1
+    return value if value in _TURNS else 1
+
+
+def taken(image: Image.Image) -> datetime | None:
+    """When the image was taken, by the camera's own clock, whose time zone is unknown; None where it does not say."""
+    try:
+        exif = image.getexif()
+        camera = exif.get_ifd(ExifTags.IFD.Exif)
+        text = camera.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+        time = datetime.strptime(str(text).strip("\0 "), _WRITTEN)
+    except Exception:  # as above; cameras without a clock write spaces or zeros
+        return None
+    return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None
+
+
+def upright(image: Image.Image, value: int) -> Image.Image:
+    """The image turned as the EXIF orientation ``value`` says."""
+    return image.transpose(_TURNS[value]) if value in _TURNS else image
