@@ -64,7 +64,7 @@ def _alone_and_together(engine: Engine, function: str, work: str, rows: int, tur
 
 
 def _memory(engine: Engine, bench: Bench, settings: WorkerSettings) -> Measurement:
-    """All workers of all functions with a model running, each after a batch: what they take together, and what the plan says."""
+    """All workers with a model running, each after a batch: what they take together, and what the plan says."""
     place = bench.pictures[0].parent
     for function in ENCODERS.values():
         if function.source == "bytes":

@@ -15,6 +15,7 @@ from clip_udfs.errors import EngineError, ProtocolError
 from clip_udfs.wire import (
     Oversized,
     RowBinaryReader,
+    Sized,
     TabSeparatedReader,
     Vectors,
     format_row_binary,
@@ -192,3 +193,41 @@ def test_write_all_writes_through_a_full_pipe() -> None:
     thread.join()
     os.close(reading)
     assert received == data
+
+
+@pytest.mark.parametrize("step", [1, 1 << 20])
+def test_a_row_of_two_columns_has_a_value_and_a_number(step: int) -> None:
+    """In both formats, whatever the value contains."""
+    value = b"a\tb\\c\n\0"
+    text = b"2\n" + escape(value) + b"\t320\n\\N\t7\n"
+    reader = TabSeparatedReader(source(text, step), LIMIT)
+    assert (reader.next_block(), reader.sized(), reader.sized()) == (2, Sized(value, 320), Sized(None, 7))
+    binary = b"2\n\0" + leb128(len(value)) + value + (320).to_bytes(4, "little") + b"\1" + (7).to_bytes(4, "little")
+    reader = RowBinaryReader(source(binary, step), LIMIT, nullable=True)
+    assert (reader.next_block(), reader.sized(), reader.sized()) == (2, Sized(value, 320), Sized(None, 7))
+
+
+def test_a_value_over_the_limit_keeps_the_rows_after_it_in_step() -> None:
+    """Its size column is skipped with it, or read after it."""
+    long = b"x" * (2 * LIMIT + 1)
+    reader = TabSeparatedReader(source(b"2\n" + long + b"\t320\nshort\t7\n"), LIMIT)
+    assert reader.next_block() == 2
+    assert isinstance(reader.sized().value, Oversized)
+    assert reader.sized() == Sized(b"short", 7)
+    reader = RowBinaryReader(
+        source(b"2\n" + leb128(len(long)) + long + (320).to_bytes(4, "little") + b"\5short\7\0\0\0"),
+        LIMIT,
+        nullable=False,
+    )
+    assert reader.next_block() == 2
+    assert reader.sized() == Sized(Oversized(len(long)), 320)
+    assert reader.sized() == Sized(b"short", 7)
+
+
+@pytest.mark.parametrize("line", [b"value", b"value\t", b"value\tx", b"a\tb\t3", b"value\t-1"])
+def test_a_row_without_its_number_is_a_protocol_error(line: bytes) -> None:
+    """Nothing is guessed."""
+    reader = TabSeparatedReader(source(b"1\n" + line + b"\n"), LIMIT)
+    reader.next_block()
+    with pytest.raises(ProtocolError, match="two columns"):
+        reader.sized()
