@@ -118,7 +118,7 @@ def compare(rows: int) -> Result:
         size = csv.stat().st_size >> 20
         config = place / "config.xml"
         config.write_text(f"<clickhouse><path>{place}/ours/</path></clickhouse>", encoding="utf-8")
-        command = ("import-laion", place / "laion", "--parts", "0", "--server-config", config)
+        command = ("import-laion", place / "laion", "--parts", "0", "--embedded", "--server-config", config)
         ours = _timed("import-laion", "-m", "clip_installer", *command)
     return Result(rows, guide, ours, size, sum(step.seconds for step in guide) / ours.seconds)
 

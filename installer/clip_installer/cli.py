@@ -23,6 +23,7 @@ from clip_installer.commands.install import install
 from clip_installer.commands.models import models
 from clip_installer.commands.recall import recall
 from clip_installer.commands.sql import sql
+from clip_installer.errors import UsageProblem
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError
 
@@ -64,6 +65,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> NoReturn
         _fail("usage", error.format_message(), name, 2, as_json)
     except click.ClickException as error:
         _fail("error", error.format_message(), name, 1, as_json)
+    except UsageProblem as error:
+        _fail(error.code, str(error), name, 2, as_json)
     except ClipUdfError as error:
         _fail(error.code, str(error), name, 1, as_json)
     except (click.Abort, KeyboardInterrupt):

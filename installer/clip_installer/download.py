@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from clip_installer.clickhouse.connection import first_line
-from clip_installer.errors import ImportRefused
+from clip_installer.errors import DownloadError, first_line
 from clip_installer.progress import Advance, silent
 
 _CHUNK = 1 << 20
@@ -24,7 +23,7 @@ _MISSING = frozenset({404, 410})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-class NotOnServer(ImportRefused):
+class NotOnServer(DownloadError):
     """The server says that there is no such file."""
 
 
@@ -66,7 +65,7 @@ class Downloader:
 
         Raises:
             NotOnServer: The server answers 404 or 410.
-            ImportRefused: The server refuses, or the tries are used up; what has arrived stays.
+            DownloadError: The server refuses, or the tries are used up; what has arrived stays.
         """
         if target.exists():
             return
@@ -79,13 +78,13 @@ class Downloader:
                 failures = 0 if partial.size > furthest else failures + 1
                 furthest = max(furthest, partial.size)
                 if failures >= self.attempts:
-                    raise ImportRefused(
+                    raise DownloadError(
                         f"{url}: given up after {failures} tries that brought nothing new, at {furthest}"
                         f" bytes: {first_line(error)}; run again to continue"
                     ) from error
                 self.sleep(min(self.first_wait * 2.0**failures, 60.0))
             except OSError as error:
-                raise ImportRefused(f"cannot write {partial.path}: {error.strerror}") from error
+                raise DownloadError(f"cannot write {partial.path}: {error.strerror}") from error
             else:
                 partial.finish()
                 return
@@ -107,11 +106,11 @@ class Downloader:
                     raise _Interrupted(f"HTTP {error.code} {error.reason}") from error
                 if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                     partial.discard()
-                    raise ImportRefused(
+                    raise DownloadError(
                         f"{url}: the server has no bytes from {start} on, although it promised more; what was"
                         " fetched is dropped, run again"
                     ) from error
-                kind = NotOnServer if error.code in _MISSING else ImportRefused
+                kind = NotOnServer if error.code in _MISSING else DownloadError
                 raise kind(f"{url}: HTTP {error.code} {error.reason}") from error
         with response:
             start, total = _range_of(response, start)

@@ -1,12 +1,16 @@
 """The commands' errors, one small tree below :class:`clip_udfs.errors.ClipUdfError`.
 
 InstallerError
+├── UsageProblem         an option or a name cannot work, whatever the server holds (exit status 2)
 ├── ConfigurationError   the server's configuration cannot be read or does not allow the plan
 ├── ConflictError        something on the server is not the installer's to change
-├── ApplyError           a change could not be made, or could not be shown to work; it was undone
+├── ApplyError           a change could not be made; it was undone
+├── TableUnfit           a table is missing, or is not what the command needs
+├── CheckFailed          a worker, a function or a table could not be checked
 ├── VerifyError          what is installed does not work as it should
-├── ConnectionRefused    no ClickHouse answers where the options point
+├── ConnectionFailed     ClickHouse cannot be reached, or does not accept this user
 ├── SqlError             ClickHouse refused a statement
+├── DownloadError        a file could not be fetched
 ├── ImportRefused        a part of a data set cannot be imported as it is
 ├── ModelError           a model cannot be built, compared or found
 └── MissingExtra         a Python package of an optional extra is not installed
@@ -17,10 +21,21 @@ from __future__ import annotations
 from clip_udfs.errors import ClipUdfError
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of somebody else's error, or its type where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class InstallerError(ClipUdfError):
     """Base of the errors of the commands."""
 
     code = "installer"
+
+
+class UsageProblem(InstallerError):
+    """An option or a name that cannot work, whatever the server holds: exit status 2."""
+
+    code = "usage"
 
 
 class ConfigurationError(InstallerError):
@@ -30,15 +45,27 @@ class ConfigurationError(InstallerError):
 
 
 class ConflictError(InstallerError):
-    """Something on the server is somebody else's, or was edited, and is not the installer's to change."""
+    """Something on the server belongs to somebody else, or was edited, and is not the installer's to change."""
 
     code = "conflict"
 
 
 class ApplyError(InstallerError):
-    """A change could not be made, or could not be shown to work; the message says what was undone."""
+    """A change could not be made; the message says what was undone."""
 
     code = "apply"
+
+
+class CheckFailed(InstallerError):
+    """A worker, a function or a table could not be checked."""
+
+    code = "check"
+
+
+class TableUnfit(InstallerError):
+    """A table is missing, or is not what the command needs."""
+
+    code = "table"
 
 
 class VerifyError(InstallerError):
@@ -47,20 +74,39 @@ class VerifyError(InstallerError):
     code = "verify"
 
 
-class ConnectionRefused(InstallerError):
-    """No ClickHouse answers where the connection options point."""
+class ConnectionFailed(InstallerError):
+    """ClickHouse cannot be reached where the connection options point, or does not accept this user."""
 
     code = "connection"
 
 
 class SqlError(InstallerError):
-    """ClickHouse refused a statement; the text is ClickHouse's own first line."""
+    """ClickHouse refused a statement.
+
+    Attributes:
+        reason: The first line of ClickHouse's own message.
+        number: ClickHouse's code, 60 for example; None where it gave none.
+        name: ClickHouse's name of that code, ``UNKNOWN_TABLE`` for example; None where it gave none.
+    """
 
     code = "sql"
 
+    def __init__(self, reason: str, number: int | None = None, name: str | None = None, remedy: str = "") -> None:
+        """Keep what ClickHouse said; ``remedy`` follows it in the message."""
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
+        self.number = number
+        self.name = name
+
+
+class DownloadError(InstallerError):
+    """A file could not be fetched."""
+
+    code = "download"
+
 
 class ImportRefused(InstallerError):
-    """A part of a data set cannot be imported: its files, their download or the table stand against it."""
+    """A part of a data set cannot be imported: its files or the table stand against it."""
 
     code = "import"
 

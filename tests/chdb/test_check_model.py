@@ -42,11 +42,11 @@ def test_the_three_cases_are_told_apart(tree: ServerTree) -> None:
     engine.close()
     for change, status, code, line in CHANGES:
         if change:
-            commands.succeed("sql", "--server-config", tree.config, "-q", change)
-        said = commands.run("check-model", "--server-config", tree.config)
+            commands.succeed("sql", "--embedded", "--server-config", tree.config, "-q", change)
+        said = commands.run("check-model", "--embedded", "--server-config", tree.config)
         assert said.status == status, said.error
         assert said.output.startswith(line)
-        answer = commands.run("check-model", "--server-config", tree.config, "--json").answer
+        answer = commands.run("check-model", "--embedded", "--server-config", tree.config, "--json").answer
         assert answer["code"] == code
         assert [(seen["kind"], seen["compared"]) for seen in answer["comparisons"]] == [
             ("captions", 12),

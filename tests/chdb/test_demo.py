@@ -17,7 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def rows(demo: Path, query: str) -> list[dict[str, object]]:
     config = str(demo / "etc/clickhouse-server")
-    done = run("sql", "--server-config", config, "-f", "JSONEachRow", "-q", query)
+    done = run("sql", "--embedded", "--server-config", config, "-f", "JSONEachRow", "-q", query)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -53,7 +53,7 @@ def test_a_picture_finds_itself_first_and_a_word_finds_its_picture(demo: Path) -
 def test_the_built_in_model_finds_a_style_that_it_never_saw(demo: Path) -> None:
     """The figures that the README quotes, a little below; computed in SQL by the installed functions."""
     config = str(demo / "etc/clickhouse-server")
-    done = run("sql", "--server-config", config, "-f", "JSONEachRow", str(demo / "evaluate.sql"))
+    done = run("sql", "--embedded", "--server-config", config, "-f", "JSONEachRow", str(demo / "evaluate.sql"))
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     recall = {answer["language"]: answer for answer in answers[:2]}

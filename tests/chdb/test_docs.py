@@ -32,14 +32,15 @@ SUBSTITUTIONS = (
     # The demonstration's table is full, that of the server is empty.
     (
         "--m 16,64 --ef-search 16,64,256 --plot recall.svg --url http://default:PASSWORD@localhost:8123",
-        "--m 16 --ef-search 16,64 --plot recall.svg --server-config demo/etc/clickhouse-server --rows 500 --queries 10",
+        "--m 16 --ef-search 16,64 --plot recall.svg --rows 500 --queries 10"
+        " --embedded --server-config demo/etc/clickhouse-server",
     ),
     (
         "--server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123",
         "--server-config /etc/clickhouse-server --embedded",
     ),
-    ("--url http://default:PASSWORD@localhost:8123", "--server-config /etc/clickhouse-server"),
-    ("clickhouse-client ", "clip-udfs sql --server-config /etc/clickhouse-server "),
+    ("--url http://default:PASSWORD@localhost:8123", "--embedded --server-config /etc/clickhouse-server"),
+    ("clickhouse-client ", "clip-udfs sql --embedded --server-config /etc/clickhouse-server "),
     ("https://example.com/embeddings", "http://127.0.0.1:{port}"),
     ("--parts 0-9", "--parts 0"),
     ("--parts 0,3,7-9", "--parts 0-1"),
@@ -171,7 +172,9 @@ def _run_sql(clone: Clone, together: list[Block]) -> tuple[list[int], list[str]]
 
 def _client(clone: Clone, page: str, statements: str) -> str:
     (clone.place / "page.sql").write_text(clone.command(statements), encoding="utf-8")
-    return f"clip-udfs sql --server-config {SQL_RUNS_ON.get(page, SERVER)} -f PrettyCompactMonoBlock page.sql"
+    return (
+        f"clip-udfs sql --embedded --server-config {SQL_RUNS_ON.get(page, SERVER)} -f PrettyCompactMonoBlock page.sql"
+    )
 
 
 def _stated(block: Block) -> str:

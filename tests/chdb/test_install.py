@@ -50,7 +50,7 @@ def run(*arguments: object, module: str = "clip_installer", status: int = 0) -> 
 
 
 def query(directory: Path, data: Path, sql: str) -> str:
-    return run("sql", "--server-config", directory, "--data", data, "-q", sql).strip()
+    return run("sql", "--server-config", directory, "--embedded", "--data", data, "-q", sql).strip()
 
 
 def make_tree(root: Path, kind: str) -> Path:
@@ -81,7 +81,7 @@ def make_tree(root: Path, kind: str) -> Path:
 def test_install_use_verify_remove(tmp_path: Path, tiny_bundle: Path, kind: str) -> None:
     directory = make_tree(tmp_path / "server", kind)
     data, before = tmp_path / "data", snapshot(tmp_path / "server")
-    place = ["install", "--server-config", directory, "--data", data]
+    place = ["install", "--server-config", directory, "--embedded", "--data", data]
     installed = json.loads(run(*place, "--model", tiny_bundle, "--json"))
     assert installed["changed"]
     assert installed["schema_changed"]
@@ -94,7 +94,16 @@ def test_install_use_verify_remove(tmp_path: Path, tiny_bundle: Path, kind: str)
 
 def test_the_second_run_changes_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
     directory = make_tree(tmp_path / "server", "stock")
-    arguments = ["install", "--server-config", directory, "--data", tmp_path / "data", "--model", tiny_bundle]
+    arguments = [
+        "install",
+        "--server-config",
+        directory,
+        "--embedded",
+        "--data",
+        tmp_path / "data",
+        "--model",
+        tiny_bundle,
+    ]
     run(*arguments)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "server").rglob("*")}
     schema = query(directory, tmp_path / "data", "SELECT max(metadata_modification_time) FROM system.tables")
@@ -114,7 +123,18 @@ def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path)
     )
     # First their view stands in the way; once that may be replaced, their table does, which nothing may replace.
     for more, said in (([], "the view search_by_text is there"), (["--force"], "search_by_image` is not a VIEW")):
-        install = ["install", "--server-config", directory, "--data", data, "--model", tiny_bundle, *more, "--json"]
+        install = [
+            "install",
+            "--server-config",
+            directory,
+            "--embedded",
+            "--data",
+            data,
+            "--model",
+            tiny_bundle,
+            *more,
+            "--json",
+        ]
         message = json.loads(run(*install, status=1))["error"]["message"]
         assert said in message
         assert message.endswith("everything is as it was before")
@@ -124,7 +144,7 @@ def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path)
 
 def test_a_table_of_another_dimension_is_refused(tmp_path: Path, tiny_bundle: Path) -> None:
     directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
-    install = ["install", "--server-config", directory, "--data", data, "--model", tiny_bundle]
+    install = ["install", "--server-config", directory, "--embedded", "--data", data, "--model", tiny_bundle]
     query(
         directory,
         data,
@@ -143,7 +163,7 @@ def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bu
     (home / "bundle" / "text.onnx").write_bytes(b"no graph")
     verify = ["install", "--server-config", directory, "--verify"]
     done = subprocess.run(
-        [sys.executable, "-m", "clip_installer", *verify, "--data", data, "--json"],
+        [sys.executable, "-m", "clip_installer", *verify, "--embedded", "--data", data, "--json"],
         capture_output=True,
         text=True,
         check=False,

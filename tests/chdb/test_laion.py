@@ -34,7 +34,7 @@ def server(tmp_path: Path) -> ServerTree:
 
 
 def _rows(server: ServerTree, query: str) -> list[str]:
-    return commands.succeed("sql", "--server-config", server.config, "-q", query).output.splitlines()
+    return commands.succeed("sql", "--embedded", "--server-config", server.config, "-q", query).output.splitlines()
 
 
 def _compared(server: ServerTree, folder: Path, part: int = 0) -> str:
@@ -49,7 +49,7 @@ def _compared(server: ServerTree, folder: Path, part: int = 0) -> str:
 
 
 def _import(server: ServerTree, source: object, *arguments: object) -> tuple[object, ...]:
-    return ("import-laion", source, "--server-config", server.config, "--parts", *(arguments or ("0",)))
+    return ("import-laion", source, "--embedded", "--server-config", server.config, "--parts", *(arguments or ("0",)))
 
 
 def test_a_large_part_arrives_row_for_row_in_less_than_a_gibibyte(large: Path, server: ServerTree) -> None:

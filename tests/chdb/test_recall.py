@@ -12,7 +12,7 @@ from tests.laion_parts import write_part
 def test_recall_grows_with_the_candidates_and_is_what_the_plot_shows(tmp_path: Path) -> None:
     server = make_tree(tmp_path / "server")
     write_part(tmp_path, 0, rows=4000, dimension=64)
-    where = ("--server-config", server.config)
+    where = ("--embedded", "--server-config", server.config)
     commands.succeed("import-laion", tmp_path, "--parts", "0", *where)
     grid = ("--quantization", "bf16,i8", "--m", "4", "--ef-construction", "16", "--ef-search", "1,20,4000")
     picture = tmp_path / "recall.svg"
@@ -37,7 +37,7 @@ def test_recall_grows_with_the_candidates_and_is_what_the_plot_shows(tmp_path: P
 def test_the_table_is_markdown(tmp_path: Path) -> None:
     server = make_tree(tmp_path / "server")
     write_part(tmp_path, 0, rows=300, dimension=8)
-    where = ("--server-config", server.config)
+    where = ("--embedded", "--server-config", server.config)
     commands.succeed("import-laion", tmp_path, "--parts", "0", *where)
     said = commands.succeed("recall", *where, "--queries", "5", "--ef-search", "64", "--m", "8").output.splitlines()
     assert said[0] == "recall@10 of 5 searches in 300 rows of laion"
@@ -48,7 +48,7 @@ def test_the_table_is_markdown(tmp_path: Path) -> None:
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     server = make_tree(tmp_path / "server")
-    failed = commands.run("recall", "--server-config", server.config, "--table", "nothing")
+    failed = commands.run("recall", "--embedded", "--server-config", server.config, "--table", "nothing")
     assert failed.status == 1
     assert failed.error == (
         "clip-udfs: no table nothing has a constraint that tells its vectors' length; import first\n"

@@ -26,7 +26,7 @@ def test_the_ddl_runs_again_and_again_and_a_clusters_is_well_formed(tmp_path: Pa
 def test_indexes_are_built_once_and_others_only_when_asked_for(tmp_path: Path) -> None:
     server = make_tree(tmp_path / "server")
     write_part(tmp_path, 0, rows=2000, dimension=16)
-    where = ("--server-config", server.config)
+    where = ("--embedded", "--server-config", server.config)
     missing = commands.run("build-index", *where)
     assert missing.status == 1
     assert "no table laion" in missing.error

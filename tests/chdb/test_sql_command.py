@@ -14,7 +14,7 @@ from tests.chdb.conftest import ServerTree
 
 def run(tree: ServerTree, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "clip_installer", "sql", "--server-config", str(tree.config), *arguments],
+        [sys.executable, "-m", "clip_installer", "sql", "--embedded", "--server-config", str(tree.config), *arguments],
         input=stdin,
         capture_output=True,
         text=True,

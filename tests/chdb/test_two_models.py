@@ -80,7 +80,7 @@ def running(server: ServerTree) -> Iterator[Engine]:
 
 
 def install(server: ServerTree, *arguments: object) -> commands.Finished:
-    where = ("--server-config", server.config, "--data", server.data, "--image-root", server.pictures)
+    where = ("--embedded", "--server-config", server.config, "--data", server.data, "--image-root", server.pictures)
     return commands.run("install", *where, *arguments)
 
 
@@ -127,7 +127,7 @@ def test_each_table_index_and_view_refuses_the_others_vectors(server: ServerTree
 
 
 def test_check_model_says_who_filled_the_table_and_who_was_checked(server: ServerTree) -> None:
-    where = ("check-model", "--server-config", server.config)
+    where = ("check-model", "--embedded", "--server-config", server.config)
     own = commands.succeed(*where, "--table", "laion_small", "--suffix", "small", "--json").answer
     assert own["code"] == "same"
     assert own["table_model"] == own["checked_model"]
@@ -171,7 +171,7 @@ def test_a_change_and_a_removal_of_one_leave_the_other_alone(server: ServerTree)
         return {"found": found, "schema": schema, "files": {path: path.stat().st_mtime_ns for path in files}}
 
     before = small()
-    commands.succeed("sql", "--server-config", server.config, "-q", "TRUNCATE TABLE laion")
+    commands.succeed("sql", "--embedded", "--server-config", server.config, "-q", "TRUNCATE TABLE laion")
     changed = install(server, "--model", "emoji")
     assert changed.status == 0, changed.error
     assert "replaces     tiny-clip-random, whose vectors do not compare with this model's" in changed.output

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clip_installer import resources
-from clip_installer.errors import SqlError
+from clip_installer.errors import UsageProblem
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,11 +58,11 @@ def identifier(name: str) -> str:
     """Quote ``name`` as ClickHouse reads it: ``table`` or ``database.table``, in backticks only where needed.
 
     Raises:
-        SqlError: A part of the name is empty, or holds a line break.
+        UsageProblem: A part of the name is empty, or holds a line break.
     """
     parts = name.split(".", 1)
     if not all(parts) or len(name.splitlines()) > 1:
-        raise SqlError(f"{name!r} is not a table name; expected table or database.table")
+        raise UsageProblem(f"{name!r} is not a table name; expected table or database.table")
     return ".".join(part if _PLAIN_NAME.fullmatch(part) else _quoted(part, "`") for part in parts)
 
 

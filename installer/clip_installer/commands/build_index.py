@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
-from clip_installer.errors import SqlError
+from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.commands.options import connection_options, json_option, table_option
+from clip_installer.errors import TableUnfit
 from clip_installer.tables.schema import QUANTIZATIONS, SchemaParameters, stored_dimension
 
 _HELP = """\
@@ -18,13 +19,13 @@ Run it after loading: an index that is there before is built again with each mer
 clip-udfs recall shows what other parameters would cost and bring.
 
 \b
-  clip-udfs build-index --table laion --server-config /etc/clickhouse-server
+  clip-udfs build-index --table laion --url http://localhost:8123
 """
 
 
 @click.command("build-index", help=_HELP, short_help="Build the vector indexes of a loaded table.")
 @connection_options
-@click.option("--table", default="laion", show_default=True, help="The table.")
+@table_option
 @click.option(
     "--quantization",
     type=click.Choice(QUANTIZATIONS),
@@ -36,7 +37,7 @@ clip-udfs recall shows what other parameters would cost and bring.
 @click.option("--ef-construction", default=256, show_default=True, help="Candidates seen while building.")
 @click.option("--cluster", help="The table is <table>_local on the shards of this cluster.")
 @click.option("--rebuild", is_flag=True, help="Replace indexes of other parameters.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def build_index(
     connection: ConnectionOptions,
     table: str,
@@ -51,11 +52,11 @@ def build_index(
     from clip_installer.progress import progress
     from clip_installer.tables.vector_index import build_indexes
 
-    with progress() as advance, connection.connect() as client:
+    with progress() as advance, connection.connect() as database:
         stored = f"{table}_local" if cluster else table
-        dimension = stored_dimension(client, stored)
+        dimension = stored_dimension(database, stored)
         if dimension is None:
-            raise SqlError(f"no table {stored} has a constraint that tells its vectors' length; import first")
+            raise TableUnfit(f"no table {stored} has a constraint that tells its vectors' length; import first")
         parameters = SchemaParameters(
             table=table,
             dimension=dimension,
@@ -64,7 +65,7 @@ def build_index(
             ef_construction=ef_construction,
             cluster=cluster,
         )
-        changed, built = build_indexes(client, parameters, rebuild, advance)
+        changed, built = build_indexes(database, parameters, rebuild, advance)
     if as_json:
         click.echo(json.dumps({"table": stored, "changed": changed, "indexes": [asdict(index) for index in built]}))
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from clip_installer.commands.options import json_option
 from clip_installer.progress import say
 from clip_udfs.bundle import FLOAT32, PRECISIONS
 
@@ -62,7 +63,7 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
     help="With --precision int8: the smallest cosine with the model's own vectors that is accepted [default: 0.99].",
 )
 @click.option("--notice", default="", help="A sentence to show wherever the model is offered.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the bundle.")
+@json_option
 def build_model(
     model: str,
     pretrained: str,

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
+from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.commands.options import connection_options, json_option, table_option
 
 _HELP = """\
 Encode a sample of a table's captions, and of its pictures where there are files, and compare.
@@ -15,22 +16,22 @@ Encode a sample of a table's captions, and of its pictures where there are files
 Exits with 1 where the model is another one.
 
 \b
-  clip-udfs check-model --table laion --server-config /etc/clickhouse-server
+  clip-udfs check-model --table laion --url http://localhost:8123
 """
 
 
 @click.command("check-model", help=_HELP, short_help="Does the installed model produce a table's vectors?")
 @connection_options
-@click.option("--table", default="laion", show_default=True, help="The table.")
+@table_option
 @click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
 @click.option("--sample", default=200, show_default=True, help="Captions, and pictures, that are encoded.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: int, as_json: bool) -> int:
     """Encode a sample of a table's captions, and of its pictures where there are files, and compare."""
     from clip_installer.tables import comparison as model_check
 
-    with connection.connect() as client:
-        verdict = model_check.check_model(client, table, suffix, sample)
+    with connection.connect() as database:
+        verdict = model_check.check_model(database, table, suffix, sample)
     if as_json:
         click.echo(json.dumps({"table": table, **asdict(verdict)}))
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clip_installer.commands.options import json_option
 from clip_installer.tables.schema import QUANTIZATIONS
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _rows(context: click.Context, parameter: click.Parameter, values: tuple[str,
     multiple=True,
     help="Costs measured elsewhere: what the benchmarks wrote; repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def estimate(
     rows: tuple[int, ...],
     dimension: int,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
+from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.commands.options import connection_options, json_option
 
 
 def _parts(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
@@ -31,7 +32,7 @@ The three folders may be missing. Each part is imported once: run the command ag
 and it goes on where it was. Build the vector indexes afterwards, with clip-udfs build-index.
 
 \b
-  clip-udfs import-laion ./laion --parts 0-9 --server-config /etc/clickhouse-server
+  clip-udfs import-laion ./laion --parts 0-9 --url http://localhost:8123
 """
 
 
@@ -46,7 +47,7 @@ and it goes on where it was. Build the vector indexes afterwards, with clip-udfs
     help="Where files of an http(s) source are fetched to [default: the user's cache].",
 )
 @click.option("--keep-downloads", is_flag=True, help="Keep fetched files after their part is imported.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def import_laion(
     connection: ConnectionOptions,
     source: str,

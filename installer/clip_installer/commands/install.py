@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from clip_installer.commands.options import optional_connection_options
 from clip_udfs.settings import ENGINES, FORMATS, JPEG_DECODINGS, MOST_IMAGE_PIXELS
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ _PATH = click.Path(path_type=Path)
 _EXAMPLES = """\b
 Examples:
   install-udfs --server-config /etc/clickhouse-server --dry-run
-  install-udfs --url http://default@localhost:8123 --model ./ViT-B-32-openai
-  install-udfs --url http://default@localhost:8123 --verify
+  install-udfs --url http://localhost:8123 --model ./ViT-B-32-openai
+  install-udfs --url http://localhost:8123 --verify
   install-udfs --uninstall
 """
 
@@ -89,9 +90,7 @@ Examples:
 @click.option("--python", type=_PATH, help="Interpreter of the workers [default: the one that runs this].")
 @click.option("--user", help="System user of the server [default: clickhouse for root, else the current one].")
 @click.option("--destdir", type=_PATH, default=Path("/"), help="Install into the tree below this directory.")
-@click.option("--url", help="clickhouse-connect DSN of the server: call the functions there, deploy the schema.")
-@click.option("--data", type=_PATH, help="The same on the embedded engine, with this data directory.")
-@click.option("--embedded", is_flag=True, help="The same on the embedded engine, in the configuration's own path.")
+@optional_connection_options
 @click.option("--ddl/--no-ddl", default=True, show_default=True, help="Deploy table and views.")
 @click.option("--table", help="Table that the views search [default: laion, or laion_SUFFIX].")
 @click.option("--cluster", help="Cluster for the schema: ON CLUSTER, replicated and distributed tables.")
@@ -122,9 +121,7 @@ def install(
     python: Path | None,
     user: str | None,
     destdir: Path,
-    url: str | None,
-    data: Path | None,
-    embedded: bool,
+    connection: ConnectionOptions | None,
     ddl: bool,
     table: str | None,
     cluster: str | None,
@@ -141,7 +138,7 @@ def install(
     """Install the SQL functions of a CLIP model into the ClickHouse server at --server-config.
 
     Files are put into place as one, checked as the server's user, and taken back if anything fails. Without
-    --url (or --data, --embedded) no ClickHouse is touched: the schema is printed for you to run.
+    --url (or --embedded) no ClickHouse is touched: the schema is printed for you to run.
     """
     from clip_installer.install import answers
     from clip_installer.install.request import InstallRequest
@@ -151,10 +148,8 @@ def install(
         uninstall=uninstall,
         every=every,
         suffix=suffix,
-        url=url,
-        data=data,
-        embedded=embedded,
         staged=destdir != Path("/"),
+        connected=connection is not None,
     )
     if device is not None and engine != "torch":
         raise click.UsageError("--device belongs to --engine torch; ONNX Runtime runs on the CPU")
@@ -184,7 +179,7 @@ def install(
         cluster=cluster,
         quantization=quantization,
         rows=rows,
-        connection=_connection(server_config, url, data, embedded),
+        connection=connection,
         ddl=ddl,
     )
     signal.signal(signal.SIGTERM, _interrupt)
@@ -203,10 +198,8 @@ def _refuse_contradictions(
     uninstall: bool,
     every: bool,
     suffix: str | None,
-    url: str | None,
-    data: Path | None,
-    embedded: bool,
     staged: bool,
+    connected: bool,
 ) -> None:
     if verify and uninstall:
         raise click.UsageError("--verify and --uninstall are two things; choose one")
@@ -216,20 +209,8 @@ def _refuse_contradictions(
         raise click.UsageError("--all and --suffix contradict each other")
     if suffix is not None and suffix and not (suffix.isascii() and suffix.replace("_", "a").isalnum()):
         raise click.UsageError(f"--suffix {suffix!r}: only letters, digits and _ can be in a function's name")
-    if (url is not None) + (data is not None) + embedded > 1:
-        raise click.UsageError("--url, --data and --embedded name different engines; choose one")
-    if staged and (url is not None or data is not None or embedded):
+    if staged and connected:
         raise click.UsageError("--destdir stages files for another place: no ClickHouse can be reached for it")
-
-
-def _connection(server_config: Path, url: str | None, data: Path | None, embedded: bool) -> ConnectionOptions | None:
-    from clip_installer.clickhouse.connection import ConnectionOptions
-
-    if url is not None:
-        return ConnectionOptions(url=url)
-    if data is not None or embedded:
-        return ConnectionOptions(server_config=server_config, data=data)
-    return None
 
 
 def _interrupt(signal_number: int, frame: object) -> NoReturn:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clip_installer.commands.options import json_option
+
 if TYPE_CHECKING:
     from clip_installer.install.records import InstalledModel
     from clip_installer.server.config import ServerConfig
@@ -29,7 +31,7 @@ List models, or those with PART in their name: the length of their vectors, thei
     help="Also the models that are installed for this server.",
 )
 @click.option("--available", is_flag=True, help="Also open_clip's, for build-model; takes about a second for each.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.argument("part", default="")
 def models(server_config: Path | None, available: bool, part: str, as_json: bool) -> None:
     """List models with the length of their vectors, their size on disk and the memory of a worker."""

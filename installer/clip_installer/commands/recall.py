@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from clip_installer.clickhouse.connection import ConnectionOptions, connection_options
+from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.commands.options import connection_options, json_option, table_option
 from clip_installer.tables.schema import QUANTIZATIONS
 
 _COLUMNS = {"image": "image_embedding", "text": "text_embedding"}
@@ -34,13 +35,13 @@ Build each index on a sample of the table, search it as the views do, and compar
 Lists are separated by commas. The copies of the sample are dropped in the end.
 
 \b
-  clip-udfs recall --quantization bf16,i8 --m 16,64 --server-config /etc/clickhouse-server
+  clip-udfs recall --quantization bf16,i8 --m 16,64 --url http://localhost:8123
 """
 
 
 @click.command(help=_HELP, short_help="Measure the vector index against brute force.")
 @connection_options
-@click.option("--table", default="laion", show_default=True, help="The table.")
+@table_option
 @click.option(
     "--search",
     "searched",
@@ -75,7 +76,7 @@ Lists are separated by commas. The copies of the sample are dropped in the end.
 )
 @click.option("--target", default=0.98, show_default=True, help="Recall that the recommended index must have.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw into a png, svg or pdf file.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def recall(
     connection: ConnectionOptions,
     table: str,
@@ -109,8 +110,8 @@ def recall(
         ef_construction=ef_construction,
         ef_search=ef_search,
     )
-    with progress() as advance, connection.connect() as client:
-        report = measure(client, plan, advance)
+    with progress() as advance, connection.connect() as database:
+        report = measure(database, plan, advance)
     if plot is not None:
         recall_report.plot(report, plot)
     best = report.best(target)

@@ -8,8 +8,8 @@ from typing import IO
 
 import click
 
-from clip_installer.clickhouse.connection import ConnectionOptions, connection_options, first_line
-from clip_installer.errors import SqlError
+from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.commands.options import connection_options
 
 _ANSWERS = re.compile(r"(?:WITH|SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|\()", re.IGNORECASE)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+\w+(?:\s+SETTINGS\b[^;]*)?$", re.IGNORECASE)
@@ -19,8 +19,8 @@ _HELP = """\
 Run SQL from -q, from FILE, or from standard input, and print each answer.
 
 \b
-  clip-udfs sql --server-config /etc/clickhouse-server -q "SELECT length(encode_text('cat'))"
-  echo "SELECT version()" | clip-udfs sql --url http://localhost:8123
+  clip-udfs sql --url http://localhost:8123 -q "SELECT length(encode_text('cat'))"
+  echo "SELECT version()" | clip-udfs sql --embedded --server-config /etc/clickhouse-server
 """
 
 
@@ -44,21 +44,15 @@ def sql(
     statements = split_statements(text)
     if not statements:
         raise click.UsageError("there is no statement to run")
-    from clickhouse_connect.driver.exceptions import Error
-
     chosen = output_format or ("PrettyCompact" if sys.stdout.isatty() else "TabSeparated")
-    client = connection.connect()
+    database = connection.connect()
     output = sys.stdout.buffer
     for statement in statements:
         if echo:
             output.write(f"\n{statement}\n".encode())
             output.flush()
         own_format = _OWN_FORMAT.search(statement) or not _ANSWERS.match(statement)
-        try:
-            answer = client.raw_query(statement, fmt=None if own_format else chosen)
-        except Error as error:
-            raise SqlError(first_line(error)) from error
-        output.write(answer)
+        output.write(database.text(statement, None if own_format else chosen))
         output.flush()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ SEARCHES = (
 )
 
 
-def hits(client: Client, search: Search, k: int) -> list[Hit]:
+def hits(database: Database, search: Search, k: int) -> list[Hit]:
     """The ``k`` nearest pictures of one search, nearest first."""
-    answer = client.query(
+    found = database.rows(
         f"SELECT url, caption, distance FROM {search.view}({search.parameter} = {{value:String}}, k = {{k:UInt32}})",
-        parameters={"value": search.value, "k": k},
+        {"value": search.value, "k": k},
     )
-    return [Hit(*row) for row in answer.result_rows]
+    return [Hit(*row) for row in found]

@@ -75,13 +75,13 @@ def run_demo(place: Path) -> None:
         config,
         "--image-root",
         str(demo.pictures),
-        "--data",
-        str(demo.data),
+        "--embedded",
     )
     _say("Fill the table by SQL: encode_image and encode_text make the vectors")
     _command(
         "clip-udfs",
         "sql",
+        "--embedded",
         "--server-config",
         config,
         "-f",
@@ -89,13 +89,14 @@ def run_demo(place: Path) -> None:
         str(demo.place / "fill.sql"),
     )
     _say("Build both vector indexes")
-    _command("clip-udfs", "build-index", "--server-config", config, "--table", TABLE)
+    _command("clip-udfs", "build-index", "--embedded", "--server-config", config, "--table", TABLE)
     _say("One vector")
-    _command("clip-udfs", "sql", "--server-config", config, "-q", "SELECT encode_text('cat')", width=_VECTOR_SHOWN)
+    _command("clip-udfs", "sql", "--embedded", "--server-config", config, "-q", "SELECT encode_text('cat')", width=_VECTOR_SHOWN)
     _say("Search by words and by picture; the last query shows that the index answers")
     _command(
         "clip-udfs",
         "sql",
+        "--embedded",
         "--server-config",
         config,
         "--echo",
@@ -161,20 +162,20 @@ def _forget_other_model(demo: Demo) -> None:
     filled_with = demo.place / "filled-with.json"
     if filled_with.exists() and filled_with.read_text(encoding="utf-8") != model:
         _say("The model has changed since the table was filled: empty the table")
-        _command("clip-udfs", "sql", "--server-config", str(demo.config), "-q", f"TRUNCATE TABLE IF EXISTS {TABLE}")
+        _command("clip-udfs", "sql", "--embedded", "--server-config", str(demo.config), "-q", f"TRUNCATE TABLE IF EXISTS {TABLE}")
     _write(filled_with, model)
 
 
 def _write_results(demo: Demo) -> None:
-    client = ConnectionOptions(server_config=demo.config).connect()
-    answers = [(search, hits(client, search, _PAGE_HITS)) for search in SEARCHES]
-    client.close()
+    database = ConnectionOptions(server_config=demo.config).connect()
+    answers = [(search, hits(database, search, _PAGE_HITS)) for search in SEARCHES]
+    database.close()
     write_page(answers, demo.pictures, demo.output / "search.html")
     write_contact_sheet(answers, demo.pictures, demo.output / "search.png")
 
 
 def _farewell(demo: Demo) -> None:
-    base = f"clip-udfs sql --server-config {shlex.quote(str(demo.config))}"
+    base = f"clip-udfs sql --embedded --server-config {shlex.quote(str(demo.config))}"
     _say("Done")
     click.echo(
         f"""The results with their pictures: {demo.output / "search.html"}
@@ -186,7 +187,7 @@ Try next (the programs are in {Path(sys.executable).parent}):
   {base} -q "SELECT url, distance FROM search_by_image(path = 'openmoji/1f436-dog-face.png', k = 5)"
   {base} -q "SELECT encode_image('missing.png')"
   {base} {demo.place / "evaluate.sql"}     # recall of the style that the model never saw
-  install-udfs --server-config {shlex.quote(str(demo.config))} --verify --data {shlex.quote(str(demo.data))}
+  install-udfs --server-config {shlex.quote(str(demo.config))} --embedded --verify
 
 The built-in model is a demo model. Real pictures want ViT-B-32-quickgelu/openai: clip-udfs build-model --help"""
     )

@@ -118,10 +118,10 @@ def verify(request: InstallRequest, suffix: str | None, *, as_json: bool) -> Non
     user = request.owner()
     findings = [finding for model in models for finding in verify_host(config, model, user)]
     if request.connection is not None:
-        client = request.connection.connect()
-        reload_functions(client)
-        findings += check_server(client)
-        findings += [finding for model in models for finding in verify_server(config, model, client)]
+        database = request.connection.connect()
+        reload_functions(database)
+        findings += check_server(database)
+        findings += [finding for model in models for finding in verify_server(config, model, database)]
     wrong = problems(findings)
     if as_json:
         _print_json(

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.connection import execute
 from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import ApplyError, ConflictError
 from clip_installer.install.apply import applied, locked, was_interrupted
 from clip_installer.install.checks.findings import Finding, problems
-from clip_installer.install.checks.server import ask, check_server, reload_functions
+from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
 from clip_installer.install.plan import Plan, plan_install, plan_removal, records_path
 from clip_installer.install.records import InstalledModel, Records
@@ -26,7 +25,7 @@ from clip_installer.tables.guard import fitting_table
 from clip_udfs.bundle import Bundle
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 
 @dataclass(frozen=True)
@@ -120,24 +119,24 @@ def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tup
         findings: list[Finding] = []
         schema_changed = False
         server = None
-        if request.connection is not None and request.connection.url is not None:
+        if request.connection is not None and request.connection.is_server:
             server = request.connection.connect()
             _refuse_sql_functions(server, model)
         with _reloaded_after_failure(server), applied(plan):
             config = request.config()  # a drop-in may have changed it
             _require(findings, list(verify_host(config, model, plan.user)))
-            client = server
-            if request.connection is not None and client is None:
+            database = server
+            if request.connection is not None and database is None:
                 # The embedded engine reads the configuration as it starts, so it starts on the new files.
-                client = request.connection.connect()
-            if client is not None:
+                database = request.connection.connect()
+            if database is not None:
                 if server is not None and plan.changed:
                     _reload(server, plan)
-                findings.extend(check_server(client))
-                _require(findings, list(verify_server(config, model, client)))
+                findings.extend(check_server(database))
+                _require(findings, list(verify_server(config, model, database)))
                 if schema is not None:
                     others = [one for one in plan.records.models if one.suffix != request.suffix]
-                    schema_changed = _deploy(client, schema, recorded, others, force=request.force)
+                    schema_changed = _deploy(database, schema, recorded, others, force=request.force)
         return proposal, Outcome(plan, tuple(findings), schema_changed)
 
 
@@ -165,7 +164,7 @@ def remove(request: InstallRequest, suffix: str | None, *, every: bool) -> tuple
     with locked(config):
         chosen = suffixes_to_remove(config, suffix, every=every)
         plan, models = propose_removal(config, request.owner(), chosen, force=request.force)
-        server = request.connection.connect() if request.connection and request.connection.url else None
+        server = request.connection.connect() if request.connection and request.connection.is_server else None
         with _reloaded_after_failure(server), applied(plan):
             if server is not None and plan.changed:
                 _reload(server, plan)
@@ -216,12 +215,12 @@ def _refuse_interrupted(config: ServerConfig) -> None:
 
 
 @contextmanager
-def _reloaded_after_failure(client: Client | None) -> Iterator[None]:
+def _reloaded_after_failure(database: Database | None) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if client is not None:
-            reload_functions(client)
+        if database is not None:
+            reload_functions(database)
         raise
 
 
@@ -233,14 +232,14 @@ def _require(findings: list[Finding], found: list[Finding]) -> None:
         raise ApplyError(f"{wrong[0]}{more}")
 
 
-def _reload(client: Client, plan: Plan) -> None:
+def _reload(database: Database, plan: Plan) -> None:
     if any(plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes):
-        execute(client, "SYSTEM RELOAD CONFIG")
-    reload_functions(client)
+        database.command("SYSTEM RELOAD CONFIG")
+    reload_functions(database)
 
 
 def _deploy(
-    client: Client,
+    database: Database,
     schema: Schema,
     recorded: InstalledModel | None,
     others: Sequence[InstalledModel],
@@ -248,17 +247,16 @@ def _deploy(
     force: bool,
 ) -> bool:
     before = recorded.schema if recorded else ""
-    if is_deployed(client, schema, before):
+    if is_deployed(database, schema, before):
         return False
-    with fitting_table(client, schema.parameters, [other.model for other in others]):
-        deploy(client, schema, replace=force or bool(before))
+    with fitting_table(database, schema.parameters, [other.model for other in others]):
+        deploy(database, schema, replace=force or bool(before))
     return True
 
 
-def _refuse_sql_functions(client: Client, model: InstalledModel) -> None:
+def _refuse_sql_functions(database: Database, model: InstalledModel) -> None:
     names = ", ".join(literal(name) for name in model.functions)
-    taken = ask(
-        client,
+    taken = database.rows(
         f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'SQLUserDefined' LIMIT 1",
     )
     if taken:
@@ -267,10 +265,9 @@ def _refuse_sql_functions(client: Client, model: InstalledModel) -> None:
         )
 
 
-def _require_gone(client: Client, model: InstalledModel) -> None:
+def _require_gone(database: Database, model: InstalledModel) -> None:
     names = ", ".join(literal(name) for name in model.functions)
-    left = ask(
-        client,
+    left = database.rows(
         f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'ExecutableUserDefined' LIMIT 1",
     )
     if left:

@@ -144,7 +144,7 @@ class InstallRequest:
         """The schema to deploy for the model of ``manifest``, or None where none is wanted.
 
         Raises:
-            SqlError: A parameter cannot work.
+            UsageProblem: A parameter cannot work.
         """
         if not self.ddl:
             return None

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from clip_installer.clickhouse.connection import execute, first_line
 from clip_installer.clickhouse.sql import identifier, literal
-from clip_installer.errors import ImportRefused, SqlError
+from clip_installer.errors import ImportRefused
 from clip_installer.laion.ledger import Entry, Ledger
 from clip_installer.laion.parts import ROWS_OF_A_PART, Part, first_id
 from clip_installer.laion.source import Source
@@ -24,7 +23,7 @@ from clip_installer.tables.label import label_of_comment, table_comment
 from clip_installer.tables.schema import SchemaParameters, stored_dimension, table_statements
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 # A batch has about so many bytes of float32 vectors: few parts to merge, little memory.
 _BATCH_BYTES = 16 << 20
@@ -73,27 +72,27 @@ class Importer:
 
     def __init__(
         self,
-        clients: Sequence[Client],
+        databases: Sequence[Database],
         table: str,
         source: Source,
         advance: Advance,
     ) -> None:
-        """Import through ``clients``.
+        """Import through ``databases``.
 
         Args:
-            clients: Connections to one ClickHouse. Each inserts a batch of its own at the same time; the first one
+            databases: Connections to one ClickHouse. Each inserts a batch of its own at the same time; the first one
                 also asks.
             table: Name of the table, ``table`` or ``database.table``.
             source: Where the parts are.
             advance: Is shown the rows of each part as they are inserted.
         """
-        self._client = clients[0]
-        self._clients = clients
+        self._database = databases[0]
+        self._databases = databases
         self._name = table
         self._table = identifier(table)
         self._source = source
         self._advance = advance
-        self._ledger = Ledger(self._client, table)
+        self._ledger = Ledger(self._database, table)
 
     def run(self, number: int) -> Outcome:
         """Bring part ``number`` into the table, as far as it is not there.
@@ -122,20 +121,20 @@ class Importer:
 
     def _prepare_table(self, part: Part) -> None:
         """Make the table where it is missing, and see that it is for vectors of this length."""
-        dimension = stored_dimension(self._client, self._name)
+        dimension = stored_dimension(self._database, self._name)
         comment = f"CLIP vectors imported from {self._source.name}: check-model tells which model they are of"
         if dimension is None:
             parameters = SchemaParameters(table=self._name, dimension=part.dimension, comment=comment)
             for statement in table_statements(parameters):
-                execute(self._client, statement.sql)
+                self._database.command(statement.sql)
         elif dimension != part.dimension:
             raise ImportRefused(
                 f"part {part.number} has vectors of {part.dimension} numbers, the table {self._name} is for"
                 f" {dimension}: another model's? Choose another --table"
             )
-        elif label_of_comment(table_comment(self._client, self._name)) and not self._has_rows():
+        elif label_of_comment(table_comment(self._database, self._name)) and not self._has_rows():
             # Made for a model by the installer, and filled by nobody: from now on the vectors are not that model's.
-            execute(self._client, f"ALTER TABLE {self._table} MODIFY COMMENT {literal(comment)}")
+            self._database.command(f"ALTER TABLE {self._table} MODIFY COMMENT {literal(comment)}")
 
     def _begin(self, part: Part, last: Entry | None) -> tuple[Entry, npt.NDArray[np.bool_]]:
         """The record's entry for this import, and for each position whether the table lacks it."""
@@ -188,39 +187,32 @@ class Importer:
             self._advance(f"part {part.number}", stop, part.rows, "rows")
             return rows
 
-        with ThreadPoolExecutor(len(self._clients), thread_name_prefix="insert") as threads:
-            # In turns, so that the client of the oldest insert is the next one's. A batch is read while they insert.
-            for client, (begin, stop, batch) in zip(cycle(self._clients), _batches(part, missing, size, start)):
-                if len(under_way) == len(self._clients):
+        with ThreadPoolExecutor(len(self._databases), thread_name_prefix="insert") as threads:
+            # In turns, so that the oldest insert's connection is used next. A batch is read while they insert.
+            for database, (begin, stop, batch) in zip(cycle(self._databases), _batches(part, missing, size, start)):
+                if len(under_way) == len(self._databases):
                     imported += wait_for_the_oldest()
                 token = f"{entry.run}:{begin}:{stop}:{batch.num_rows}"
-                under_way.append((threads.submit(self._insert_batch, client, batch, token), stop, batch.num_rows))
+                under_way.append((threads.submit(self._insert_batch, database, batch, token), stop, batch.num_rows))
             while under_way:
                 imported += wait_for_the_oldest()
         return imported
 
-    def _insert_batch(self, client: Client, batch: pa.Table, token: str) -> None:
-        from clickhouse_connect.driver.exceptions import Error
-
-        if not batch.num_rows:
-            return
-        try:
-            client.insert_arrow(self._table, batch, settings={**_INSERT_SETTINGS, "insert_deduplication_token": token})
-        except Error as error:
-            raise SqlError(first_line(error)) from error
+    def _insert_batch(self, database: Database, batch: pa.Table, token: str) -> None:
+        if batch.num_rows:
+            database.insert_arrow(self._table, batch, {**_INSERT_SETTINGS, "insert_deduplication_token": token})
 
     def _where(self, number: int) -> str:
         first = first_id(number)
         return f"id BETWEEN {first} AND {first + ROWS_OF_A_PART - 1}"
 
     def _has_rows(self) -> bool:
-        return bool(self._client.query(f"SELECT 1 FROM {self._table} LIMIT 1").result_rows)
+        return bool(self._database.rows(f"SELECT 1 FROM {self._table} LIMIT 1"))
 
     def _count(self, number: int) -> int:
-        if not self._client.command(f"EXISTS TABLE {self._table}"):
+        if not self._database.exists(self._name):
             return 0
-        query = f"SELECT count() FROM {self._table} WHERE {self._where(number)}"
-        return int(self._client.query(query).result_rows[0][0])
+        return int(self._database.value(f"SELECT count() FROM {self._table} WHERE {self._where(number)}"))
 
     def _missing(self, part: Part) -> npt.NDArray[np.bool_]:
         """For each position of ``part``, whether the table lacks it.
@@ -231,16 +223,15 @@ class Importer:
         missing = np.ones(part.rows, dtype=bool)
         seen = 0
         query = f"SELECT id FROM {self._table} WHERE {self._where(part.number)}"
-        with self._client.query_column_block_stream(query) as stream:
-            for (ids,) in stream:
-                positions = np.asarray(ids, dtype=np.int64) - part.first_id
-                if positions.max() >= part.rows:
-                    raise ImportRefused(
-                        f"the table {self._name} has id {part.first_id + int(positions.max())}, but part"
-                        f" {part.number} has {part.rows} rows; the rows there are of other files"
-                    )
-                missing[positions] = False
-                seen += positions.size
+        for (ids,) in self._database.blocks(query):
+            positions = np.asarray(ids, dtype=np.int64) - part.first_id
+            if positions.max() >= part.rows:
+                raise ImportRefused(
+                    f"the table {self._name} has id {part.first_id + int(positions.max())}, but part"
+                    f" {part.number} has {part.rows} rows; the rows there are of other files"
+                )
+            missing[positions] = False
+            seen += positions.size
         if seen != part.rows - int(missing.sum()):
             raise ImportRefused(f"the table {self._name} has rows of part {part.number} more than once")
         return missing

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from clip_installer.clickhouse.connection import execute
 from clip_installer.clickhouse.sql import identifier, render
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 _COLUMNS = ("part", "run", "state", "rows", "source", "fingerprint")
 
@@ -48,27 +47,27 @@ class Entry:
 class Ledger:
     """The record's table, ``<table>_imports``."""
 
-    def __init__(self, client: Client, table: str) -> None:
+    def __init__(self, database: Database, table: str) -> None:
         """Use the record of ``table``, made now if there is none.
 
         Raises:
             SqlError: ClickHouse refuses the record's table.
         """
-        self._client = client
+        self._database = database
         self._table = identifier(f"{table}_imports")
         for statement in render("schema/imports", {"imports_table": self._table}):
-            execute(client, statement.sql)
+            database.command(statement.sql)
 
     def last(self, part: int) -> Entry | None:
         """The latest entry of ``part``; None where it was never begun."""
-        answer = self._client.query(
+        found = self._database.rows(
             f"SELECT {', '.join(_COLUMNS)} FROM {self._table} WHERE part = {{part:UInt64}}"
             " ORDER BY at DESC, state DESC LIMIT 1",
-            parameters={"part": part},
+            {"part": part},
         )
-        return Entry(*answer.result_rows[0]) if answer.result_rows else None
+        return Entry(*found[0]) if found else None
 
     def write(self, entry: Entry) -> None:
         """Add ``entry``."""
         values = [getattr(entry, column) for column in _COLUMNS]
-        self._client.insert(self._table, [values], column_names=list(_COLUMNS))
+        self._database.insert(self._table, [values], _COLUMNS)

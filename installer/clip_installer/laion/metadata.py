@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clip_installer.clickhouse.connection import first_line
-from clip_installer.errors import ImportRefused
+from clip_installer.errors import ImportRefused, first_line
 
 # The table's columns with the spellings of LAION's releases (img2dataset's and laion2B's), in lower case.
 _TEXTS = {"url": ("url",), "caption": ("caption", "text"), "NSFW": ("nsfw",), "LICENSE": ("license",)}

@@ -26,7 +26,8 @@ class Source(Protocol):
         """The part's files as readable paths.
 
         Raises:
-            ImportRefused: A file is missing or cannot be fetched.
+            ImportRefused: A file is missing.
+            DownloadError: It cannot be fetched.
         """
         ...
 

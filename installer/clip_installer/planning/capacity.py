@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from clip_installer.errors import SqlError
+from clip_installer.errors import UsageProblem
 from clip_installer.planning.figures import Figures, IndexCost
 from clip_installer.planning.sizing import INDEX_BITS, VECTOR_COLUMNS
 
@@ -133,7 +133,7 @@ def index_estimate(
         bits: Bits of a number that QBit reads, for comparison.
 
     Raises:
-        SqlError: There is no measurement for these parameters.
+        UsageProblem: There is no measurement for these parameters.
     """
     cost = _largest(figures, quantization, m)
     longer = dimension / figures.dimension
@@ -173,7 +173,7 @@ def rows_in_memory(figures: Figures, quantization: str, m: int, *, dimension: in
     """Rows whose two indexes one machine holds in memory: beyond, there are shards, or no index.
 
     Raises:
-        SqlError: There is no measurement for these parameters.
+        UsageProblem: There is no measurement for these parameters.
     """
     cost = _largest(figures, quantization, m)
     per_row = _bytes_per_row(cost, quantization, figures.dimension, dimension) * VECTOR_COLUMNS
@@ -216,7 +216,7 @@ def _largest(figures: Figures, quantization: str, m: int) -> IndexCost:
     sizes = figures.indexes.get((quantization, m))
     if not sizes:
         known = ", ".join(f"{one} with M {connections}" for one, connections in figures.indexes)
-        raise SqlError(
+        raise UsageProblem(
             f"no measurement of {quantization} with M {m} (there is: {known}); measure with python -m"
             f" benchmarks.vector_index --quantization {quantization} --m {m} and give its output with --figures"
         )

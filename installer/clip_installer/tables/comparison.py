@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.connection import first_line
 from clip_installer.clickhouse.sql import identifier, literal, render
-from clip_installer.errors import SqlError
+from clip_installer.errors import CheckFailed
 from clip_installer.tables.label import ModelLabel, installed_label, label_of_comment, table_comment
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 # Other machines and float16 storage leave text vectors above 0.999. A published picture has often been scaled or
 # compressed again since it was encoded, which leaves about 0.97. Other models are near 0.
@@ -81,19 +80,20 @@ class Verdict:
         return _origin(self.table_comment, self.table_model, self.checked_model)
 
 
-def check_model(client: Client, table: str, suffix: str, sample: int) -> Verdict:
+def check_model(database: Database, table: str, suffix: str, sample: int) -> Verdict:
     """Encode ``sample`` captions and pictures of ``table`` with the model installed under ``suffix``.
 
     Raises:
-        SqlError: ClickHouse refused, or nothing could be compared.
+        CheckFailed: There are no such functions, or nothing could be compared.
+        SqlError: ClickHouse refused.
     """
-    from clickhouse_connect.driver.exceptions import Error
-
     checked = FUNCTIONS["encode_text"].sql_name(suffix)
-    if not client.query(f"SELECT 1 FROM system.functions WHERE name = {literal(checked)}").result_rows:
-        raise SqlError(f"the server has no function {checked}: no model is installed there with the suffix {suffix!r}")
-    comment = table_comment(client, table)
-    labels = label_of_comment(comment), installed_label(client, checked)
+    if not database.rows(f"SELECT 1 FROM system.functions WHERE name = {literal(checked)}"):
+        raise CheckFailed(
+            f"the server has no function {checked}: no model is installed there with the suffix {suffix!r}"
+        )
+    comment = table_comment(database, table)
+    labels = label_of_comment(comment), installed_label(database, checked)
     values = {
         "table": identifier(table),
         "sample": sample,
@@ -102,14 +102,11 @@ def check_model(client: Client, table: str, suffix: str, sample: int) -> Verdict
     comparisons = []
     for kind, file in (("captions", "texts"), ("pictures", "pictures")):
         (statement,) = render(f"check_model/{file}", values)
-        try:
-            row = client.query(statement.sql).result_rows[0]
-        except Error as error:
-            raise SqlError(first_line(error)) from error
+        (row,) = database.rows(statement.sql)
         if row[0]:
             comparisons.append(Comparison(kind, *row))
     if not comparisons:
-        raise SqlError(
+        raise CheckFailed(
             f"nothing in {table} can be compared: no caption, and no picture that the functions may read;"
             f" {_origin(comment, *labels)}"
         )

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.connection import execute
 from clip_installer.clickhouse.sql import Statement
-from clip_installer.errors import ApplyError, ConflictError, SqlError
-from clip_installer.install.checks.server import ask
+from clip_installer.errors import ApplyError, ConflictError, InstallerError, SqlError
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 _NAME = r"(?:`(?:[^`\\]|\\.)*`|\w+)"
 _NAMES = rf"{_NAME}(?:\.{_NAME})?"
@@ -65,16 +63,16 @@ class Schema:
         return (*reversed(views), *indexes)
 
 
-def is_deployed(client: Client, schema: Schema, recorded: str) -> bool:
+def is_deployed(database: Database, schema: Schema, recorded: str) -> bool:
     """Whether exactly this schema was deployed, by the records, and everything of it is still there."""
-    return recorded == schema.digest and all(_exists(client, name) for _, name, _ in schema.objects())
+    return recorded == schema.digest and all(_exists(database, name) for _, name, _ in schema.objects())
 
 
-def deploy(client: Client, schema: Schema, *, replace: bool) -> None:
+def deploy(database: Database, schema: Schema, *, replace: bool) -> None:
     """Run the statements; when one fails, the objects are as they were before.
 
     Args:
-        client: Where to run them.
+        database: Where to run them.
         schema: What to run.
         replace: Whether views that are there may get another definition.
 
@@ -86,10 +84,10 @@ def deploy(client: Client, schema: Schema, *, replace: bool) -> None:
     try:
         for statement in schema.statements:
             try:
-                before = _definition(client, statement)
+                before = _definition(database, statement)
                 undo.extend(_undo(statement, before))
-                execute(client, statement.sql)
-                if before is not None and not replace and _definition(client, statement) != before:
+                database.command(statement.sql)
+                if before is not None and not replace and _definition(database, statement) != before:
                     name = _created(statement)[1]
                     raise ConflictError(
                         f"the view {name} is there with another definition, which install-udfs did not make;"
@@ -100,7 +98,7 @@ def deploy(client: Client, schema: Schema, *, replace: bool) -> None:
     except BaseException as error:
         for step_back in reversed(undo):
             try:
-                execute(client, step_back)
+                database.command(step_back)
             except SqlError as second:
                 raise ApplyError(f"{error}; undoing failed too, at {step_back}: {second}") from error
         raise
@@ -109,16 +107,16 @@ def deploy(client: Client, schema: Schema, *, replace: bool) -> None:
 def _created(statement: Statement) -> tuple[str, str, str]:
     found = _CREATED.search(statement.sql)
     if found is None:
-        raise SqlError(f"{statement.name}: expected CREATE TABLE or CREATE VIEW")
+        raise InstallerError(f"{statement.name}: expected CREATE TABLE or CREATE VIEW")
     return found[1], found[2], found[3] or ""
 
 
-def _definition(client: Client, statement: Statement) -> str | None:
+def _definition(database: Database, statement: Statement) -> str | None:
     kind, name, _ = _created(statement)
-    if not _exists(client, name):
+    if not _exists(database, name):
         return None
     # For a view this refuses a table of that name, which CREATE OR REPLACE VIEW would destroy.
-    ((definition,),) = ask(client, f"SHOW CREATE {kind} {name}")
+    ((definition,),) = database.rows(f"SHOW CREATE {kind} {name}")
     return str(definition)
 
 
@@ -132,6 +130,5 @@ def _undo(statement: Statement, before: str | None) -> list[str]:
     return [f"CREATE OR REPLACE VIEW {old_name}{cluster} {rest}"]
 
 
-def _exists(client: Client, name: str) -> bool:
-    ((there,),) = ask(client, f"EXISTS TABLE {name}")
-    return bool(there)
+def _exists(database: Database, name: str) -> bool:
+    return bool(database.value(f"EXISTS TABLE {name}"))

@@ -8,10 +8,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import is_table, literal
+from clip_installer.errors import SqlError
 from clip_udfs.bundle import Manifest
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 _COMMENT = re.compile(r"CLIP vectors of (?P<name>\S+), (?P<dimension>\d+) numbers, bundle (?P<bundle>[0-9a-f]{12})")
 _COMMAND = re.compile(r"clip_udfs/(?P<name>[^/ ]+)/launch \w+ (?P<dimension>\d+) (?P<bundle>[0-9a-f]{12})")
@@ -52,10 +53,9 @@ class ModelLabel:
         return f"{self.name} ({self.dimension} numbers, bundle {self.bundle})"
 
 
-def table_comment(client: Client, table: str) -> str:
+def table_comment(database: Database, table: str) -> str:
     """The COMMENT of ``table``; '' where it has none, or is not there."""
-    rows = client.query(f"SELECT comment FROM system.tables WHERE {is_table(table, 'name')}").result_rows
-    return str(rows[0][0]) if rows else ""
+    return str(database.value(f"SELECT comment FROM system.tables WHERE {is_table(table, 'name')}") or "")
 
 
 def label_of_comment(comment: str) -> ModelLabel | None:
@@ -63,16 +63,14 @@ def label_of_comment(comment: str) -> ModelLabel | None:
     return _label(_COMMENT.search(comment))
 
 
-def installed_label(client: Client, sql_name: str) -> ModelLabel | None:
+def installed_label(database: Database, sql_name: str) -> ModelLabel | None:
     """The model of the function ``sql_name``; None where the server does not tell (before ClickHouse 26.2)."""
-    from clickhouse_connect.driver.exceptions import Error
-
     query = f"SELECT command FROM system.user_defined_functions WHERE name = {literal(sql_name)}"
     try:
-        rows = client.query(query).result_rows
-    except Error:
+        command = database.value(query)
+    except SqlError:
         return None
-    return _label(_COMMAND.fullmatch(rows[0][0])) if rows else None
+    return _label(_COMMAND.fullmatch(command)) if command else None
 
 
 def _label(found: re.Match[str] | None) -> ModelLabel | None:

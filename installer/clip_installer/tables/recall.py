@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from clip_installer.clickhouse.connection import execute, first_line
-from clip_installer.clickhouse.sql import identifier, literal, render
-from clip_installer.errors import SqlError
+from clip_installer.clickhouse.sql import identifier, is_table, render
+from clip_installer.errors import TableUnfit
 from clip_installer.progress import Advance
 from clip_installer.tables.schema import stored_dimension
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 _SCRATCH = ("rows", "queries", "found", "variant")
 # The statements of recall/search.
@@ -106,17 +105,17 @@ class RecallReport:
         return min(good, key=lambda line: (line.index_bytes, line.index_milliseconds), default=None)
 
 
-def measure(client: Client, plan: RecallPlan, advance: Advance) -> RecallReport:
+def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallReport:
     """Search the sample by brute force and with each variant of the index.
 
     Works on copies beside the table, ``<table>_recall_…``, which are dropped in the end.
 
     Raises:
-        SqlError: There is no such table, or ClickHouse refused a statement.
+        TableUnfit: There is no such table, or it does not say how long its vectors are.
     """
-    dimension = stored_dimension(client, plan.table)
+    dimension = stored_dimension(database, plan.table)
     if dimension is None:
-        raise SqlError(f"no table {plan.table} has a constraint that tells its vectors' length; import first")
+        raise TableUnfit(f"no table {plan.table} has a constraint that tells its vectors' length; import first")
     values: dict[str, Any] = {
         **vars(plan),
         "table": identifier(plan.table),
@@ -132,19 +131,19 @@ def measure(client: Client, plan: RecallPlan, advance: Advance) -> RecallReport:
         done += 1
         advance("recall", done, steps, "steps")
 
-    with _scratch_tables(client, values):
-        _run(client, "recall/scratch", values)
-        rows, queries = (_count(client, values, name) for name in ("rows", "queries"))
-        search = _Search(client, values, queries)
+    with _scratch_tables(database, values):
+        _run(database, "recall/scratch", values)
+        rows, queries = (_count(database, values, name) for name in ("rows", "queries"))
+        search = _Search(database, values, queries)
         exact = search.median_milliseconds(_ALONE, "rows", "", 1)
         step()
         lines = []
         for quantization, m, ef_construction in variants:
             variant = {"quantization": quantization, "m": m, "ef_construction": ef_construction}
             began = time.monotonic()
-            _run(client, "recall/variant", {**values, **variant})
+            _run(database, "recall/variant", {**values, **variant})
             seconds = time.monotonic() - began
-            size = _index_bytes(client, f"{plan.table}_recall_variant")
+            size = _index_bytes(database, f"{plan.table}_recall_variant")
             step()
             for ef_search in plan.ef_search:
                 parameters = (quantization, m, ef_construction, ef_search)
@@ -155,7 +154,7 @@ def measure(client: Client, plan: RecallPlan, advance: Advance) -> RecallReport:
                 lines.append((parameters, times, (size, seconds)))
                 step()
         (report,) = render("recall/report", values)
-        recalls = dict(_query(client, report.sql))
+        recalls = {variant: float(share) for variant, share in database.rows(report.sql)}
     measurements = []
     for parameters, (alone, as_views), costs in lines:
         found = [recalls.get(f"{form} {parameters}", 0.0) for form in (_ALONE, _AS_VIEWS)]
@@ -166,8 +165,8 @@ def measure(client: Client, plan: RecallPlan, advance: Advance) -> RecallReport:
 class _Search:
     """Runs every query of the sample in one of the two forms, and notes what is found."""
 
-    def __init__(self, client: Client, values: dict[str, Any], queries: int) -> None:
-        self._client = client
+    def __init__(self, database: Database, values: dict[str, Any], queries: int) -> None:
+        self._database = database
         self._values = values
         self._queries = queries
 
@@ -181,51 +180,32 @@ class _Search:
         found, times = [], []
         for n in range(self._queries):
             began = time.perf_counter()
-            answer = _query(self._client, search.sql, {"n": n}, settings)
+            answer = self._database.rows(search.sql, {"n": n}, settings)
             times.append(time.perf_counter() - began)
             found += [[variant, n, identity] for (identity,) in answer]
         table = self._values["scratch"]("found")
-        self._client.insert(table, found, column_names=["variant", "n", "id"])
+        self._database.insert(table, found, ["variant", "n", "id"])
         return 1000 * statistics.median(times)
 
 
-def _query(
-    client: Client,
-    statement: str,
-    parameters: dict[str, Any] | None = None,
-    settings: dict[str, Any] | None = None,
-) -> list[Any]:
-    from clickhouse_connect.driver.exceptions import Error
-
-    try:
-        return list(client.query(statement, parameters=parameters, settings=settings).result_rows)
-    except Error as error:
-        raise SqlError(first_line(error)) from error
-
-
-def _run(client: Client, file: str, values: dict[str, Any]) -> None:
+def _run(database: Database, file: str, values: dict[str, Any]) -> None:
     for statement in render(file, values):
-        execute(client, statement.sql)
+        database.command(statement.sql)
 
 
-def _count(client: Client, values: dict[str, Any], name: str) -> int:
-    return int(_query(client, f"SELECT count() FROM {values['scratch'](name)}")[0][0])
+def _count(database: Database, values: dict[str, Any], name: str) -> int:
+    return int(database.value(f"SELECT count() FROM {values['scratch'](name)}"))
 
 
-def _index_bytes(client: Client, table: str) -> int:
-    database, _, name = table.rpartition(".")
-    where = literal(database) if database else "currentDatabase()"
-    query = (
-        "SELECT data_uncompressed_bytes FROM system.data_skipping_indices"
-        f" WHERE database = {where} AND table = {literal(name)}"
-    )
-    return int(_query(client, query)[0][0])
+def _index_bytes(database: Database, table: str) -> int:
+    query = f"SELECT data_uncompressed_bytes FROM system.data_skipping_indices WHERE {is_table(table)}"
+    return int(database.value(query))
 
 
 @contextmanager
-def _scratch_tables(client: Client, values: dict[str, Any]) -> Iterator[None]:
+def _scratch_tables(database: Database, values: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
         for name in _SCRATCH:
-            execute(client, f"DROP TABLE IF EXISTS {values['scratch'](name)} SYNC")
+            database.command(f"DROP TABLE IF EXISTS {values['scratch'](name)} SYNC")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.clickhouse.sql import Statement, identifier, literal, render
-from clip_installer.errors import SqlError
+from clip_installer.errors import UsageProblem
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
@@ -51,14 +51,14 @@ class SchemaParameters:
         """Refuse what ClickHouse would refuse later.
 
         Raises:
-            SqlError: Naming the parameter and its value.
+            UsageProblem: Naming the parameter and its value.
         """
         identifier(self.table)
         if self.quantization not in QUANTIZATIONS:
-            raise SqlError(f"quantization {self.quantization!r} is not one of {', '.join(QUANTIZATIONS)}")
+            raise UsageProblem(f"quantization {self.quantization!r} is not one of {', '.join(QUANTIZATIONS)}")
         for name in ("dimension", "m", "ef_construction", "ef_search"):
             if getattr(self, name) < 1:
-                raise SqlError(f"{name} is {getattr(self, name)}, it must be at least 1")
+                raise UsageProblem(f"{name} is {getattr(self, name)}, it must be at least 1")
 
     @property
     def stored_table(self) -> str:
@@ -106,12 +106,12 @@ def index_statements(parameters: SchemaParameters) -> list[Statement]:
     return _render(_INDEXES, parameters)
 
 
-def stored_dimension(client: Client, table: str) -> int | None:
+def stored_dimension(database: Database, table: str) -> int | None:
     """The length of vectors that ``table``'s constraint asks for; None without the table or a constraint."""
     name = identifier(table)
-    if not client.command(f"EXISTS TABLE {name}"):
+    if not database.exists(table):
         return None
-    found = _DIMENSION.search(str(client.command(f"SHOW CREATE TABLE {name}")))
+    found = _DIMENSION.search(str(database.value(f"SHOW CREATE TABLE {name}")))
     return int(found[1]) if found else None
 
 

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.connection import execute
 from clip_installer.clickhouse.sql import identifier, is_table, literal
-from clip_installer.errors import SqlError
+from clip_installer.errors import ConflictError, SqlError
 from clip_installer.progress import Advance
 from clip_installer.tables.schema import SchemaParameters, index_statements
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 INDEXES = ("image_index", "text_index")
 _POLL_SECONDS = 0.5
@@ -38,7 +37,7 @@ class BuiltIndex:
 
 
 def build_indexes(
-    client: Client,
+    database: Database,
     parameters: SchemaParameters,
     rebuild: bool,
     advance: Advance,
@@ -47,7 +46,7 @@ def build_indexes(
     """Add both vector indexes and build them for the rows that are there, waiting until they are done.
 
     Args:
-        client: The connection.
+        database: The connection.
         parameters: The table and the indexes' parameters.
         rebuild: Drop indexes of other parameters first, instead of refusing.
         advance: Is shown the data parts that are done, with the fraction of those under way.
@@ -57,74 +56,75 @@ def build_indexes(
         Whether there was anything to do, and both indexes.
 
     Raises:
-        SqlError: The indexes are there with other parameters, or ClickHouse cannot build them.
+        ConflictError: The indexes are there with other parameters.
+        SqlError: ClickHouse cannot build them.
     """
     table = identifier(parameters.stored_table)
     wanted = f"'hnsw', 'cosineDistance', {parameters.dimension}, '{parameters.quantization}'"
     wanted = f"vector_similarity({wanted}, {parameters.m}, {parameters.ef_construction})"
-    for index in vector_indexes(client, parameters):
+    for index in vector_indexes(database, parameters):
         if index.definition == wanted:
             continue
         if not rebuild:
-            raise SqlError(
+            raise ConflictError(
                 f"the table {parameters.stored_table} has {index.name} as {index.definition}, not as"
                 f" {wanted}; --rebuild drops it and builds it anew"
             )
         drop = f"ALTER TABLE {table}{_on_cluster(parameters)} DROP INDEX IF EXISTS {index.name}"
-        execute(client, drop, mutations_sync=2)
-    if _are_built(client, parameters):
-        return False, vector_indexes(client, parameters)
+        database.command(drop, mutations_sync=2)
+    if _are_built(database, parameters):
+        return False, vector_indexes(database, parameters)
     for statement in index_statements(parameters):
-        execute(client, statement.sql, mutations_sync=0, alter_sync=1)
-    _wait(client, parameters, advance, sleep)
-    return True, vector_indexes(client, parameters)
+        database.command(statement.sql, mutations_sync=0, alter_sync=1)
+    _wait(database, parameters, advance, sleep)
+    return True, vector_indexes(database, parameters)
 
 
-def vector_indexes(client: Client, parameters: SchemaParameters) -> list[BuiltIndex]:
+def vector_indexes(database: Database, parameters: SchemaParameters) -> list[BuiltIndex]:
     """The vector indexes of the stored table that are ours by name, with their sizes on all servers of a cluster."""
-    answer = client.query(
+    found = database.rows(
         "SELECT name, type_full, sum(data_compressed_bytes)"
         f" FROM {_system('data_skipping_indices', parameters)}"
         f" WHERE {is_table(parameters.stored_table)} AND name IN {INDEXES} GROUP BY name, type_full ORDER BY name"
     )
-    return [BuiltIndex(*row) for row in answer.result_rows]
+    return [BuiltIndex(*row) for row in found]
 
 
-def _are_built(client: Client, parameters: SchemaParameters) -> bool:
+def _are_built(database: Database, parameters: SchemaParameters) -> bool:
     """Whether every data part has both indexes: MATERIALIZE INDEX would build them all over again.
 
     ClickHouse has no list of the indexes of a part, only their size; both graphs hold all numbers at least.
     """
-    if len(vector_indexes(client, parameters)) < len(INDEXES):
+    if len(vector_indexes(database, parameters)) < len(INDEXES):
         return False
     row_bytes = len(INDEXES) * parameters.dimension * _BYTES[parameters.quantization]
-    answer = client.query(
+    unbuilt = database.value(
         f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes})"
         f" FROM {_system('parts', parameters)}"
         f" WHERE {is_table(parameters.stored_table)} AND active"
     )
-    return bool(answer.result_rows[0][0] == 0)
+    return bool(unbuilt == 0)
 
 
-def _wait(client: Client, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None]) -> None:
+def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None]) -> None:
     table = parameters.stored_table
     total = 0
     while True:
-        mutations = client.query(
+        mutations = database.rows(
             f"SELECT mutation_id, parts_to_do, latest_fail_reason FROM {_system('mutations', parameters)}"
             f" WHERE {is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
-        ).result_rows
+        )
         for mutation, _, reason in mutations:
             if reason:
                 # ClickHouse would try again for ever, and hold every later mutation of the table back.
                 where = f"{is_table(table)} AND mutation_id = '{mutation}'"
-                execute(client, f"KILL MUTATION{_on_cluster(parameters)} WHERE {where}")
+                database.command(f"KILL MUTATION{_on_cluster(parameters)} WHERE {where}")
                 raise SqlError(f"an index of {table} cannot be built: {reason.splitlines()[0]}")
         to_do = sum(parts for _, parts, _ in mutations)
         total = max(total, to_do)
-        under_way = client.query(
+        under_way = database.value(
             f"SELECT sum(progress) FROM {_system('merges', parameters)} WHERE {is_table(table)} AND is_mutation"
-        ).result_rows[0][0]
+        )
         advance(f"indexes of {table}", total - to_do + min(under_way, to_do), total, "parts")
         if not mutations:
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_installer.download import Downloader, NotOnServer
-from clip_installer.errors import ImportRefused
+from clip_installer.errors import DownloadError
 from clip_installer.laion.parts import Part
 from clip_installer.laion.source import WebServer
 from tests.laion_parts import write_part
@@ -104,7 +104,7 @@ def test_a_later_run_continues_what_an_earlier_one_left(
     server: _Server, fetch: Callable[[], bytes], tmp_path: Path
 ) -> None:
     server.answers = [sends(upto=300_000), fails(503)]
-    with pytest.raises(ImportRefused, match=r"given up after 3 tries .* at 300000 bytes: HTTP 503"):
+    with pytest.raises(DownloadError, match=r"given up after 3 tries .* at 300000 bytes: HTTP 503"):
         fetch()
     server.answers, server.asked[:] = [sends()], []
     assert fetch() == CONTENT
@@ -140,14 +140,14 @@ def test_404_is_said_at_once(server: _Server, fetch: Callable[[], bytes]) -> Non
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_is_said_at_once(server: _Server, fetch: Callable[[], bytes], status: int) -> None:
     server.answers = [fails(status)]
-    with pytest.raises(ImportRefused, match=f"HTTP {status}"):
+    with pytest.raises(DownloadError, match=f"HTTP {status}"):
         fetch()
     assert len(server.asked) == 1
 
 
 def test_a_promise_of_too_many_bytes_is_given_up(server: _Server, fetch: Callable[[], bytes]) -> None:
     server.answers = [sends(promise=len(CONTENT) + 1000)]
-    with pytest.raises(ImportRefused, match=rf"ended after {len(CONTENT)} of {len(CONTENT) + 1000} bytes"):
+    with pytest.raises(DownloadError, match=rf"ended after {len(CONTENT)} of {len(CONTENT) + 1000} bytes"):
         fetch()
 
 
@@ -155,7 +155,7 @@ def test_a_range_that_the_server_denies_after_promising_it_is_given_up(
     server: _Server, fetch: Callable[[], bytes], tmp_path: Path
 ) -> None:
     server.answers = [sends(promise=len(CONTENT) + 1000), fails(416)]
-    with pytest.raises(ImportRefused, match="although it promised more"):
+    with pytest.raises(DownloadError, match="although it promised more"):
         fetch()
     assert list(tmp_path.iterdir()) == []
 
@@ -165,19 +165,19 @@ def test_bytes_of_another_range_are_not_taken(server: _Server, fetch: Callable[[
         sends()(handler, start + 1)
 
     server.answers = [sends(upto=5000), shifted]
-    with pytest.raises(ImportRefused, match="asked for bytes from 5000, the server answered 'bytes 5001-"):
+    with pytest.raises(DownloadError, match="asked for bytes from 5000, the server answered 'bytes 5001-"):
         fetch()
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(ImportRefused, match="given up after 2 tries"):
+    with pytest.raises(DownloadError, match="given up after 2 tries"):
         Downloader(attempts=2, sleep=lambda _: None).fetch("http://127.0.0.1:9/a", tmp_path / "a")
 
 
 def test_the_waits_double_up_to_a_minute(server: _Server, tmp_path: Path) -> None:
     waits: list[float] = []
     server.answers = [fails(503)]
-    with pytest.raises(ImportRefused):
+    with pytest.raises(DownloadError):
         Downloader(attempts=9, sleep=waits.append).fetch(f"http://127.0.0.1:{server.server_port}/a", tmp_path / "a")
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from clip_installer.errors import ApplyError
+from clip_installer.errors import CheckFailed
 from clip_installer.install.checks.findings import Finding, note, ok, problem
 from clip_installer.install.checks.golden import Golden, deviation, precision_loss
 from clip_installer.install.checks.launch import answers, closed_directory, last_line, run_as
@@ -69,7 +69,7 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
         )
     try:
         completed = run_as(user, [model.python, "-I", "-c", _IMPORTS])
-    except ApplyError as error:
+    except CheckFailed as error:
         return problem("interpreter", str(error), "run install-udfs again with the interpreter that has the package")
     if completed.returncode != 0:
         return problem(
@@ -120,7 +120,7 @@ def check_workers(launcher: Path, settings: WorkerSettings, golden: Golden, user
         name = FUNCTIONS[function].sql_name(settings.suffix)
         try:
             given = answers(launcher, function, [sample.value for sample in samples], settings, user)
-        except ApplyError as error:
+        except CheckFailed as error:
             yield problem(name, f"its worker fails: {error}", "install-udfs --verify repeats this check alone")
             continue
         wrong = deviation(given, samples, normalized=settings.normalize)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clip_installer.errors import ApplyError
+from clip_installer.errors import CheckFailed
 from clip_installer.server.user import ServerUser
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.wire import escape, leb128
@@ -24,24 +24,24 @@ def answers(
     """The vectors that the worker for ``function`` gives for one block of ``values``.
 
     Raises:
-        ApplyError: The worker does not start or does not answer; the text is its own last line.
+        CheckFailed: The worker does not start or does not answer; the text is its own last line.
     """
     binary = settings.format == "RowBinary"
     rows = (leb128(len(value)) + value if binary else escape(value) + b"\n" for value in values)
     completed = run_as(user, [str(launcher), function], b"%d\n" % len(values) + b"".join(rows))
     if completed.returncode != 0:
-        raise ApplyError(last_line(completed.stderr) or f"exit status {completed.returncode}")
+        raise CheckFailed(last_line(completed.stderr) or f"exit status {completed.returncode}")
     try:
         return list(_row_binary(completed.stdout) if binary else _tab_separated(completed.stdout))
     except ValueError as error:
-        raise ApplyError(f"not a vector: {completed.stdout[:80]!r}") from error
+        raise CheckFailed(f"not a vector: {completed.stdout[:80]!r}") from error
 
 
 def run_as(user: ServerUser, command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run ``command`` as ``user`` where that is possible, with no environment, in the root directory.
 
     Raises:
-        ApplyError: It cannot be started, or does not end.
+        CheckFailed: It cannot be started, or does not end.
     """
     other = user.can_own and not user.is_current
     try:
@@ -58,9 +58,9 @@ def run_as(user: ServerUser, command: list[str], given: bytes = b"") -> subproce
             extra_groups=[] if other else None,
         )
     except OSError as error:
-        raise ApplyError(f"cannot start {command[0]}: {error.strerror}") from error
+        raise CheckFailed(f"cannot start {command[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise ApplyError(f"no answer within {_TIMEOUT_SECONDS} seconds") from error
+        raise CheckFailed(f"no answer within {_TIMEOUT_SECONDS} seconds") from error
 
 
 def closed_directory(path: Path, user: ServerUser) -> Path | None:

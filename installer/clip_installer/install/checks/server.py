@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.connection import first_line
 from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import SqlError
 from clip_installer.install.checks.findings import Finding, note, ok, problem
@@ -16,7 +15,7 @@ from clip_udfs.functions import FUNCTIONS, Answer, Function
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 COMPARED = (
     "type",
@@ -48,39 +47,22 @@ _INDEX_GA = (25, 8)
 _SHORT_POOL_WAIT = (26, 8)
 
 
-def ask(client: Client, query: str) -> list[Sequence[Any]]:
-    """The rows of a query.
-
-    Raises:
-        SqlError: ClickHouse refused it; the text is the first line of its message.
-    """
-    from clickhouse_connect.driver.exceptions import Error
-
-    try:
-        return list(client.query(query).result_rows)
-    except Error as error:
-        raise SqlError(first_line(error)) from error
-
-
-def reload_functions(client: Client) -> None:
+def reload_functions(database: Database) -> None:
     """Make the server read its function definitions and start fresh workers now.
 
     Raises:
         SqlError: The user may not do that.
     """
-    from clickhouse_connect.driver.exceptions import Error
-
     try:
-        client.command("SYSTEM RELOAD FUNCTIONS")
-    except Error as error:
-        raise SqlError(
-            f"SYSTEM RELOAD FUNCTIONS: {first_line(error)}; connect as a user with the grant SYSTEM RELOAD FUNCTION"
-        ) from error
+        database.command("SYSTEM RELOAD FUNCTIONS")
+    except SqlError as error:
+        remedy = "connect as a user with the grant SYSTEM RELOAD FUNCTION"
+        raise SqlError(f"SYSTEM RELOAD FUNCTIONS: {error.reason}", error.number, error.name, remedy) from error
 
 
-def check_server(client: Client) -> Iterator[Finding]:
+def check_server(database: Database) -> Iterator[Finding]:
     """The server's version and what it implies."""
-    ((text,),) = ask(client, "SELECT version()")
+    ((text,),) = database.rows("SELECT version()")
     version = _version(str(text))
     yield ok("server", f"ClickHouse {text}")
     if version < _INDEX_GA:
@@ -91,15 +73,14 @@ def check_server(client: Client) -> Iterator[Finding]:
         yield note("server", "before 26.8 a query waits for a free worker ten times as long as configured")
 
 
-def check_definitions(client: Client, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+def check_definitions(database: Database, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """What the server loaded for each function; ``expected`` is what its definition says."""
-    ((text,),) = ask(client, "SELECT version()")
+    ((text,),) = database.rows("SELECT version()")
     if _version(str(text)) < _STATUS_TABLE:
         return
     names = ", ".join(literal(name) for name in expected)
     columns = ("load_status", "loading_error_message", *COMPARED)
-    rows = ask(
-        client,
+    rows = database.rows(
         f"SELECT name, {', '.join(f'toString({column})' for column in columns)} FROM"
         f" system.user_defined_functions WHERE name IN ({names})",
     )
@@ -125,28 +106,28 @@ def check_definitions(client: Client, expected: Mapping[str, Mapping[str, str]])
                     )
 
 
-def check_calls(client: Client, settings: WorkerSettings, golden: Golden) -> Iterator[Finding]:
+def check_calls(database: Database, settings: WorkerSettings, golden: Golden) -> Iterator[Finding]:
     """Call each function once and compare the answers with the model's own vectors."""
     for function in FUNCTIONS.values():
         name = function.sql_name(settings.suffix)
         try:
-            yield _call(client, function, name, golden, settings)
+            yield _call(database, function, name, golden, settings)
         except SqlError as error:
             yield problem(name, _reason(error), "the worker says why; install-udfs --verify repeats this")
 
 
-def _call(client: Client, function: Function, name: str, golden: Golden, settings: WorkerSettings) -> Finding:
+def _call(database: Database, function: Function, name: str, golden: Golden, settings: WorkerSettings) -> Finding:
     if function.source == "path":
-        return _call_by_path(client, function, name)
+        return _call_by_path(database, function, name)
     if function.tower is None:
-        return _call_without_model(client, function, name, golden)
+        return _call_without_model(database, function, name, golden)
     if function.source == "text":
         samples = golden.texts
         values = ", ".join(literal(sample.value.decode()) for sample in samples)
     else:
         samples = golden.pictures
         values = ", ".join(f"base64Decode('{base64.b64encode(sample.value).decode()}')" for sample in samples)
-    rows = ask(client, f"SELECT {name}(value) FROM (SELECT arrayJoin([{values}]) AS value)")
+    rows = database.rows(f"SELECT {name}(value) FROM (SELECT arrayJoin([{values}]) AS value)")
     wrong = deviation([row[0] for row in rows], samples, normalized=settings.normalize)
     if wrong:
         return problem(name, f"answers {wrong}", "is a second server, or an older worker, answering?")
@@ -154,9 +135,9 @@ def _call(client: Client, function: Function, name: str, golden: Golden, setting
     return ok(name, f"answers the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
 
 
-def _call_without_model(client: Client, function: Function, name: str, golden: Golden) -> Finding:
+def _call_without_model(database: Database, function: Function, name: str, golden: Golden) -> Finding:
     picture = f"base64Decode('{base64.b64encode(golden.pictures[0].value).decode()}')"
-    ((right,),) = ask(client, f"SELECT {_EXPECTED[function.answer].format(call=_call_of(function, name, picture))}")
+    ((right,),) = database.rows(f"SELECT {_EXPECTED[function.answer].format(call=_call_of(function, name, picture))}")
     if not right:
         return problem(name, "answers something else for a golden picture", "is an older worker answering?")
     return ok(name, f"answers the {function.return_name} of a golden picture")
@@ -166,19 +147,19 @@ def _call_of(function: Function, name: str, argument: str) -> str:
     return f"{name}({argument}, 64)" if function.takes_size else f"{name}({argument})"
 
 
-def _call_by_path(client: Client, function: Function, name: str) -> Finding:
+def _call_by_path(database: Database, function: Function, name: str) -> Finding:
     # No picture of the server's is known here, and none is written: that the worker loads and refuses is
     # the check.
     call = _call_of(function, name, literal(_ABSENT))
     if function.strict:
         try:
-            ask(client, f"SELECT {call}")
+            database.rows(f"SELECT {call}")
         except SqlError as error:
             if _ABSENT in str(error):
                 return ok(name, "loads, and refuses a missing picture by its name")
             raise
         return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    ((empty,),) = ask(client, f"SELECT {_EMPTY[function.answer].format(call=call)}")
+    ((empty,),) = database.rows(f"SELECT {_EMPTY[function.answer].format(call=call)}")
     if not empty:
         return problem(name, "answers for a picture that does not exist", "look at --image-root")
     return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing picture")
@@ -186,7 +167,7 @@ def _call_by_path(client: Client, function: Function, name: str) -> Finding:
 
 def _reason(error: SqlError) -> str:
     # ClickHouse wraps the worker's own line into several of its own.
-    return str(error).rpartition("Stderr: ")[2]
+    return error.reason.rpartition("Stderr: ")[2]
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ from clip_udfs.errors import ClipUdfError
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    from clip_installer.clickhouse.database import Database
 
 
 def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
@@ -50,7 +50,7 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
     yield from check_workers(placement.launcher, settings, golden, user)
 
 
-def verify_server(config: ServerConfig, model: InstalledModel, client: Client) -> Iterator[Finding]:
+def verify_server(config: ServerConfig, model: InstalledModel, database: Database) -> Iterator[Finding]:
     """Check through ClickHouse what the server loaded and what each function answers."""
     try:
         settings = WorkerSettings.load(config.on_disk(config.user_scripts_path / HOME / model.model / "worker.json"))
@@ -59,8 +59,8 @@ def verify_server(config: ServerConfig, model: InstalledModel, client: Client) -
     except ClipUdfError as error:
         yield problem("settings", str(error), "run install-udfs again")
         return
-    yield from check_definitions(client, definitions)
-    yield from check_calls(client, settings, golden)
+    yield from check_definitions(database, definitions)
+    yield from check_calls(database, settings, golden)
 
 
 def _definitions(config: ServerConfig, model: InstalledModel) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clip_installer.download import Downloader, NotOnServer, cache_folder
-from clip_installer.errors import ImportRefused, ModelError
+from clip_installer.errors import DownloadError, ModelError
 from clip_installer.progress import progress
 from clip_udfs.errors import one_line
 
@@ -190,8 +190,8 @@ def _fetched(architecture: str, tag: str) -> Path:
                 downloader.fetch(url, own / name)
                 return own / name
             except NotOnServer as error:
-                refused: ImportRefused = error
-            except ImportRefused as error:
+                refused: DownloadError = error
+            except DownloadError as error:
                 raise _not_to_be_had(architecture, tag, url, error) from error
     raise _not_to_be_had(architecture, tag, url, refused)
 
@@ -202,7 +202,7 @@ def _candidates(file: str) -> list[str]:
     return [f"{file[:-4]}.safetensors", file] if file.endswith((".bin", ".pth")) else [file]
 
 
-def _not_to_be_had(architecture: str, tag: str, url: str, error: ImportRefused) -> ModelError:
+def _not_to_be_had(architecture: str, tag: str, url: str, error: DownloadError) -> ModelError:
     reason, cause = one_line(error), error.__cause__
     if isinstance(cause, urllib.error.HTTPError):
         reason += " (let in are only those whom its owner knows: set HF_TOKEN)" if cause.code in (401, 403) else ""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError
 
 from clip_installer.cli import run
 from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.clickhouse.database import Database
 from clip_installer.commands.install import install
+from clip_installer.errors import SqlError
 from clip_installer.install import answers
 from clip_udfs.bundle import sha256
 from clip_udfs.settings import WorkerSettings
@@ -71,10 +72,6 @@ def broken(root: Path, kind: str) -> list[object]:
         more = ["--image-root", root / "none"]
     elif kind == "no such user":
         more = ["--user", "no-such-user"]
-    elif kind == "no such table name":
-        more = ["--table", "a."]
-    elif kind == "no such quantization":
-        more = ["--quantization", "f8"]
     elif kind == "unprintable path":
         main = f"<clickhouse><path>@/a&#10;b</path>{GLOB}</clickhouse>"
     elif kind == "a file where the scripts go":
@@ -95,6 +92,16 @@ def broken(root: Path, kind: str) -> list[object]:
     return ["--server-config", directory, "--model", model, *more]
 
 
+@pytest.mark.parametrize("option", [("--table", "a."), ("--quantization", "f8")])
+def test_a_name_or_value_that_cannot_work_is_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    """Usage is wrong also where only the schema's own rules tell, and the message names the value."""
+    status, _, err = call(capsys, *broken(tmp_path, "nothing"), *option)
+    assert status == 2
+    assert option[1] in err
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     ("kind", "said"),
@@ -107,8 +114,6 @@ def broken(root: Path, kind: str) -> list[object]:
         ("foreign file", "encode_text_function.xml"),
         ("no such picture directory", "--image-root"),
         ("no such user", "no-such-user"),
-        ("no such table name", "a."),
-        ("no such quantization", "f8"),
         ("unprintable path", "a\\nb"),
         ("a file where the scripts go", "user_scripts"),
         ("worker that cannot start", "/no/python"),
@@ -326,7 +331,7 @@ def test_an_unexpected_file_error_is_one_line(
     assert (status, err) == (1, "install-udfs: /some/file: No space left on device\n")
 
 
-class ScriptedServer:
+class ScriptedServer(Database):
     """Stands for a server that knows none of the functions, and remembers what it was told."""
 
     def __init__(self) -> None:
@@ -335,11 +340,11 @@ class ScriptedServer:
     def command(self, statement: str, **_: object) -> None:
         self.told.append(statement)
 
-    def query(self, statement: str) -> object:
+    def rows(self, statement: str, *_: object) -> list[Sequence[object]]:
         self.told.append(statement)
         if "encode_" in statement and "system." not in statement:
-            raise DatabaseError("there is no such function")
-        return type("Answer", (), {"result_rows": [("26.9.1",)] if "version()" in statement else []})()
+            raise SqlError("there is no such function")
+        return [("26.9.1",)] if "version()" in statement else []
 
 
 def test_a_server_that_does_not_take_the_functions_gets_its_old_ones_back(

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from clip_installer.commands.estimate import estimate
-from clip_installer.errors import ConfigurationError, SqlError
+from clip_installer.errors import ConfigurationError, UsageProblem
 from clip_installer.planning.capacity import (
     GIB,
     Machine,
@@ -88,7 +88,7 @@ def test_encoding_a_billion() -> None:
 
 
 def test_what_was_not_measured_is_refused_with_the_way_to_measure_it() -> None:
-    with pytest.raises(SqlError, match=r"bf16 with M 16\).*--quantization b1 --m 8"):
+    with pytest.raises(UsageProblem, match=r"bf16 with M 16\).*--quantization b1 --m 8"):
         rows_in_memory(FIGURES, "b1", 8, dimension=512, machine=MACHINE)
 
 

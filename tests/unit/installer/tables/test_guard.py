@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import pytest
 
-from clip_installer.errors import ConflictError, SqlError
+from clip_installer.clickhouse.database import Database
+from clip_installer.errors import ConflictError
 from clip_installer.tables.guard import fitting_table
 from clip_installer.tables.label import ModelLabel, label_of_comment
 from clip_installer.tables.schema import SchemaParameters
@@ -18,31 +19,30 @@ PARAMETERS = SchemaParameters(comment=OURS.comment)
 
 
 @dataclass
-class Server:
+class Server(Database):
     """A server with the table ``laion`` whose rows have no caption and no picture; remembers what it was told."""
 
     comment: str
-    rows: int = 0
+    size: int = 0
     dimension: int = 512
     told: list[str] = field(default_factory=list)
 
-    def command(self, statement: str, **_: object) -> object:
-        if statement.startswith("EXISTS"):
-            return 1
-        if statement.startswith("SHOW"):
-            return f"CREATE TABLE laion (CONSTRAINT c CHECK length(image_embedding) = {self.dimension})"
+    def command(self, statement: str, **_: object) -> None:
         self.told.append(statement)
-        return ""
 
-    def query(self, statement: str) -> SimpleNamespace:
+    def rows(self, statement: str, *_: object) -> list[Sequence[object]]:
         rows: list[tuple[object, ...]] = [(0, 0, 0, 0.0, 0.0, 0.0, 0.0)]
         if "system.user_defined_functions" in statement:
             rows = [("clip_udfs/ours/launch encode_text 512 0123456789ab",)]
         elif "system.tables" in statement:
             rows = [(self.comment,)]
         elif statement.startswith("SELECT 1 FROM laion"):
-            rows = [(1,)] * min(self.rows, 1)
-        return SimpleNamespace(result_rows=rows)
+            rows = [(1,)] * min(self.size, 1)
+        elif statement.startswith("EXISTS"):
+            rows = [(1,)]
+        elif statement.startswith("SHOW"):
+            rows = [(f"CREATE TABLE laion (CONSTRAINT c CHECK length(image_embedding) = {self.dimension})",)]
+        return list(rows)
 
 
 def test_a_label_is_read_as_it_was_written() -> None:
@@ -73,7 +73,7 @@ def test_an_empty_tables_comment_follows_the_model_and_comes_back_after_a_failur
 
 
 def test_rows_of_another_model_that_cannot_be_compared_are_not_searched() -> None:
-    server = Server(THEIRS.comment, rows=5)
+    server = Server(THEIRS.comment, size=5)
     with (
         pytest.raises(ConflictError) as refused,
         fitting_table(server, PARAMETERS, []),
@@ -86,16 +86,16 @@ def test_rows_of_another_model_that_cannot_be_compared_are_not_searched() -> Non
 
 @pytest.mark.parametrize("comment", ["", "CLIP vectors imported from ./laion", OURS.comment])
 def test_rows_that_nothing_says_are_anothers_are_let_through(comment: str) -> None:
-    server = Server(comment, rows=5)
+    server = Server(comment, size=5)
     with fitting_table(server, PARAMETERS, []):
         pass
     assert server.told == []
 
 
 def test_another_dimension_names_the_model_that_has_it() -> None:
-    server = Server(ModelLabel("large", 768, "ba9876543210").comment, rows=5, dimension=768)
+    server = Server(ModelLabel("large", 768, "ba9876543210").comment, size=5, dimension=768)
     with (
-        pytest.raises(SqlError, match="holds vectors of large of 768 numbers, this model makes 512;"),
+        pytest.raises(ConflictError, match="holds vectors of large of 768 numbers, this model makes 512;"),
         fitting_table(server, PARAMETERS, []),
     ):
         pytest.fail("the schema would have been deployed")

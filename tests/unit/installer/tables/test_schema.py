@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clip_installer.clickhouse.sql import identifier, literal
-from clip_installer.errors import SqlError
+from clip_installer.errors import UsageProblem
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements, table_statements
 
 EVERYTHING = SchemaParameters(
@@ -68,7 +68,7 @@ def test_names_are_quoted_where_they_must_be(name: str, quoted: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "db.", ".table", "two\nlines"])
 def test_what_cannot_be_a_name_is_refused(name: str) -> None:
-    with pytest.raises(SqlError, match="is not a table name"):
+    with pytest.raises(UsageProblem, match="is not a table name"):
         SchemaParameters(table=name)
 
 
@@ -81,5 +81,5 @@ def test_literals_cannot_be_left() -> None:
     [({"quantization": "int8"}, "quantization 'int8' is not one of"), ({"m": 0}, "m is 0"), ({"dimension": -1}, "-1")],
 )
 def test_parameters_that_cannot_work_are_refused(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(SqlError, match=said):
+    with pytest.raises(UsageProblem, match=said):
         SchemaParameters(**wrong)

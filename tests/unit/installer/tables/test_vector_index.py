@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from clip_installer.errors import SqlError
+from clip_installer.clickhouse.database import Database
+from clip_installer.errors import ConflictError, SqlError
 from clip_installer.tables.schema import SchemaParameters
 from clip_installer.tables.vector_index import build_indexes
 
 CLUSTER = SchemaParameters(cluster="big one", dimension=8)
 
 
-class Shards:
+class Shards(Database):
     """Answers as a cluster whose second shard takes two looks longer to build."""
 
     def __init__(self, definition: str = "", failure: str = "") -> None:
@@ -24,7 +25,7 @@ class Shards:
         self.asked: list[str] = []
         self.done: list[str] = []
 
-    def query(self, statement: str) -> Any:
+    def rows(self, statement: str, *_: object) -> list[Sequence[Any]]:
         self.asked.append(statement)
         rows: list[tuple[Any, ...]] = [(0,)]
         if "data_skipping_indices" in statement:
@@ -32,16 +33,16 @@ class Shards:
         elif "system.mutations" in statement:
             self.looks += 1
             rows = [("0000000001", 1, self.failure)] if self.looks <= 2 else []
-        return SimpleNamespace(result_rows=rows)
+        return list(rows)
 
-    def command(self, statement: str, settings: object = None) -> None:
+    def command(self, statement: str, **_: object) -> None:
         self.done.append(statement)
         if "DROP INDEX" in statement:
             self.indexes = []
 
 
 def build(shards: Shards, *, rebuild: bool = False) -> bool:
-    changed, _ = build_indexes(shards, CLUSTER, rebuild, lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+    changed, _ = build_indexes(shards, CLUSTER, rebuild, lambda *_: None, lambda _: None)
     return changed
 
 
@@ -55,7 +56,7 @@ def test_the_slowest_shard_is_waited_for() -> None:
 
 def test_other_indexes_are_dropped_on_every_shard() -> None:
     shards = Shards("vector_similarity('hnsw', 'cosineDistance', 8, 'i8', 4, 16)")
-    with pytest.raises(SqlError, match="--rebuild"):
+    with pytest.raises(ConflictError, match="--rebuild"):
         build(shards)
     assert build(shards, rebuild=True)
     assert shards.done[0] == "ALTER TABLE laion_local ON CLUSTER `big one` DROP INDEX IF EXISTS image_index"

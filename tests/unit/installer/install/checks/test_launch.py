@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_installer.errors import ApplyError
+from clip_installer.errors import CheckFailed
 from clip_installer.install.checks.golden import Golden, Sample, deviation, difference
 from clip_installer.install.checks.host import check_interpreter
 from clip_installer.install.checks.launch import answers, closed_directory
@@ -67,18 +67,18 @@ def test_row_binary(worker: Path, value: bytes, sent: int) -> None:
 
 @pytest.mark.parametrize(("function", "said"), [("fails", "^the reason$"), ("chatters", "not a vector")])
 def test_failures(worker: Path, function: str, said: str) -> None:
-    with pytest.raises(ApplyError, match=said):
+    with pytest.raises(CheckFailed, match=said):
         answers(worker, function, [b""], WorkerSettings(bundle=Path("/none")), ME)
 
 
 def test_half_a_vector_is_none(worker: Path) -> None:
-    with pytest.raises(ApplyError, match="not a vector"):
+    with pytest.raises(CheckFailed, match="not a vector"):
         answers(worker, "half", [b""], WorkerSettings(bundle=Path("/none"), format="RowBinary"), ME)
 
 
 def test_a_launcher_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "launch").write_text("#!/bin/sh\n")
-    with pytest.raises(ApplyError, match=r"cannot start .*/launch: Permission denied"):
+    with pytest.raises(CheckFailed, match=r"cannot start .*/launch: Permission denied"):
         answers(tmp_path / "launch", "x", [b""], WorkerSettings(bundle=Path("/none")), ME)
 
 
