@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak fuzz lint bench dist clean
+.PHONY: demo server test soak fuzz lint bench dist clean
 
 demo: $(VENV)/embedded
 	$(BIN)/clip-udfs demo --output demo
+
+server: $(VENV)/embedded
+	test -f demo/out/search.html || $(BIN)/clip-udfs demo --output demo
+	$(BIN)/clip-udfs server --server-config demo/etc/clickhouse-server
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest

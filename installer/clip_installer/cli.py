@@ -22,6 +22,7 @@ from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
 from clip_installer.commands.models import models
 from clip_installer.commands.recall import recall
+from clip_installer.commands.server import server
 from clip_installer.commands.sql import sql
 from clip_installer.errors import UsageProblem
 from clip_udfs import __version__
@@ -43,6 +44,7 @@ program.add_command(import_laion)
 program.add_command(install)
 program.add_command(recall)
 program.add_command(models)
+program.add_command(server)
 program.add_command(sql)
 
 

@@ -9,6 +9,7 @@ InstallerError
 ├── CheckFailed          a worker, a function or a table could not be checked
 ├── VerifyError          what is installed does not work as it should
 ├── ConnectionFailed     ClickHouse cannot be reached, or does not accept this user
+├── ServerFailed         a server for evaluation did not start, or ended by itself
 ├── SqlError             ClickHouse refused a statement
 ├── DownloadError        a file could not be fetched
 ├── ImportRefused        a part of a data set cannot be imported as it is
@@ -78,6 +79,12 @@ class ConnectionFailed(InstallerError):
     """ClickHouse cannot be reached where the connection options point, or does not accept this user."""
 
     code = "connection"
+
+
+class ServerFailed(InstallerError):
+    """A server for evaluation did not start, or ended by itself; the text has ClickHouse's own reason."""
+
+    code = "server"
 
 
 class SqlError(InstallerError):

@@ -187,6 +187,7 @@ Try next (the programs are in {Path(sys.executable).parent}):
   {base} -q "SELECT url, distance FROM search_by_image(path = 'openmoji/1f436-dog-face.png', k = 5)"
   {base} -q "SELECT encode_image('missing.png')"
   {base} {demo.place / "evaluate.sql"}     # recall of the style that the model never saw
+  clip-udfs server --server-config {shlex.quote(str(demo.config))}     # ports for curl, clickhouse-client and drivers
   install-udfs --server-config {shlex.quote(str(demo.config))} --embedded --verify
 
 The built-in model is a demo model. Real pictures want ViT-B-32-quickgelu/openai: clip-udfs build-model --help"""
