@@ -16,7 +16,7 @@ from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import corpus
 
 ROWS = 4000
-COLUMNS = ["id", "url", "caption", "NSFW", "similarity", "width", "height", "LICENSE", "distance"]
+COLUMNS = ["id", "url", "caption", "NSFW", "similarity", "width", "height", "LICENSE", "distance", "relevance"]
 FILL = f"""
 INSERT INTO laion
 SELECT
@@ -147,6 +147,22 @@ LIMIT 10"""
 def test_a_row_without_a_whole_vector_is_refused_in_a_line_that_says_so(laion: Engine, vector: str) -> None:
     with pytest.raises(QueryFailed, match="text_embedding takes vectors of 512 numbers"):
         laion.rows(f"INSERT INTO laion (id, image_embedding, text_embedding) SELECT 9, encode_text(''), {vector}")
+
+
+@pytest.mark.parametrize("nothing", ["NULL", "(SELECT 'a cat' WHERE 0)"])
+def test_nothing_is_not_searched_as_an_empty_text(laion: Engine, nothing: str) -> None:
+    for view in ("search_by_text", "search_captions_by_text", "search_relevant_by_text"):
+        more = ", min_relevance = 0" if "relevant" in view else ""
+        with pytest.raises(QueryFailed, match="Cannot convert NULL"):
+            laion.rows(f"SELECT * FROM {view}(query = {nothing}, k = 3{more})")
+
+
+def test_a_pictures_content_finds_what_its_path_finds(laion: Engine, tree: ServerTree) -> None:
+    content = (tree.pictures / "l-96x72.png").read_bytes()
+    escaped = "".join(f"\\x{byte:02x}" for byte in content)
+    assert laion.rows(
+        f"SELECT id, distance FROM search_by_image_bytes(content = '{escaped}', k = 3)"
+    ) == laion.rows("SELECT id, distance FROM search_by_image(path = 'l-96x72.png', k = 3)")
 
 
 def _recipe(engine: Engine, name: str) -> list[list[tuple[object, ...]]]:

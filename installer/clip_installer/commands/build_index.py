@@ -15,8 +15,9 @@ from clip_installer.tables.schema import QUANTIZATIONS, SchemaParameters, stored
 _HELP = """\
 Add image_index and text_index to a table and build them for its rows.
 
-Run it after loading: an index that is there before is built again with each merge of the load.
-clip-udfs recall shows what other parameters would cost and bring.
+Run it after loading, since merges during the load would build an existing index again, and once more after the table
+has grown: it also draws the sample of vectors from which the search views compute relevance. clip-udfs recall
+shows what other parameters cost and bring.
 
 \b
   clip-udfs build-index --table laion --url http://localhost:8123
@@ -50,6 +51,7 @@ def build_index(
 ) -> None:
     """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
+    from clip_installer.tables.sample import draw_sample
     from clip_installer.tables.vector_index import build_indexes
 
     with progress() as advance, connection.connect() as database:
@@ -66,10 +68,15 @@ def build_index(
             cluster=cluster,
         )
         changed, built = build_indexes(database, parameters, rebuild, advance)
+        drawn = draw_sample(database, parameters)
     if as_json:
-        click.echo(json.dumps({"table": stored, "changed": changed, "indexes": [asdict(index) for index in built]}))
+        click.echo(
+            json.dumps({"table": stored, "changed": changed or drawn, "indexes": [asdict(index) for index in built]})
+        )
         return
     if not changed:
         click.echo(f"unchanged: the indexes of {stored} are built")
     for index in built:
         click.echo(f"{index.name}: {index.definition}, {index.bytes_on_disk / 2**20:,.1f} MiB")
+    if drawn:
+        click.echo(f"{parameters.sample_table}: drawn, for the relevance in the search views")

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.sql import Statement
-from clip_installer.errors import ApplyError, ConflictError, InstallerError, SqlError
-from clip_installer.tables.schema import SchemaParameters, index_statements, statements
+from clip_installer.clickhouse.sql import Statement, identifier
+from clip_installer.errors import ApplyError, ConflictError, SqlError
+from clip_installer.tables.schema import INDEXES, SchemaObject, SchemaParameters, index_statements, objects
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
-
-_NAME = r"(?:`(?:[^`\\]|\\.)*`|\w+)"
-_NAMES = rf"{_NAME}(?:\.{_NAME})?"
-_CREATED = re.compile(
-    rf"^CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?({_NAMES})( ON CLUSTER {_NAME})?", re.MULTILINE
-)
-_INDEXED = re.compile(
-    rf"^ALTER TABLE ({_NAMES})( ON CLUSTER {_NAME})?\s+ADD INDEX (?:IF NOT EXISTS )?({_NAME})", re.MULTILINE
-)
 
 
 @dataclass(frozen=True)
@@ -30,42 +20,40 @@ class Schema:
 
     Attributes:
         parameters: What it was rendered from.
-        statements: Table and views, in the order in which they can be run.
+        objects: Tables and views, in the order in which they can be created.
         index_statements: The vector indexes, for after the load.
     """
 
     parameters: SchemaParameters
-    statements: tuple[Statement, ...]
+    objects: tuple[SchemaObject, ...]
     index_statements: tuple[Statement, ...]
 
     @classmethod
     def render(cls, parameters: SchemaParameters) -> Schema:
         """The schema for ``parameters``."""
-        return cls(parameters, tuple(statements(parameters)), tuple(index_statements(parameters)))
+        return cls(parameters, tuple(objects(parameters)), tuple(index_statements(parameters)))
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What creates the objects, in order."""
+        return tuple(one.statement for one in self.objects)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the statements that are run."""
         return sha256("\n".join(statement.sql for statement in self.statements).encode()).hexdigest()
 
-    def objects(self) -> list[tuple[str, str, str]]:
-        """Kind, name and ``ON CLUSTER`` clause of everything that is created, in order."""
-        return [_created(statement) for statement in self.statements]
-
     def drops(self) -> tuple[str, ...]:
-        """Statements that remove the views and the indexes, and keep the data."""
-        views = [f"DROP VIEW IF EXISTS {name}{cluster}" for kind, name, cluster in self.objects() if kind == "VIEW"]
-        indexes = [
-            f"ALTER TABLE {found[1]}{found[2] or ''} DROP INDEX IF EXISTS {found[3]}"
-            for statement in self.index_statements
-            for found in _INDEXED.finditer(statement.sql)
-        ]
-        return (*reversed(views), *indexes)
+        """Statements that remove what can be made again (views, indexes, the sample), and keep the data."""
+        cluster = self.parameters.on_cluster
+        made = [f"DROP {one.kind} IF EXISTS {one.name}{cluster}" for one in reversed(self.objects) if not one.is_data]
+        table = identifier(self.parameters.stored_table)
+        return (*made, *(f"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS {index}" for index in INDEXES))
 
 
 def is_deployed(database: Database, schema: Schema, recorded: str) -> bool:
     """Whether exactly this schema was deployed, by the records, and everything of it is still there."""
-    return recorded == schema.digest and all(_exists(database, name) for _, name, _ in schema.objects())
+    return recorded == schema.digest and all(_exists(database, one.name) for one in schema.objects)
 
 
 def deploy(database: Database, schema: Schema, *, replace: bool) -> None:
@@ -82,19 +70,18 @@ def deploy(database: Database, schema: Schema, *, replace: bool) -> None:
     """
     undo: list[str] = []
     try:
-        for statement in schema.statements:
+        for one in schema.objects:
             try:
-                before = _definition(database, statement)
-                undo.extend(_undo(statement, before))
-                database.command(statement.sql)
-                if before is not None and not replace and _definition(database, statement) != before:
-                    name = _created(statement)[1]
+                before = _definition(database, one)
+                undo.extend(_undo(one, before, schema.parameters.on_cluster))
+                database.command(one.statement.sql)
+                if before is not None and not replace and _definition(database, one) != before:
                     raise ConflictError(
-                        f"the view {name} is there with another definition, which install-udfs did not make;"
+                        f"the view {one.name} is there with another definition, which install-udfs did not make;"
                         " --force replaces it, --no-ddl leaves the schema to you"
                     )
             except SqlError as error:
-                raise ApplyError(f"{statement.name}: {error}") from error
+                raise ApplyError(f"{one.statement.name}: {error}") from error
     except BaseException as error:
         for step_back in reversed(undo):
             try:
@@ -104,30 +91,20 @@ def deploy(database: Database, schema: Schema, *, replace: bool) -> None:
         raise
 
 
-def _created(statement: Statement) -> tuple[str, str, str]:
-    found = _CREATED.search(statement.sql)
-    if found is None:
-        raise InstallerError(f"{statement.name}: expected CREATE TABLE or CREATE VIEW")
-    return found[1], found[2], found[3] or ""
-
-
-def _definition(database: Database, statement: Statement) -> str | None:
-    kind, name, _ = _created(statement)
-    if not _exists(database, name):
+def _definition(database: Database, one: SchemaObject) -> str | None:
+    if not _exists(database, one.name):
         return None
     # For a view this refuses a table of that name, which CREATE OR REPLACE VIEW would destroy.
-    ((definition,),) = database.rows(f"SHOW CREATE {kind} {name}")
-    return str(definition)
+    return str(database.value(f"SHOW CREATE {one.kind} {one.name}"))
 
 
-def _undo(statement: Statement, before: str | None) -> list[str]:
-    kind, name, cluster = _created(statement)
+def _undo(one: SchemaObject, before: str | None, on_cluster: str) -> list[str]:
     if before is None:
-        return [f"DROP {kind} IF EXISTS {name}{cluster}"]
-    if kind == "TABLE":
+        return [f"DROP {one.kind} IF EXISTS {one.name}{on_cluster}"]
+    if one.kind == "TABLE":
         return []
     old_name, rest = before.partition("CREATE VIEW ")[2].split(maxsplit=1)
-    return [f"CREATE OR REPLACE VIEW {old_name}{cluster} {rest}"]
+    return [f"CREATE OR REPLACE VIEW {old_name}{on_cluster} {rest}"]
 
 
 def _exists(database: Database, name: str) -> bool:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.clickhouse.sql import Statement, identifier, literal, render
 from clip_installer.errors import UsageProblem
+from clip_installer.tables.views import VIEWS
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
 QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
+INDEXES = {"image_index": "image_embedding", "text_index": "text_embedding"}
+# Rows of the sample that relevance is reckoned from: the deviation of 1024 similarities is known to about 2 %.
+SAMPLE_ROWS = 1024
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
-_TABLE = ("schema/table",)
-_INDEXES = ("schema/indexes",)
-_VIEWS = ("schema/search_views", "schema/caption_views", "schema/filtered_views")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class SchemaParameters:
         quantization: What the index keeps of each number, one of :data:`QUANTIZATIONS`.
         m: Connections of each vector in the index (``hnsw_max_connections_per_layer``).
         ef_construction: Candidates looked at while building (``hnsw_candidate_list_size_for_construction``).
-        ef_search: Candidates that the views look at (``hnsw_candidate_list_size_for_search``).
+        ef_search: Candidates that the views let the index keep and propose, at most 1000.
+        granularity: Rows of a granule (``index_granularity``): a search reads the whole granules of its candidates.
         cluster: A cluster: replicated tables on its shards below a Distributed one; None for one server.
         comment: What the COMMENT of table and views says about the model.
     """
@@ -44,6 +46,7 @@ class SchemaParameters:
     m: int = 64
     ef_construction: int = 256
     ef_search: int = 256
+    granularity: int = 64
     cluster: str | None = None
     comment: str = ""
 
@@ -56,7 +59,7 @@ class SchemaParameters:
         identifier(self.table)
         if self.quantization not in QUANTIZATIONS:
             raise UsageProblem(f"quantization {self.quantization!r} is not one of {', '.join(QUANTIZATIONS)}")
-        for name in ("dimension", "m", "ef_construction", "ef_search"):
+        for name in ("dimension", "m", "ef_construction", "ef_search", "granularity"):
             if getattr(self, name) < 1:
                 raise UsageProblem(f"{name} is {getattr(self, name)}, it must be at least 1")
 
@@ -65,45 +68,100 @@ class SchemaParameters:
         """The table that holds the rows: ``table`` itself, or the shards' ``table_local`` of a cluster."""
         return f"{self.table}_local" if self.cluster else self.table
 
-    def _values(self) -> dict[str, Any]:
+    @property
+    def sample_table(self) -> str:
+        """The table that keeps a sample of the vectors, for the views' relevance."""
+        return f"{self.table}_relevance_sample"
+
+    @property
+    def on_cluster(self) -> str:
+        """The clause ``ON CLUSTER`` with a space before it; '' for one server."""
+        return f" ON CLUSTER {identifier(self.cluster)}" if self.cluster else ""
+
+    def view_name(self, name: str) -> str:
+        """The quoted name of the view ``name``, with the table's database and the model's suffix."""
+        database = self.table.rpartition(".")[0]
+        ending = f"_{self.suffix}" if self.suffix else ""
+        return identifier(f"{database}.{name}{ending}" if database else f"{name}{ending}")
+
+    def values(self) -> dict[str, Any]:
+        """What the templates may use."""
         database, _, stored_name = self.stored_table.rpartition(".")
         return {
             "table": identifier(self.table),
             "stored_table": identifier(self.stored_table),
             "stored_name": stored_name,
+            "sample_table": identifier(self.sample_table),
+            "sample_rows": SAMPLE_ROWS,
             "database_expression": identifier(database) if database else "currentDatabase()",
             "dimension": self.dimension,
             "quantization": self.quantization,
             "m": self.m,
             "ef_construction": self.ef_construction,
-            "ef_search": self.ef_search,
+            "ef_search": min(self.ef_search, 1000),
+            "granularity": self.granularity,
             "cluster": self.cluster,
-            "on_cluster": f" ON CLUSTER {identifier(self.cluster)}" if self.cluster else "",
+            "on_cluster": self.on_cluster,
             "comment": f"\nCOMMENT {literal(self.comment)}" if self.comment else "",
             "searched": self.comment or "CLIP vectors",
-            "view": self._view_name(database),
             "function": lambda name: FUNCTIONS[name].sql_name(self.suffix),
         }
 
-    def _view_name(self, database: str) -> Callable[[str], str]:
-        prefix = f"{database}." if database else ""
-        ending = f"_{self.suffix}" if self.suffix else ""
-        return lambda name: identifier(f"{prefix}{name}{ending}")
+
+@dataclass(frozen=True)
+class SchemaObject:
+    """A table or view of the schema.
+
+    Attributes:
+        kind: ``TABLE`` or ``VIEW``.
+        name: Its quoted name.
+        is_data: Whether it holds what cannot be made again, so that an uninstall keeps it.
+        statement: What creates it, again and again.
+    """
+
+    kind: str
+    name: str
+    is_data: bool
+    statement: Statement
+
+
+def table_objects(parameters: SchemaParameters) -> list[SchemaObject]:
+    """The table alone; of a cluster the shards' own and the distributed one."""
+    names = dict.fromkeys((parameters.stored_table, parameters.table))
+    return [
+        SchemaObject("TABLE", identifier(name), True, statement)
+        for name, statement in zip(names, render("schema/table", parameters.values()), strict=True)
+    ]
+
+
+def objects(parameters: SchemaParameters) -> list[SchemaObject]:
+    """Tables and views, in the order in which they can be created, again and again."""
+    (sample,) = sample_statements(parameters)
+    return [
+        *table_objects(parameters),
+        SchemaObject("TABLE", identifier(parameters.sample_table), False, sample),
+        *_views(parameters),
+    ]
 
 
 def table_statements(parameters: SchemaParameters) -> list[Statement]:
-    """The table alone."""
-    return _render(_TABLE, parameters)
+    """What creates the table alone."""
+    return [one.statement for one in table_objects(parameters)]
 
 
 def statements(parameters: SchemaParameters) -> list[Statement]:
-    """The table and the views, in the order in which they can be run, again and again."""
-    return _render(_TABLE + _VIEWS, parameters)
+    """What creates tables and views, in the order in which it can be run, again and again."""
+    return [one.statement for one in objects(parameters)]
+
+
+def sample_statements(parameters: SchemaParameters) -> list[Statement]:
+    """The table of the sample."""
+    return render("schema/sample", parameters.values())
 
 
 def index_statements(parameters: SchemaParameters) -> list[Statement]:
     """Both vector indexes: added, then built; for after the load, as each insert would build its own."""
-    return _render(_INDEXES, parameters)
+    return render("schema/indexes", parameters.values())
 
 
 def stored_dimension(database: Database, table: str) -> int | None:
@@ -115,5 +173,8 @@ def stored_dimension(database: Database, table: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _render(files: tuple[str, ...], parameters: SchemaParameters) -> list[Statement]:
-    return [statement for file in files for statement in render(file, parameters._values())]
+def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
+    for view in VIEWS:
+        name = parameters.view_name(view.name)
+        (statement,) = render(view.template, {**parameters.values(), **vars(view), "name": name})
+        yield SchemaObject("VIEW", name, False, statement)

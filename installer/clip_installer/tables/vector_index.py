@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import identifier, is_table, literal
-from clip_installer.errors import ConflictError, SqlError
+from clip_installer.errors import ConflictError, SqlError, TableUnfit
 from clip_installer.progress import Advance
-from clip_installer.tables.schema import SchemaParameters, index_statements
+from clip_installer.tables.schema import INDEXES, SchemaParameters, index_statements
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-INDEXES = ("image_index", "text_index")
 _POLL_SECONDS = 0.5
 # Bytes that an index keeps of each number, the graph not counted.
 _BYTES = {"f64": 8.0, "f32": 4.0, "f16": 2.0, "bf16": 2.0, "i8": 1.0, "b1": 0.125}
@@ -57,26 +56,30 @@ def build_indexes(
 
     Raises:
         ConflictError: The indexes are there with other parameters.
-        SqlError: ClickHouse cannot build them.
+        TableUnfit: A row has a vector of zeros; names it.
+        SqlError: ClickHouse cannot build them; the definitions that were replaced are back.
     """
-    table = identifier(parameters.stored_table)
     wanted = f"'hnsw', 'cosineDistance', {parameters.dimension}, '{parameters.quantization}'"
     wanted = f"vector_similarity({wanted}, {parameters.m}, {parameters.ef_construction})"
-    for index in vector_indexes(database, parameters):
-        if index.definition == wanted:
-            continue
-        if not rebuild:
-            raise ConflictError(
-                f"the table {parameters.stored_table} has {index.name} as {index.definition}, not as"
-                f" {wanted}; --rebuild drops it and builds it anew"
-            )
-        drop = f"ALTER TABLE {table}{_on_cluster(parameters)} DROP INDEX IF EXISTS {index.name}"
-        database.command(drop, mutations_sync=2)
-    if _are_built(database, parameters):
+    replaced = [index for index in vector_indexes(database, parameters) if index.definition != wanted]
+    if replaced and not rebuild:
+        index = replaced[0]
+        raise ConflictError(
+            f"the table {parameters.stored_table} has {index.name} as {index.definition}, not as"
+            f" {wanted}; --rebuild replaces it"
+        )
+    if not replaced and _are_built(database, parameters):
         return False, vector_indexes(database, parameters)
-    for statement in index_statements(parameters):
-        database.command(statement.sql, mutations_sync=0, alter_sync=1)
-    _wait(database, parameters, advance, sleep)
+    _refuse_zero_vectors(database, parameters)
+    for index in replaced:
+        _drop(database, parameters, index.name)
+    try:
+        for statement in index_statements(parameters):
+            database.command(statement.sql, mutations_sync=0, alter_sync=1)
+        _wait(database, parameters, advance, sleep)
+    except BaseException as error:
+        _put_back(database, parameters, replaced, error)
+        raise
     return True, vector_indexes(database, parameters)
 
 
@@ -85,7 +88,7 @@ def vector_indexes(database: Database, parameters: SchemaParameters) -> list[Bui
     found = database.rows(
         "SELECT name, type_full, sum(data_compressed_bytes)"
         f" FROM {_system('data_skipping_indices', parameters)}"
-        f" WHERE {is_table(parameters.stored_table)} AND name IN {INDEXES} GROUP BY name, type_full ORDER BY name"
+        f" WHERE {is_table(parameters.stored_table)} AND name IN {tuple(INDEXES)} GROUP BY name, type_full ORDER BY name"
     )
     return [BuiltIndex(*row) for row in found]
 
@@ -106,6 +109,43 @@ def _are_built(database: Database, parameters: SchemaParameters) -> bool:
     return bool(unbuilt == 0)
 
 
+def _refuse_zero_vectors(database: Database, parameters: SchemaParameters) -> None:
+    """No index takes them: they have no direction. Tables of this version have a constraint that keeps them out."""
+    for column in INDEXES.values():
+        condition = f"NOT (L2Norm({column}) > 0)"
+        table = identifier(parameters.table)
+        found = database.rows(f"SELECT id FROM {table} WHERE {condition} ORDER BY id LIMIT 3")
+        if found:
+            ids = ", ".join(str(one) for (one,) in found)
+            raise TableUnfit(
+                f"the table {parameters.table} has rows whose {column} is all zeros or NaN, such as id {ids}, and no"
+                f" index takes those: ALTER TABLE {identifier(parameters.stored_table)} DELETE WHERE {condition}"
+            )
+
+
+def _drop(database: Database, parameters: SchemaParameters, index: str) -> None:
+    table = identifier(parameters.stored_table)
+    database.command(f"ALTER TABLE {table}{parameters.on_cluster} DROP INDEX IF EXISTS {index}", mutations_sync=2)
+
+
+def _put_back(
+    database: Database, parameters: SchemaParameters, replaced: Sequence[BuiltIndex], error: BaseException
+) -> None:
+    """Drop what could not be built, since merges would fail on it, and define the indexes that it replaced again."""
+    table = identifier(parameters.stored_table)
+    before = {index.name: index.definition for index in replaced}
+    try:
+        for index, column in INDEXES.items():
+            if replaced and index not in before:
+                continue
+            _drop(database, parameters, index)
+            if index in before:
+                definition = f"ADD INDEX {index} {column} TYPE {before[index]}"
+                database.command(f"ALTER TABLE {table}{parameters.on_cluster} {definition}", alter_sync=1)
+    except SqlError as second:
+        raise SqlError(f"{error}; putting the old definition back failed too: {second}") from error
+
+
 def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None]) -> None:
     table = parameters.stored_table
     total = 0
@@ -118,8 +158,11 @@ def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sl
             if reason:
                 # ClickHouse would try again for ever, and hold every later mutation of the table back.
                 where = f"{is_table(table)} AND mutation_id = '{mutation}'"
-                database.command(f"KILL MUTATION{_on_cluster(parameters)} WHERE {where}")
-                raise SqlError(f"an index of {table} cannot be built: {reason.splitlines()[0]}")
+                database.command(f"KILL MUTATION{parameters.on_cluster} WHERE {where}")
+                raise SqlError(
+                    f"an index of {table} cannot be built: {reason.splitlines()[0]}",
+                    remedy="the definitions from before are back: build-index --rebuild with those builds them again",
+                )
         to_do = sum(parts for _, parts, _ in mutations)
         total = max(total, to_do)
         under_way = database.value(
@@ -136,7 +179,3 @@ def _system(table: str, parameters: SchemaParameters) -> str:
     if parameters.cluster is None:
         return f"system.{table}"
     return f"clusterAllReplicas({literal(parameters.cluster)}, system.{table})"
-
-
-def _on_cluster(parameters: SchemaParameters) -> str:
-    return f" ON CLUSTER {identifier(parameters.cluster)}" if parameters.cluster else ""

@@ -19,14 +19,18 @@ from clip_installer.tables.schema import SchemaParameters
 )
 def test_objects_and_drops(table: str, suffix: str, cluster: str | None, stored: str, clause: str) -> None:
     schema = Schema.render(SchemaParameters(table=table, suffix=suffix, cluster=cluster))
-    objects = schema.objects()
-    assert objects[0] == ("TABLE", stored, clause)
-    views = [name for kind, name, _ in objects if kind == "VIEW"]
+    assert [one.kind for one in schema.objects if one.is_data] == ["TABLE"] * (2 if cluster else 1)
+    assert schema.objects[0].name == stored
+    for one in schema.objects:
+        assert one.statement.sql.splitlines()[1].startswith(
+            (f"CREATE OR REPLACE VIEW {one.name}{clause} AS", f"CREATE TABLE IF NOT EXISTS {one.name}{clause}")
+        )
+    views = [one.name for one in schema.objects if one.kind == "VIEW"]
     assert any(name.endswith(f"search_by_text{'_' if suffix else ''}{suffix}") for name in views)
-    assert {made for _, _, made in objects} == {clause}
     drops = schema.drops()
     assert drops[: len(views)] == tuple(f"DROP VIEW IF EXISTS {name}{clause}" for name in reversed(views))
     assert drops[len(views) :] == (
+        f"DROP TABLE IF EXISTS {schema.objects[-len(views) - 1].name}{clause}",
         f"ALTER TABLE {stored}{clause} DROP INDEX IF EXISTS image_index",
         f"ALTER TABLE {stored}{clause} DROP INDEX IF EXISTS text_index",
     )

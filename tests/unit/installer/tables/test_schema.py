@@ -6,7 +6,8 @@ import pytest
 
 from clip_installer.clickhouse.sql import identifier, literal
 from clip_installer.errors import UsageProblem
-from clip_installer.tables.schema import SchemaParameters, index_statements, statements, table_statements
+from clip_installer.tables.schema import SchemaParameters, index_statements, objects, statements, table_statements
+from clip_installer.tables.views import VIEWS
 
 EVERYTHING = SchemaParameters(
     table="pictures.big", dimension=768, suffix="vit_l_14", quantization="i8", m=16, ef_construction=99, ef_search=77
@@ -21,8 +22,8 @@ def test_every_parameter_arrives() -> None:
     text = _all(EVERYTHING)
     assert text.count("CHECK length(image_embedding) = 768") == 1
     assert text.count("vector_similarity('hnsw', 'cosineDistance', 768, 'i8', 16, 99)") == 2
-    assert text.count("hnsw_candidate_list_size_for_search = 77") == 5
-    assert "encode_text_vit_l_14({query:String})" in text
+    assert text.count("greatest({k:UInt32}, 77)") == 8
+    assert "encode_text_vit_l_14({query:Nullable(String)})" in text
     assert "CREATE OR REPLACE VIEW pictures.search_by_image_vit_l_14 AS" in text
     assert "ON CLUSTER" not in text
 
@@ -31,7 +32,14 @@ def test_the_defaults_are_the_guides() -> None:
     text = _all(SchemaParameters())
     assert "CREATE TABLE IF NOT EXISTS laion\n" in text
     assert "vector_similarity('hnsw', 'cosineDistance', 512, 'bf16', 64, 256)" in text
-    assert "encode_text({query:String})" in text
+    assert "encode_text({query:Nullable(String)})" in text
+
+
+def test_no_view_depends_on_a_settings_clause() -> None:
+    """Users with readonly = 1 lose the SETTINGS of a view without a word."""
+    views = [one.statement.sql for one in objects(SchemaParameters()) if one.kind == "VIEW"]
+    assert len(views) == len(VIEWS)
+    assert not any("SETTINGS" in sql for sql in views)
 
 
 def test_each_statement_says_what_it_is_for_and_has_no_semicolon() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clip_installer.clickhouse.database import Database
-from clip_installer.errors import ConflictError, SqlError
+from clip_installer.errors import ConflictError, SqlError, TableUnfit
 from clip_installer.tables.schema import SchemaParameters
 from clip_installer.tables.vector_index import build_indexes
 
@@ -18,9 +18,10 @@ CLUSTER = SchemaParameters(cluster="big one", dimension=8)
 class Shards(Database):
     """Answers as a cluster whose second shard takes two looks longer to build."""
 
-    def __init__(self, definition: str = "", failure: str = "") -> None:
+    def __init__(self, definition: str = "", failure: str = "", zeros: tuple[int, ...] = ()) -> None:
         self.indexes = [("image_index", definition, 1)] if definition else []
         self.failure = failure
+        self.zeros = zeros
         self.looks = 0
         self.asked: list[str] = []
         self.done: list[str] = []
@@ -33,6 +34,8 @@ class Shards(Database):
         elif "system.mutations" in statement:
             self.looks += 1
             rows = [("0000000001", 1, self.failure)] if self.looks <= 2 else []
+        elif statement.startswith("SELECT id"):
+            rows = [(zero,) for zero in self.zeros]
         return list(rows)
 
     def command(self, statement: str, **_: object) -> None:
@@ -50,7 +53,8 @@ def test_the_slowest_shard_is_waited_for() -> None:
     shards = Shards()
     assert build(shards)
     assert shards.looks == 3
-    assert all("clusterAllReplicas('big one', system." in statement for statement in shards.asked)
+    asked = [statement for statement in shards.asked if "system." in statement]
+    assert all("clusterAllReplicas('big one', system." in statement for statement in asked)
     assert all(" ON CLUSTER `big one`" in statement for statement in shards.done)
 
 
@@ -66,4 +70,22 @@ def test_a_failure_on_one_shard_is_told_and_killed_on_all() -> None:
     shards = Shards(failure="Code: 1. No memory")
     with pytest.raises(SqlError, match="laion_local cannot be built: Code: 1"):
         build(shards)
-    assert shards.done[-1].startswith("KILL MUTATION ON CLUSTER `big one` WHERE ")
+    killed = [done.startswith("KILL MUTATION ON CLUSTER `big one` WHERE ") for done in shards.done].index(True)
+    assert all("DROP INDEX" in done for done in shards.done[killed + 1 :])
+
+
+def test_a_failure_puts_the_replaced_definition_back() -> None:
+    old = "vector_similarity('hnsw', 'cosineDistance', 8, 'i8', 4, 16)"
+    shards = Shards(old, failure="Code: 1. No memory")
+    with pytest.raises(SqlError, match="the definitions from before are back"):
+        build(shards, rebuild=True)
+    assert shards.done[-1] == (
+        f"ALTER TABLE laion_local ON CLUSTER `big one` ADD INDEX image_index image_embedding TYPE {old}"
+    )
+
+
+def test_a_vector_of_zeros_is_named_before_anything_is_dropped() -> None:
+    shards = Shards("vector_similarity('hnsw', 'cosineDistance', 8, 'i8', 4, 16)", zeros=(17,))
+    with pytest.raises(TableUnfit, match="such as id 17"):
+        build(shards, rebuild=True)
+    assert not shards.done

@@ -1,0 +1,33 @@
+"""The sample of a table's vectors that the views' relevance is reckoned from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clip_installer.clickhouse.sql import identifier, render
+from clip_installer.tables.schema import SAMPLE_ROWS, SchemaParameters, sample_statements
+
+if TYPE_CHECKING:
+    from clip_installer.clickhouse.database import Database
+
+
+def draw_sample(database: Database, parameters: SchemaParameters) -> bool:
+    """Draw the sample from the rows that are there now, unless it is that sample already.
+
+    Returns:
+        Whether the sample has changed.
+
+    Raises:
+        SqlError: ClickHouse refused a statement.
+    """
+    for statement in sample_statements(parameters):
+        database.command(statement.sql)
+    table, sample = identifier(parameters.table), identifier(parameters.sample_table)
+    step = max(1, int(database.value(f"SELECT count() FROM {table}")) // SAMPLE_ROWS)
+    digest = "SELECT count(), groupBitXor(cityHash64(id, image_embedding, text_embedding)) FROM"
+    wanted = database.rows(f"{digest} {table} WHERE cityHash64(id) % {step} = 0")
+    if wanted == database.rows(f"{digest} {sample}"):
+        return False
+    for statement in render("schema/draw_sample", {**parameters.values(), "step": step}):
+        database.command(statement.sql)
+    return True
