@@ -48,7 +48,7 @@ def test_indexes_are_built_once_and_others_only_when_asked_for(tmp_path: Path) -
     assert grown["indexes"][0]["bytes_on_disk"] > 1.5 * built[0]["bytes_on_disk"]
     refused = commands.run("build-index", *where, *small, "--quantization", "i8")
     assert refused.status == 1
-    assert "--rebuild drops it" in refused.error
+    assert "--rebuild replaces it" in refused.error
     rebuilt = commands.succeed("build-index", *where, *small, "--quantization", "i8", "--rebuild", "--json").answer
     assert all("'i8'" in index["definition"] for index in rebuilt["indexes"])
     assert rebuilt["indexes"][0]["bytes_on_disk"] < grown["indexes"][0]["bytes_on_disk"]

@@ -87,9 +87,7 @@ def test_rows_that_were_deleted_lightly_hide_no_other(laion: Engine) -> None:
 def test_the_index_proposes_and_few_granules_are_read(laion: Engine) -> None:
     plan = "\n".join(
         line
-        for (line,) in laion.rows(
-            f"EXPLAIN indexes = 1 SELECT * FROM search_by_embedding(embedding = {TARGET}, k = 1)"
-        )
+        for (line,) in laion.rows(f"EXPLAIN indexes = 1 SELECT * FROM search_by_embedding(embedding = {TARGET}, k = 1)")
     )
     assert "id in 4-element set" in plan.replace("(id in ", "id in ")
 

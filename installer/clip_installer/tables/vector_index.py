@@ -88,7 +88,8 @@ def vector_indexes(database: Database, parameters: SchemaParameters) -> list[Bui
     found = database.rows(
         "SELECT name, type_full, sum(data_compressed_bytes)"
         f" FROM {_system('data_skipping_indices', parameters)}"
-        f" WHERE {is_table(parameters.stored_table)} AND name IN {tuple(INDEXES)} GROUP BY name, type_full ORDER BY name"
+        f" WHERE {is_table(parameters.stored_table)} AND name IN {tuple(INDEXES)}"
+        " GROUP BY name, type_full ORDER BY name"
     )
     return [BuiltIndex(*row) for row in found]
 
