@@ -1,14 +1,14 @@
-# Everything happens in .venv; a stamp file says what was installed into it.
+# Everything happens in .venv, which holds what locks/PURPOSE.txt lists; the stamp .venv/PURPOSE says so.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo server test soak fuzz lint bench dist clean
+.PHONY: demo server test check lint lock test-latest test-lowest soak fuzz bench dist clean
 
-demo: $(VENV)/embedded
+demo: $(VENV)/demo
 	$(BIN)/clip-udfs demo --output demo
 
-server: $(VENV)/embedded
+server: $(VENV)/demo
 	test -f demo/out/search.html || $(BIN)/clip-udfs demo --output demo
 	$(BIN)/clip-udfs server --server-config demo/etc/clickhouse-server
 
@@ -21,21 +21,36 @@ soak: $(VENV)/test
 fuzz: $(VENV)/test
 	$(BIN)/python -m tests.fuzz --seconds 600
 
-lint: $(VENV)/test
+lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The minute before a commit.
+check: lint $(VENV)/test
+	$(BIN)/python -m pytest tests/unit
+
+# Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in.
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \
+	--custom-compile-command 'make lock' pyproject.toml locks/backend.in
+lock: | $(BIN)/uv
+	$(COMPILE) --constraints locks/constraints.in --extra test --output-file locks/test.txt
+	$(COMPILE) --constraints locks/test.txt --extra embedded --output-file locks/demo.txt
+	$(COMPILE) --constraints locks/test.txt --extra lint --output-file locks/lint.txt
+	$(COMPILE) --constraints locks/test.txt --extra release --output-file locks/release.txt
 
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks
 
 # The wheel is built from the sdist, installed into an environment of its own, and has to run the demo in an empty directory.
-dist: $(VENV)/test
+dist: $(VENV)/release
 	rm -rf dist
-	$(BIN)/python -m build
+	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
 	set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; wheel=$$(ls $(CURDIR)/dist/*.whl); \
-	$(PYTHON) -m venv "$$place/venv"; "$$place/venv/bin/python" -m pip install --quiet "$$wheel[embedded]"; \
+	$(PYTHON) -m venv "$$place/venv"; \
+	"$$place/venv/bin/python" -m pip install --quiet --require-hashes --requirement locks/demo.txt; \
+	"$$place/venv/bin/python" -m pip install --quiet --no-deps "$$wheel"; \
 	mkdir "$$place/empty"; cd "$$place/empty"; \
 	said=$$("$$place/venv/bin/clip-udfs" --version); echo "$$said"; \
 	case "$$wheel" in *"-$${said##* }-"*) ;; *) echo "the wheel's name has another version"; exit 1 ;; esac; \
@@ -46,12 +61,14 @@ clean:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/embedded: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[embedded]'
-	touch $@
+# Brought by locks/lint.txt; whether that is up to date does not matter to whoever renews it.
+$(BIN)/uv:
+	$(MAKE) $(VENV)/lint
 
-$(VENV)/test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@ $(VENV)/embedded
+# Plain pip, which every Python brings. The checkout itself is built by the backend that the lock has just installed.
+$(VENV)/demo $(VENV)/lint $(VENV)/release $(VENV)/test: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python
+	@echo "installing locks/$*.txt into $(VENV)"
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/$*.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
