@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from clip_installer.install.disk import STATE_VARIABLE
 
 pytest.register_assert_rewrite("tests.behaviours")
 
@@ -15,6 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The one option that these tests add."""
     text = "Put what the commands of README and docs print into the pages, instead of comparing."
     parser.addoption("--write-outputs", action="store_true", help=text)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def installers_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what install-udfs writes below /var/lib for root out of this machine; the commands that tests start too."""
+    place = tmp_path_factory.mktemp("state")
+    os.environ[STATE_VARIABLE] = str(place)
+    yield place
+    del os.environ[STATE_VARIABLE]
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from clip_installer.install.placement import place
-from clip_installer.install.plan import Plan, plan_install, records_path
-from clip_installer.install.records import Records
+from clip_installer.install.plan import Plan, plan_install
+from clip_installer.install.records import load_records
 from clip_installer.install.wanted import Installation
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
@@ -71,9 +71,7 @@ def make_plan(config_directory: Path, bundle: Bundle, *, force: bool = False, **
     placement = place(config, bundle.manifest.name)
     worker = WorkerSettings(bundle=placement.bundle, image_roots=(config.user_files_path,), **settings)
     installation = Installation(bundle, placement, Path(sys.executable), worker, pool_size=2)
-    return plan_install(
-        config, Records.load(records_path(config)), ServerUser.current("test"), installation, force=force
-    )
+    return plan_install(config, load_records(config), ServerUser.current("test"), installation, force=force)
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes | None]]:

@@ -10,10 +10,26 @@ ClipUdfError
 
 from __future__ import annotations
 
+from unicodedata import category
+
+
+def printable(text: str) -> str:
+    r"""Text that somebody else wrote, safe to show on a terminal and on one line.
+
+    Use it for everything that is shown to a person and does not come from this package: a bundle's notice, a server's
+    message, an HTTP reason phrase, a name or value out of a file. Control characters, escape sequences, line breaks,
+    invisible and direction-changing characters appear as escapes such as ``\x1b``; everything else stays as it is.
+    """
+    return "".join(one if one.isprintable() or category(one) == "Zs" else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
 
 def one_line(error: BaseException) -> str:
-    """The text of somebody else's error on one line, for a message of our own."""
-    return " ".join(str(error).split())
+    """The text of somebody else's error on one line, safe to show, for a message of our own."""
+    return printable(" ".join(str(error).split()))
 
 
 class ClipUdfError(Exception):

@@ -88,7 +88,7 @@ Examples:
 )
 @click.option("--raw", is_flag=True, help="Vectors as the model gives them, not brought to length 1.")
 @click.option("--python", type=_PATH, help="Interpreter of the workers [default: the one that runs this].")
-@click.option("--user", help="System user of the server [default: clickhouse for root, else the current one].")
+@click.option("--user", help="System user of the server [default: the recorded one, or the owner of its data].")
 @click.option("--destdir", type=_PATH, default=Path("/"), help="Install into the tree below this directory.")
 @optional_connection_options
 @click.option("--ddl/--no-ddl", default=True, show_default=True, help="Deploy table and views.")
@@ -220,7 +220,7 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
 @contextmanager
 def _file_errors_in_words() -> Iterator[None]:
     from clip_installer.errors import ConfigurationError
-    from clip_installer.install.journal import describe
+    from clip_installer.install.transaction import describe
 
     try:
         yield

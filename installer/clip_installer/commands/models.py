@@ -47,7 +47,7 @@ def models(server_config: Path | None, available: bool, part: str, as_json: bool
 
 def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[dict[str, Any]]:
     from clip_installer import resources
-    from clip_installer.install.flow import load_records
+    from clip_installer.install.records import load_records
     from clip_installer.models.source import builtin_names
     from clip_installer.server.config import ServerConfig
     from clip_udfs.bundle import Bundle

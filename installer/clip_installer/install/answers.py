@@ -18,6 +18,7 @@ from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
 from clip_installer.install.flow import Outcome, Proposal
 from clip_installer.install.host_graphs import host_graphs
+from clip_installer.install.records import load_records
 from clip_installer.install.request import ROOT, InstallRequest
 from clip_installer.models.source import opened_model
 from clip_installer.planning.sizing import index_memory, worker_memory
@@ -109,13 +110,13 @@ def verify(request: InstallRequest, suffix: str | None, *, as_json: bool) -> Non
         ClipUdfError: Nothing is installed, or something is wrong with it.
     """
     config = request.config()
-    models = [model for model in work.load_records(config).models if suffix in (None, model.suffix)]
+    models = [model for model in load_records(config).models if suffix in (None, model.suffix)]
     if not models:
         under = f" under the suffix {suffix!r}" if suffix is not None else ""
         raise ConflictError(f"nothing is installed{under} for {config.on_disk(config.main_file)}")
     if was_interrupted(config):
         raise ConflictError("an install was interrupted here; run install-udfs again: it undoes that first")
-    user = request.owner()
+    user = work.removal_user(request, config)
     findings = [finding for model in models for finding in verify_host(config, model, user)]
     if request.connection is not None:
         database = request.connection.connect()
@@ -148,7 +149,7 @@ def uninstall(
     config = request.config()
     recovered = None if dry_run else work.undo_interrupted(config)
     chosen = work.suffixes_to_remove(config, suffix, every=every)
-    plan, models = work.propose_removal(config, request.owner(), chosen, force=request.force)
+    plan, models = work.propose_removal(config, work.removal_user(request, config), chosen, force=request.force)
     differences = list(report.diff_lines(plan)) if diff else []
     outcome = None
     if not dry_run:

@@ -5,24 +5,37 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import sha256
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from clip_installer.errors import ApplyError, ConflictError
-from clip_installer.install.journal import recover
-from clip_installer.install.placement import HOME, finds
-from clip_installer.install.plan import Plan
-from clip_installer.install.transaction import Delivery, Transaction, all_or_nothing
+from clip_installer.install.change import Change, Copy
+from clip_installer.install.disk import Disk
+from clip_installer.install.placement import is_definition
+from clip_installer.install.plan import Plan, Step
+from clip_installer.install.transaction import (
+    Adopted,
+    Transaction,
+    all_or_nothing,
+    describe,
+    holds_state,
+    journal_path,
+    make_directory,
+    recover,
+    remove_empty,
+)
 from clip_installer.server.config import ServerConfig
+from clip_udfs.errors import ClipUdfError
 
 
 @contextmanager
 def locked(config: ServerConfig) -> Iterator[str | None]:
     """Be the only installer of this server for the body, after undoing what a killed one left.
 
-    The lock is on the configuration's directory itself, so that it leaves no file behind.
+    The lock is on a directory, so that it leaves no file behind: on that of the records, where the server's user could
+    not hold it, or before the first install on that of the configuration.
 
     Yields:
         What was recovered, in words, or None.
@@ -30,28 +43,27 @@ def locked(config: ServerConfig) -> Iterator[str | None]:
     Raises:
         ConflictError: Another installer is at work.
     """
-    directory = config.on_disk(config.directory)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise ApplyError(f"cannot lock {directory}: {error.strerror}") from error
-            raise ConflictError(f"another install-udfs is at work on {directory}; repeat when it has ended") from error
-        yield recover(_journals(config))
-    finally:
-        os.close(handle)
+    disk = Disk(config)
+    with ExitStack() as locks:
+        if not _lock_records(disk, locks):
+            _lock(config.on_disk(config.directory), None, disk, locks)
+            # Another installer may have made them, and ended, meanwhile.
+            _lock_records(disk, locks)
+        yield recover(disk)
 
 
 def was_interrupted(config: ServerConfig) -> bool:
     """Whether a killed installer left something that the next one undoes."""
-    return any(journal.exists() for journal in _journals(config))
+    disk = Disk(config)
+    return disk.status(journal_path(disk)) is not None
 
 
 @contextmanager
 def applied(plan: Plan) -> Iterator[None]:
     """Make the plan's changes, run the body as their test, and keep them only if it succeeds.
+
+    Before the body: everything that is created or replaced, and the function definitions that go. After it: all else
+    that goes, so that what the server still uses is there until the body has seen that it uses the new.
 
     Raises:
         ApplyError: A change could not be made; everything is as it was.
@@ -59,54 +71,81 @@ def applied(plan: Plan) -> Iterator[None]:
     if not plan.changed:
         yield
         return
-    config = plan.config
-    owner = (plan.user.uid, plan.user.gid) if plan.user.can_own and not plan.user.is_current else None
-    deliveries = []
-    for step in plan.steps:
-        if not step.changes:
-            continue
-        target = config.on_disk(step.path)
-        if step.wanted is not None:
-            content: bytes | Path | None = step.wanted.content
-            mode = step.wanted.mode
-        else:
-            content, mode = config.on_disk(step.source) if step.source else None, None
-        deliveries.append(Delivery(target, content, mode, owner, fresh=step.action == "create"))
-    obsolete = [config.on_disk(directory) for directory in plan.obsolete]
-    places = [journal for journal in _journals(config) if journal.parent not in obsolete]
+    disk = Disk(plan.config)
     transaction = Transaction(
-        deliveries=deliveries,
-        directories=[config.on_disk(directory) for directory in plan.directories],
-        obsolete=obsolete,
-        journal=next(journal for journal in places if journal.parent.is_dir()),
-        hidden=lambda target, name: _hidden(config, target, name),
-        owner=owner,
+        changes=tuple(_change(disk, step) for step in plan.steps if step.changes),
+        directories=plan.directories,
+        obsolete=plan.obsolete,
+        adopted=tuple(_as_it_is(disk, directory) for directory in plan.adopted),
     )
-    with all_or_nothing(transaction):
-        yield
+    with ExitStack() as locks:
+        _make_state(disk, plan, locks)
+        with all_or_nothing(disk, transaction, plan.user):
+            yield
 
 
-def _journals(config: ServerConfig) -> list[Path]:
-    # The first install finds no directory of its own yet; another server's journal may lie beside ours.
-    key = sha256(str(config.on_disk(config.main_file)).encode()).hexdigest()[:12]
-    home = config.on_disk(config.user_scripts_path / HOME)
-    return [place / f".clip-udfs-{key}.journal" for place in (home, *home.parents)]
+def _change(disk: Disk, step: Step) -> Change:
+    content: bytes | Copy | None = None
+    mode = None
+    if step.wanted is not None:
+        mode = step.wanted.mode
+        given = step.wanted.content
+        content = Copy(given, step.wanted.digest) if isinstance(given, Path) else given
+    elif step.source is not None:
+        content = Copy(step.source, None, kept=True)
+    late = content is None and not (is_definition(step.path) or step.path == disk.places.drop_in)
+    return Change.planned(disk, step.path, content, mode, fresh=step.action == "create", late=late)
 
 
-def _hidden(config: ServerConfig, target: Path, name: str) -> Path:
-    # Not always the target's own directory: a pattern such as functions/* would find any name in there.
-    patterns = [str(config.on_disk(Path(pattern))) for pattern in config.function_globs]
-    device = _device(target.parent)
-    for directory in target.parents:
-        candidate = directory / f".clip-udfs-{name}"
-        if any(finds(pattern, candidate) for pattern in patterns):
-            continue
-        if _device(directory) != device:
-            break
-        return candidate
-    raise ApplyError(f"every name beside {target} would be read as a function definition by the server")
+def _as_it_is(disk: Disk, directory: Path) -> Adopted:
+    status = disk.status(directory)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        raise ConflictError(f"{disk.here(directory)} is not a directory any more: run the command again")
+    return Adopted(directory, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
 
 
-def _device(directory: Path) -> int:
-    existing = next(one for one in (directory, *directory.parents) if one.exists())
-    return existing.stat().st_dev
+def _make_state(disk: Disk, plan: Plan, locks: ExitStack) -> None:
+    """Make the directory of the records, and lock it, where there is none yet."""
+    missing = [one for one in plan.directories if holds_state(disk, one)]
+    try:
+        for directory in missing:
+            with suppress(FileExistsError):  # another server's installer may have made the one that all share
+                make_directory(disk, directory, plan.user)
+        if missing:
+            _lock_records(disk, locks)
+    except BaseException as error:
+        for directory in reversed(missing):
+            with suppress(OSError, ClipUdfError):
+                remove_empty(disk, directory)
+        if isinstance(error, OSError):
+            raise ApplyError(f"{describe(error)}; everything is as it was before") from error
+        raise
+
+
+def _lock_records(disk: Disk, locks: ExitStack) -> bool:
+    """Lock the directory of the records where there is one; whether there is."""
+    state = disk.places.state
+    try:
+        with disk.folder(state) as folder:
+            identity = _lock(".", folder.handle, disk, locks)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    found = disk.status(state)
+    if found is None or (found.st_dev, found.st_ino) != identity:
+        raise ConflictError(f"another install-udfs has just ended on {disk.here(state)}; run the command again")
+    return True
+
+
+def _lock(name: str | Path, directory: int | None, disk: Disk, locks: ExitStack) -> tuple[int, int]:
+    """Lock a directory until ``locks`` is closed; its device and inode."""
+    handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    locks.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        where = disk.here(disk.config.directory)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise ApplyError(f"cannot lock {where}: {error.strerror}") from error
+        raise ConflictError(f"another install-udfs is at work on {where}; repeat when it has ended") from error
+    status = os.fstat(handle)
+    return status.st_dev, status.st_ino

@@ -14,8 +14,8 @@ from clip_installer.install.apply import applied, locked, was_interrupted
 from clip_installer.install.checks.findings import Finding, problems
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
-from clip_installer.install.plan import Plan, plan_install, plan_removal, records_path
-from clip_installer.install.records import InstalledModel, Records
+from clip_installer.install.plan import Plan, plan_install, plan_removal
+from clip_installer.install.records import InstalledModel, load_records
 from clip_installer.install.request import InstallRequest
 from clip_installer.install.wanted import Installation
 from clip_installer.server.config import ServerConfig
@@ -92,7 +92,7 @@ def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Pro
     plan = plan_install(
         config,
         records,
-        request.owner(),
+        request.server_user(config, records.user),
         installation,
         drops=schema.drops() if schema else (),
         deployed_schema=schema.digest if schema and run else None,
@@ -163,7 +163,7 @@ def remove(request: InstallRequest, suffix: str | None, *, every: bool) -> tuple
     config = request.config()
     with locked(config):
         chosen = suffixes_to_remove(config, suffix, every=every)
-        plan, models = propose_removal(config, request.owner(), chosen, force=request.force)
+        plan, models = propose_removal(config, removal_user(request, config), chosen, force=request.force)
         server = request.connection.connect() if request.connection and request.connection.is_server else None
         with _reloaded_after_failure(server), applied(plan):
             if server is not None and plan.changed:
@@ -171,6 +171,15 @@ def remove(request: InstallRequest, suffix: str | None, *, every: bool) -> tuple
                 for model in models:
                     _require_gone(server, model)
         return Outcome(plan, ()), models
+
+
+def removal_user(request: InstallRequest, config: ServerConfig) -> ServerUser:
+    """The user that the server runs as, for a removal.
+
+    Raises:
+        ConfigurationError: That user does not exist, or is not known.
+    """
+    return request.server_user(config, load_records(config).user)
 
 
 def suffixes_to_remove(config: ServerConfig, suffix: str | None, *, every: bool) -> list[str]:
@@ -186,24 +195,6 @@ def suffixes_to_remove(config: ServerConfig, suffix: str | None, *, every: bool)
         names = ", ".join(f"--suffix '{one}'" for one in installed)
         raise ConflictError(f"{len(installed)} models are installed; say which one to remove, {names}, or --all")
     return installed
-
-
-def load_records(config: ServerConfig) -> Records:
-    """What is installed for this server.
-
-    Raises:
-        ConfigurationError: The records cannot be read.
-        ConflictError: They are another server's, which shares the directory of scripts.
-    """
-    path = config.on_disk(records_path(config))
-    records = Records.load(path)
-    other = records.server
-    if other is not None and other != config.main_file and config.on_disk(other).exists():
-        raise ConflictError(
-            f"{path} belongs to the server configured by {other}; two servers cannot share a"
-            " user_scripts_path, as each would remove the other's functions"
-        )
-    return records
 
 
 def _refuse_interrupted(config: ServerConfig) -> None:

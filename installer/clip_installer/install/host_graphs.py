@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clip_installer.install.flow import load_records, propose
+from clip_installer.install.disk import Disk
+from clip_installer.install.flow import propose
 from clip_installer.install.placement import place
+from clip_installer.install.records import load_records
 from clip_installer.install.request import ROOT, InstallRequest
-from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.bundle import Bundle
 
 
 @contextmanager
@@ -45,9 +47,9 @@ def _installed(request: InstallRequest, bundle: Bundle) -> Path | None:
     if stale_because(Bundle(target, bundle.manifest)) is not None:
         return None
     folder = target / FOLDER
-    records = load_records(config)
+    records, disk = load_records(config), Disk(config)
     for path in folder.iterdir():
         known = records.owner_of(path)
-        if known is None or known[1].sha256 != sha256(path):
+        if known is None or known[1].sha256 != disk.digest(path):
             return None
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from clip_installer.install.plan import Plan, Step
 from clip_installer.install.wanted import READABLE
 from clip_installer.planning.sizing import IndexMemory, WorkerMemory, spoken
 from clip_installer.server.config import ServerConfig
+from clip_installer.server.user import user_name
 
 _TEXT_LIMIT = 16_384
 _INDEX_CACHE = 5 << 30
@@ -54,6 +56,8 @@ def plan_lines(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | N
     if installation.settings.jpeg_decoding == "scaled":
         yield _entry("", "large JPEGs are decoded at a fraction of their size: photographs keep a cosine of 0.9995")
     yield _entry("owner", _owner(plan))
+    for number, note in enumerate(plan.notes):
+        yield _entry("taken over" if number == 0 else "", note)
     if proposal.schema is not None and (cluster := proposal.schema.parameters.cluster):
         yield _entry("cluster", f"{cluster}: the schema is created on all of its hosts, the files only on this one;")
         yield _entry("", "run this on every other host too, there with --no-ddl")
@@ -70,6 +74,8 @@ def file_lines(plan: Plan) -> Iterator[str]:
     for directory in plan.directories:
         if directory.parent not in plan.directories:
             yield f"create     0755  {plan.config.on_disk(directory)}/"
+    for directory in plan.adopted:
+        yield f"take over  0755  {plan.config.on_disk(directory)}/  which others could change"
     bundles: dict[tuple[str, Path], list[Step]] = {}
     for step in plan.steps:
         if (bundle := _bundle_directory(step.path)) is not None:
@@ -177,7 +183,7 @@ def plan_object(plan: Plan) -> dict[str, Any]:
         "directories": [str(plan.config.on_disk(directory)) for directory in plan.directories],
         "files": [_step_object(plan, step) for step in plan.steps],
         "user": plan.user.name,
-        "owned_by_user": plan.user.can_own,
+        "notes": list(plan.notes),
     }
 
 
@@ -263,13 +269,7 @@ def _step_object(plan: Plan, step: Step) -> dict[str, Any]:
 
 
 def _owner(plan: Plan) -> str:
-    user = plan.user
-    if user.can_own:
-        return f"{user.name} ({user.reason})"
-    return (
-        f"the current user: only root can give files to {user.name}; they are readable for everybody, so"
-        f" {user.name} can use them"
-    )
+    return f"{user_name(os.geteuid())}; the server's user, {plan.user.name} ({plan.user.reason}), can only read them"
 
 
 def _entry(key: str, value: str) -> str:

@@ -1,8 +1,10 @@
-"""Where the files of one model go on a server, so that ClickHouse finds them as it is configured."""
+"""The installed layout: which files an installation has, and where they go so that ClickHouse finds them."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,8 +14,17 @@ from clip_installer.server.config import ServerConfig
 
 HOME = "clip_udfs"
 BUNDLE = "bundle"
+OLD_RECORDS = "manifest.json"  # of versions that kept them beside the models
+LAUNCHER = "launch"
+SETTINGS = "worker.json"
 OWN_DEFINITIONS = "clip_udfs_functions"
+# What ClickHouse can split a command at spaces with, and what is no hidden file of ours.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Names in the directory of all models that a model cannot have.
+RESERVED_NAMES = frozenset({OLD_RECORDS, "installed.json", "replaced"})
+_DROP_IN = "clip_udfs.xml"
 _DEFINITION_SUFFIX = "_function.xml"
+_DEFINITION_NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]*{re.escape(_DEFINITION_SUFFIX)}")
 _WILDCARDS = frozenset("*?[\\")
 
 
@@ -40,6 +51,11 @@ class Placement:
         """The directory that holds every model and the records."""
         return self.scripts / HOME
 
+    @classmethod
+    def of(cls, config: ServerConfig, model: str) -> Placement:
+        """Where the files of the installed ``model`` are; its definitions are wherever the records say."""
+        return cls(config.user_scripts_path, model, config.directory)
+
     @property
     def command_directory(self) -> str:
         """The model's directory as a ``command`` names it: relative to ``user_scripts_path``."""
@@ -48,12 +64,12 @@ class Placement:
     @property
     def launcher(self) -> Path:
         """The script that ClickHouse starts."""
-        return self.home / self.model / "launch"
+        return self.home / self.model / LAUNCHER
 
     @property
     def settings(self) -> Path:
         """The workers' settings."""
-        return self.home / self.model / "worker.json"
+        return self.home / self.model / SETTINGS
 
     @property
     def bundle(self) -> Path:
@@ -63,6 +79,85 @@ class Placement:
     def definition(self, sql_name: str) -> Path:
         """The file that defines the function ``sql_name``."""
         return self.definitions / f"{sql_name}{_DEFINITION_SUFFIX}"
+
+
+def is_definition(path: Path) -> bool:
+    """Whether the file at ``path`` defines a function."""
+    return path.name.endswith(_DEFINITION_SUFFIX)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Everywhere that an installation for one server can have files; nothing else is read, changed or removed.
+
+    Attributes:
+        home: The directory of all models.
+        state: The installer's own directory.
+        definitions: Directories in which function definitions can be.
+        drop_in: The file that is added to a configuration which searches none of them.
+        shared: Other directories that an install may have to make, for the server or for its own files.
+    """
+
+    home: Path
+    state: Path
+    definitions: tuple[Path, ...]
+    drop_in: Path
+    shared: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, config: ServerConfig, state: Path) -> Places:
+        """The places of the server that is configured by ``config``, with the records in ``state``."""
+        searched = (Path(pattern).parent for pattern in config.function_globs)
+        return cls(
+            home=config.user_scripts_path / HOME,
+            state=state,
+            definitions=(
+                *(directory for directory in searched if not _WILDCARDS & set(str(directory))),
+                config.directory,
+                config.directory / OWN_DEFINITIONS,
+            ),
+            drop_in=_drop_in(config),
+            shared=(config.user_scripts_path, config.user_files_path, _drop_in(config).parent, state.parent),
+        )
+
+    def holds_file(self, path: Path) -> bool:
+        """Whether ``path`` is that of a file which an installation for this server can have."""
+        if ".." in path.parts:
+            return False
+        if path.parent in self.definitions and _DEFINITION_NAME.fullmatch(path.name):
+            return True
+        if path in (self.drop_in, self.home / OLD_RECORDS) or self._is_state(path):
+            return True
+        if self.home not in path.parents:
+            return False
+        model, *rest = path.relative_to(self.home).parts
+        if not is_model_name(model):
+            return False
+        return rest in ([LAUNCHER], [SETTINGS]) or (len(rest) > 1 and rest[0] == BUNDLE)
+
+    def holds_directory(self, path: Path) -> bool:
+        """Whether ``path`` is that of a directory which an install for this server can have made."""
+        if ".." in path.parts:
+            return False
+        if path == self.home or self.home in path.parents or path == self.state or self.state in path.parents:
+            return True
+        return any(path == one or path in one.parents for one in (*self.definitions, *self.shared))
+
+    def directories(self, path: Path) -> Iterator[Path]:
+        """The directories from the installer's own place that holds ``path`` down to its parent; none elsewhere."""
+        for place in (self.home, self.state):
+            if place in path.parents:
+                yield from (one for one in reversed(path.parents) if one == place or place in one.parents)
+
+    def _is_state(self, path: Path) -> bool:
+        if path.parent == self.state:
+            return path.name == "installed.json"
+        return path.parent == self.state / "replaced" and not path.name.startswith(".")
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model can be called ``name``: as a directory beside ours, and in a ClickHouse command."""
+    return MODEL_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 
 
 def place(config: ServerConfig, model: str) -> Placement:
@@ -84,8 +179,8 @@ def place(config: ServerConfig, model: str) -> Placement:
             " finds no definitions in there; give <user_defined_executable_functions_config> another"
             " directory"
         )
-    drop_ins = config.main_file.with_suffix(".d")
-    if not (_writable(config, config.directory) and _writable(config, drop_ins)):
+    drop_in = _drop_in(config)
+    if not (_writable(config, config.directory) and _writable(config, drop_in.parent)):
         searched = ", ".join(config.function_globs) or "nowhere"
         raise ConfigurationError(
             f"no place for the function definitions can be written: {config.main_file} has them searched in"
@@ -95,7 +190,7 @@ def place(config: ServerConfig, model: str) -> Placement:
         scripts,
         model,
         config.directory / OWN_DEFINITIONS,
-        drop_in=drop_ins / "clip_udfs.xml",
+        drop_in=drop_in,
         drop_in_pattern=f"{OWN_DEFINITIONS}/*{_DEFINITION_SUFFIX}",
     )
 
@@ -104,6 +199,10 @@ def finds(pattern: str, path: Path) -> bool:
     """Whether ClickHouse's glob ``pattern`` finds ``path``: part by part, ``*`` never crosses a ``/``."""
     wanted, given = Path(pattern).parts, path.parts
     return len(wanted) == len(given) and all(fnmatchcase(name, part) for name, part in zip(given, wanted, strict=True))
+
+
+def _drop_in(config: ServerConfig) -> Path:
+    return config.main_file.with_suffix(".d") / _DROP_IN
 
 
 def _searched(config: ServerConfig) -> list[Path]:

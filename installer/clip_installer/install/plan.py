@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
-from clip_installer.errors import ConflictError
-from clip_installer.install.placement import HOME
-from clip_installer.install.records import Backup, InstalledModel, OwnFile, Records
-from clip_installer.install.wanted import READABLE, Installation, WantedFile, wanted_files
+from clip_installer.errors import ConfigurationError, ConflictError
+from clip_installer.install.disk import Disk
+from clip_installer.install.folder import is_private
+from clip_installer.install.records import BACKUPS, Backup, InstalledModel, OwnFile, Records, load_records, records_path
+from clip_installer.install.takeover import old_records_path
+from clip_installer.install.wanted import PRIVATE, Installation, WantedFile, wanted_files
 from clip_installer.server.config import ServerConfig
-from clip_installer.server.user import ServerUser
+from clip_installer.server.user import ServerUser, user_name
 from clip_udfs import __version__
-from clip_udfs.bundle import sha256 as sha256_of_file
 from clip_udfs.functions import FUNCTIONS
-
-RECORDS = "manifest.json"
 
 Action = Literal["create", "replace", "take over", "unchanged", "keep", "remove", "restore"]
 
@@ -58,12 +58,13 @@ class Plan:
 
     Attributes:
         config: The server.
-        user: Who shall own the files.
+        user: The user that the server runs as.
         steps: The files in the order in which they are put into place.
         directories: Directories to create, parents first.
         obsolete: Directories to remove once they are empty, children first.
-        records: The records as they shall be.
-        suffixes: Suffixes of the models that are installed or removed.
+        adopted: Directories of the installer's that others could change until now, parents first.
+        records: The records as they will be.
+        notes: What was taken over from an older version's records, and what was not; a sentence each.
     """
 
     config: ServerConfig
@@ -71,22 +72,18 @@ class Plan:
     steps: tuple[Step, ...]
     directories: tuple[Path, ...]
     obsolete: tuple[Path, ...]
+    adopted: tuple[Path, ...]
     records: Records
-    suffixes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
         """Whether anything on the disk would change."""
-        return bool(self.directories) or any(step.changes for step in self.steps)
+        return bool(self.directories or self.adopted) or any(step.changes for step in self.steps)
 
     def kept(self) -> list[Path]:
         """The files that were edited by hand and stay as they are."""
         return [step.path for step in self.steps if step.action == "keep"]
-
-
-def records_path(config: ServerConfig) -> Path:
-    """The file of the installer's records, as the server sees it."""
-    return config.user_scripts_path / HOME / RECORDS
 
 
 def plan_install(
@@ -97,6 +94,7 @@ def plan_install(
     *,
     drops: tuple[str, ...] = (),
     deployed_schema: str | None = None,
+    options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Plan:
     """Plan the change from what is on the disk to ``installation``.
@@ -104,15 +102,17 @@ def plan_install(
     Args:
         config: The server.
         records: What is installed now.
-        user: Who shall own the files.
+        user: The user that the server runs as.
         installation: The model as it shall be.
         drops: Statements to record that remove the model's views and indexes.
         deployed_schema: SHA-256 of the DDL that will be run; None where none will.
+        options: The options to record.
         force: Overwrite edited files, and foreign ones too, keeping a copy that a removal restores.
 
     Raises:
         ConflictError: A file or a function's name belongs to somebody else, or an edit would be lost.
     """
+    disk = Disk(config)
     wanted = wanted_files(installation)
     before = records.find(installation.suffix)
     _refuse_taken_names(config, records, installation)
@@ -120,9 +120,9 @@ def plan_install(
     backups = {backup.path: backup for backup in (before.backups if before else ())}
     own: list[OwnFile] = []
     for file in wanted:
-        step = _step(config, records, installation, user, file, force=force)
+        step = _step(disk, records, installation, file, force=force)
         if step.action == "take over":
-            backup = Backup(file.path, _backup_path(config, file.path))
+            backup = Backup(file.path, _backup_path(disk, file.path))
             backups[file.path] = backup
             steps.append(Step("create", backup.kept, f"copy of {file.path} as it was", source=file.path))
         known = records.owner_of(file.path)
@@ -132,7 +132,7 @@ def plan_install(
     paths = {file.path for file in wanted}
     for old in before.files if before else ():
         if old.path not in paths and not _is_shared(records.without([installation.suffix]), old.path):
-            steps.extend(_removal(config, old, backups.pop(old.path, None), force=force))
+            steps.extend(_removal(disk, old, backups.pop(old.path, None), force=force))
     model = InstalledModel(
         suffix=installation.suffix,
         model=installation.bundle.manifest.name,
@@ -143,14 +143,16 @@ def plan_install(
         backups=tuple(backups.values()),
         drops=drops,
         schema=deployed_schema if deployed_schema is not None else before.schema if before else "",
+        # Who stages a tree is not who the server in it will run as.
+        user="" if config.destdir != Path("/") and user.is_current else user.name,
+        options=dict(options or {}),
     )
-    needed = [records_path(config), *(step.path for step in steps if step.changes)]
-    # A worker does not start without its picture directories, and the server makes this one only when it
-    # starts.
+    needed = [records_path(disk), *(step.path for step in steps if step.changes)]
+    # A worker does not start without its image directories, and the server makes this one only when it starts.
     needed += [root / "any" for root in installation.settings.image_roots if root == config.user_files_path]
-    missing = _missing_directories(config, needed)
+    missing = _missing_directories(disk, user, needed)
     after = records.with_model(config.main_file, model, missing)
-    return _with_records(config, user, steps, missing, after, (installation.suffix,))
+    return _with_records(disk, user, steps, missing, after)
 
 
 def plan_removal(
@@ -161,6 +163,7 @@ def plan_removal(
     Raises:
         ConflictError: A file was edited since it was installed, and ``force`` is not given.
     """
+    disk = Disk(config)
     steps: list[Step] = []
     stays = records.without(suffixes)
     for suffix in suffixes:
@@ -172,37 +175,67 @@ def plan_removal(
         for file in reversed(model.files):
             if _is_shared(stays, file.path) or any(step.path == file.path for step in steps):
                 continue
-            steps.extend(_removal(config, file, backups.get(file.path), force=force))
-    return _with_records(config, user, steps, (), records.without(suffixes), tuple(suffixes))
+            steps.extend(_removal(disk, file, backups.get(file.path), force=force))
+    stays = records.without(suffixes)
+    missing = _missing_directories(disk, user, [records_path(disk)]) if steps or records.taken_over else ()
+    if stays.models:
+        stays = replace(stays, directories=tuple(dict.fromkeys((*stays.directories, *missing))))
+    return _with_records(disk, user, steps, missing, stays)
 
 
-def _with_records(
-    config: ServerConfig,
-    user: ServerUser,
-    steps: list[Step],
-    missing: Sequence[Path],
-    after: Records,
-    suffixes: tuple[str, ...],
-) -> Plan:
+def _with_records(disk: Disk, user: ServerUser, steps: list[Step], missing: Sequence[Path], after: Records) -> Plan:
     used = {file.path for model in after.models for file in model.files}
     used.update(backup.kept for model in after.models for backup in model.backups)
-    path = records_path(config)
+    path = records_path(disk)
+    recorded = dict.fromkeys((*load_records(disk.config).directories, *(() if after.models else missing)))
     obsolete = tuple(
         directory
-        for directory in reversed(Records.load(config.on_disk(path)).directories)
+        for directory in sorted(recorded, key=lambda one: len(one.parts), reverse=True)
         # Directories of the server's own, such as user_files, stay until nothing is installed any more.
-        if not after.models or (path.parent in directory.parents and not any(directory in one.parents for one in used))
+        if not after.models or (_is_our_own(disk, directory) and not any(directory in one.parents for one in used))
     )
     kept = tuple(directory for directory in after.directories if directory not in obsolete)
     after = replace(after, directories=kept)
     if after.models:
-        wanted = WantedFile(path, READABLE, "the installer's own records", after.to_json().encode())
-        current = _content_digest(config.on_disk(path))
+        wanted = WantedFile(path, PRIVATE, "the installer's own records", after.to_json().encode())
+        current = disk.digest(path)
         action: Action = "create" if current is None else "unchanged" if current == wanted.digest else "replace"
         steps.append(Step(action, path, wanted.reason, wanted))
-    elif config.on_disk(path).exists():
+    elif disk.status(path) is not None:
         steps.append(Step("remove", path, "the installer's own records"))
-    return Plan(config, user, tuple(steps), tuple(missing), obsolete, after, suffixes)
+    if after.taken_over:
+        steps.append(Step("remove", old_records_path(disk), "the records of an older version"))
+    adopted = _adopted(disk, steps)
+    return Plan(disk.config, user, tuple(steps), tuple(missing), obsolete, adopted, after, after.taken_over)
+
+
+def _is_our_own(disk: Disk, directory: Path) -> bool:
+    """Whether ``directory`` is one of a model's, or of copies, and not one that all models need."""
+    state = disk.places.state
+    below = disk.places.home in directory.parents or state in directory.parents
+    return below and directory != state and directory not in state.parents
+
+
+def _adopted(disk: Disk, steps: Sequence[Step]) -> tuple[Path, ...]:
+    """The directories of ours in which something changes and which others could change, parents first."""
+    needed = dict.fromkeys(
+        directory for step in steps if step.changes for directory in disk.places.directories(step.path)
+    )
+    adopted = []
+    for directory in sorted(needed, key=lambda one: len(one.parts)):
+        status = disk.status(directory)
+        if status is None:
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            raise ConflictError(f"{disk.here(directory)} is not a directory; move it away")
+        if status.st_uid == os.geteuid() and is_private(status):
+            continue
+        if os.geteuid() not in (0, status.st_uid):
+            raise ConflictError(
+                f"{disk.here(directory)} belongs to {user_name(status.st_uid)}: run this command as that user"
+            )
+        adopted.append(directory)
+    return tuple(adopted)
 
 
 def _refuse_taken_names(config: ServerConfig, records: Records, installation: Installation) -> None:
@@ -228,17 +261,9 @@ def _refuse_taken_names(config: ServerConfig, records: Records, installation: In
                 )
 
 
-def _step(
-    config: ServerConfig,
-    records: Records,
-    installation: Installation,
-    user: ServerUser,
-    file: WantedFile,
-    *,
-    force: bool,
-) -> Step:
-    on_disk = config.on_disk(file.path)
-    current = _content_digest(on_disk)
+def _step(disk: Disk, records: Records, installation: Installation, file: WantedFile, *, force: bool) -> Step:
+    on_disk = disk.here(file.path)
+    current = disk.digest(file.path)
     if current is None:
         return Step("create", file.path, file.reason, file)
     known = records.owner_of(file.path)
@@ -251,7 +276,7 @@ def _step(
         return Step("take over", file.path, file.reason, file)
     model, recorded = known
     if current == file.digest:
-        difference = _attribute_difference(on_disk, file.mode, user)
+        difference = _attribute_difference(disk, file)
         if difference is None:
             return Step("unchanged", file.path, file.reason, file)
         return Step("replace", file.path, f"{file.reason}: {difference}", file)
@@ -264,18 +289,22 @@ def _step(
     return Step("replace", file.path, file.reason, file)
 
 
-def _attribute_difference(path: Path, mode: int, user: ServerUser) -> str | None:
-    status = path.stat()
-    if stat.S_IMODE(status.st_mode) != mode:
-        return f"mode {stat.S_IMODE(status.st_mode):04o} becomes {mode:04o}"
-    if user.can_own and (status.st_uid, status.st_gid) != (user.uid, user.gid) and not user.is_current:
-        return f"owner becomes {user.name}"
+def _attribute_difference(disk: Disk, file: WantedFile) -> str | None:
+    status = disk.status(file.path)
+    if status is None:
+        return None
+    if status.st_uid != os.geteuid():
+        return f"owner {user_name(status.st_uid)} becomes {user_name(os.geteuid())}"
+    if stat.S_IMODE(status.st_mode) != file.mode:
+        return f"mode {stat.S_IMODE(status.st_mode):04o} becomes {file.mode:04o}"
+    if status.st_nlink > 1:
+        return "it has another name elsewhere"
     return None
 
 
-def _removal(config: ServerConfig, file: OwnFile, backup: Backup | None, *, force: bool) -> Iterable[Step]:
-    on_disk = config.on_disk(file.path)
-    current = _content_digest(on_disk)
+def _removal(disk: Disk, file: OwnFile, backup: Backup | None, *, force: bool) -> Iterable[Step]:
+    on_disk = disk.here(file.path)
+    current = disk.digest(file.path)
     if current is not None and current != file.sha256 and not force:
         raise ConflictError(
             f"{on_disk} was edited since it was installed, and would be lost; keep a copy elsewhere and"
@@ -293,24 +322,22 @@ def _is_shared(others: Records, path: Path) -> bool:
     return others.owner_of(path) is not None
 
 
-def _backup_path(config: ServerConfig, path: Path) -> Path:
+def _backup_path(disk: Disk, path: Path) -> Path:
     digest = sha256(str(path).encode()).hexdigest()[:8]
-    return config.user_scripts_path / HOME / "replaced" / f"{digest}-{quote(path.name)}"
+    return disk.places.state / BACKUPS / f"{digest}-{quote(path.name)}"
 
 
-def _content_digest(path: Path) -> str | None:
-    if not path.is_file():
-        if path.is_symlink() or path.exists():
-            raise ConflictError(f"{path} is not a regular file; move it away")
-        return None
-    return sha256_of_file(path)
-
-
-def _missing_directories(config: ServerConfig, paths: Iterable[Path]) -> tuple[Path, ...]:
+def _missing_directories(disk: Disk, user: ServerUser, paths: Iterable[Path]) -> tuple[Path, ...]:
+    config = disk.config
     missing: set[Path] = set()
     for path in paths:
         for directory in path.parents:
             if config.on_disk(directory).exists():
                 break
             missing.add(directory)
+    if config.path in missing and config.destdir == Path("/") and not user.is_current:
+        raise ConfigurationError(
+            f"the server's data directory {config.path} does not exist: start the server once, or create it with"
+            f" install -d -o {user.name} {config.path}"
+        )
     return tuple(sorted(missing, key=lambda directory: (len(directory.parts), str(directory))))

@@ -1,21 +1,32 @@
-"""What was installed, file by file with its SHA-256: the installer's memory, beside the files."""
+"""What was installed for a server, file by file with its SHA-256: the installer's memory, in its own directory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clip_installer.errors import ConfigurationError
+from clip_installer.errors import ConfigurationError, ConflictError
+from clip_installer.install.disk import Disk
+from clip_installer.install.placement import is_model_name
+from clip_installer.server.config import ServerConfig
+from clip_udfs.document import Document
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+RECORDS = "installed.json"
+BACKUPS = "replaced"
+MOST_BYTES = 8 << 20
+_MOST_MODELS, _MOST_FILES = 64, 10_000
+_SHA256 = "[0-9a-f]{64}"
+_SQL_NAME = "[A-Za-z_][A-Za-z0-9_]{0,200}"
 
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that was installed: its final path, and the SHA-256 that it had then."""
+    """A file that was installed: its path on the server, and the SHA-256 that it had then."""
 
     path: Path
     sha256: str
@@ -41,8 +52,10 @@ class InstalledModel:
         functions: SQL names of its functions.
         files: Its files.
         backups: Foreign files that it replaced.
-        drops: Statements that remove the views and indexes of its schema, for who wants that.
+        drops: Statements that remove the views and indexes of its schema.
         schema: SHA-256 of the DDL that was run for it; '' where none was.
+        user: The system user that the server runs as; '' where that is not known.
+        options: The options that it was installed with, by name.
     """
 
     suffix: str
@@ -54,6 +67,8 @@ class InstalledModel:
     backups: tuple[Backup, ...] = ()
     drops: tuple[str, ...] = ()
     schema: str = ""
+    user: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,11 +79,19 @@ class Records:
         server: The server's main configuration file; None where nothing is installed.
         models: The installed models, ordered by suffix.
         directories: Directories that were created for them, parents first.
+        taken_over: What was believed, and what was not, of an installation by an older version, a sentence each; not
+            written.
     """
 
     server: Path | None = None
     models: tuple[InstalledModel, ...] = ()
     directories: tuple[Path, ...] = ()
+    taken_over: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def user(self) -> str:
+        """The system user that the server runs as, as it was recorded; '' where it was not."""
+        return next((model.user for model in self.models if model.user), "")
 
     def find(self, suffix: str) -> InstalledModel | None:
         """The model that is installed under ``suffix``, if any."""
@@ -86,61 +109,117 @@ class Records:
         """These records with ``model`` of ``server`` as that of its suffix, and more ``directories``."""
         others = tuple(other for other in self.models if other.suffix != model.suffix)
         merged = tuple(dict.fromkeys((*self.directories, *directories)))
-        return Records(server, tuple(sorted((*others, model), key=lambda one: one.suffix)), merged)
+        return Records(server, tuple(sorted((*others, model), key=lambda one: one.suffix)), merged, self.taken_over)
 
     def without(self, suffixes: Iterable[str]) -> Records:
         """These records without the models of ``suffixes``; the directories go with the last of them."""
         gone = set(suffixes)
         rest = tuple(model for model in self.models if model.suffix not in gone)
-        return replace(self, models=rest) if rest else Records()
+        return replace(self, models=rest) if rest else Records(taken_over=self.taken_over)
 
     def to_json(self) -> str:
         """The content of the records' file: no times and no host, so that equal installations are equal."""
         values = {"format_version": FORMAT_VERSION, **asdict(self)}
+        del values["taken_over"]
         return json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
 
     @classmethod
-    def load(cls, path: Path) -> Records:
-        """Read the records at ``path``; none there means that nothing is installed.
+    def from_json(cls, content: bytes, disk: Disk) -> Records:
+        """Parse the content of the records' file.
 
         Raises:
-            ConfigurationError: The file cannot be read, is damaged, or was written by a newer version.
+            ConfigurationError: It is damaged, was written by another version, or names a file that no installation
+                for this server can have.
         """
-        try:
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return cls()
-        except OSError as error:
-            raise ConfigurationError(f"cannot read the installer's records {path}: {error.strerror}") from error
-        try:
-            values = json.loads(content)
-            version = values["format_version"]
-            if version != FORMAT_VERSION:
-                raise ConfigurationError(
-                    f"{path} has format version {version}, this package writes {FORMAT_VERSION}: use the"
-                    " version of clickhouse-clip-udfs that installed it, or a newer one"
-                )
-            return cls(
-                server=Path(values["server"]),
-                models=tuple(_model(model) for model in values["models"]),
-                directories=tuple(Path(directory) for directory in values["directories"]),
+        where = str(disk.here(records_path(disk)))
+        values = Document.parse(content, where, ConfigurationError, most=MOST_BYTES)
+        version = values.integer("format_version", 0, 1 << 31)
+        if version != FORMAT_VERSION:
+            values.refuse(
+                f"has format version {version}, this package writes {FORMAT_VERSION}: use the version of"
+                " clickhouse-clip-udfs that installed it, or a newer one"
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{path} is not the records' file that install-udfs writes ({type(error).__name__}:"
-                f" {error}); restore it from a backup, or remove it together with what it listed"
-            ) from error
+        values.only("format_version", "server", "models", "directories")
+        return cls(
+            server=Path(values.text("server", pattern="/.*")),
+            models=tuple(_model(model, disk) for model in values.objects("models", _MOST_MODELS)),
+            directories=tuple(
+                _directory(values, disk, directory) for directory in values.texts("directories", _MOST_FILES)
+            ),
+        )
 
 
-def _model(values: dict[str, Any]) -> InstalledModel:
+def records_path(disk: Disk) -> Path:
+    """The file of the installer's records, as the server sees it."""
+    return disk.places.state / RECORDS
+
+
+def load_records(config: ServerConfig) -> Records:
+    """What is installed for this server.
+
+    Raises:
+        ConfigurationError: The records cannot be read.
+        ConflictError: The files are another server's, which shares the directory of scripts.
+    """
+    from clip_installer.install.takeover import records_of_older_version, refuse_shared_scripts
+
+    disk = Disk(config)
+    content = disk.read(records_path(disk), MOST_BYTES)
+    if content is None:
+        refuse_shared_scripts(disk)
+        return records_of_older_version(disk)
+    records = Records.from_json(content, disk)
+    if records.server != config.main_file and records.server is not None and config.on_disk(records.server).exists():
+        raise ConflictError(
+            f"{disk.here(disk.places.home)} belongs to the server configured by {records.server}; two servers cannot"
+            " share a user_scripts_path, as each would remove the other's functions"
+        )
+    return records
+
+
+def _model(values: Document, disk: Disk) -> InstalledModel:
+    values.only(*InstalledModel.__dataclass_fields__)
+    name = values.text("model", most=128)
+    if not is_model_name(name):
+        values.refuse(f"has the model {name!r}, which is no name of a model")
     return InstalledModel(
-        suffix=values["suffix"],
-        model=values["model"],
-        version=values["version"],
-        python=values["python"],
-        functions=tuple(values["functions"]),
-        files=tuple(OwnFile(Path(file["path"]), file["sha256"]) for file in values["files"]),
-        backups=tuple(Backup(Path(one["path"]), Path(one["kept"])) for one in values["backups"]),
-        drops=tuple(values["drops"]),
-        schema=values["schema"],
+        suffix=values.text("suffix", pattern="[A-Za-z0-9_]{0,100}"),
+        model=name,
+        version=values.text("version", most=100, line=True),
+        python=values.text("python", line=True),
+        functions=tuple(
+            one if re.fullmatch(_SQL_NAME, one) else values.refuse(f"has the function {one!r}, which is no name")
+            for one in values.texts("functions", 100)
+        ),
+        files=tuple(
+            OwnFile(_path(file, "path", disk), file.text("sha256", pattern=_SHA256))
+            for file in values.objects("files", _MOST_FILES)
+        ),
+        backups=tuple(
+            Backup(_path(one, "path", disk), _path(one, "kept", disk)) for one in values.objects("backups", _MOST_FILES)
+        ),
+        drops=values.texts("drops", 100),
+        schema=values.text("schema", pattern=f"({_SHA256})?"),
+        user=values.text("user", most=256, line=True),
+        options=values.object("options").plain(),
     )
+
+
+def _path(values: Document, key: str, disk: Disk) -> Path:
+    path = Path(values.text(key, pattern="/.*"))
+    if not disk.places.holds_file(path):
+        values.refuse(
+            f"names {path}, which is no file that an installation for {disk.config.main_file} can have: if the paths in"
+            " the configuration have changed, set them back, uninstall, and install again"
+        )
+    return path
+
+
+def _directory(values: Document, disk: Disk, directory: str) -> Path:
+    path = Path(directory)
+    if not path.is_absolute() or not disk.places.holds_directory(path):
+        values.refuse(
+            f"names the directory {directory}, which no install for {disk.config.main_file} makes: if the paths in the"
+            " configuration have changed, set them back, uninstall, and install again"
+        )
+    return path

@@ -45,7 +45,7 @@ class InstallRequest:
         jpeg_decoding: How JPEGs are decoded, ``exact`` or ``scaled``.
         limits: The limits of :class:`WorkerSettings` that shall not have their default, by name.
         python: The interpreter that runs the workers.
-        user: System user of the server; None takes the usual one.
+        user: System user of the server; None takes the recorded one, or the owner of the data directory.
         destdir: Root of the tree that is installed into.
         force: Replace what is somebody else's, or edited.
         table: The table that the views search; None names it after the suffix.
@@ -87,15 +87,15 @@ class InstallRequest:
         """
         return ServerConfig.read(self.server_config, destdir=self.destdir)
 
-    def owner(self) -> ServerUser:
-        """Who shall own the files; in a staged tree who stages it, unless a user is given.
+    def server_user(self, config: ServerConfig, recorded: str) -> ServerUser:
+        """The user that the server runs as; for a staged tree who stages it, unless a user is given.
 
         Raises:
-            ConfigurationError: The user that is given does not exist.
+            ConfigurationError: That user does not exist, or is not known.
         """
         if self.destdir != ROOT and self.user is None:
             return ServerUser.current("who stages the tree")
-        return server_user(self.user)
+        return server_user(config, self.user, recorded)
 
     def installation(self, config: ServerConfig, bundle: Bundle, graphs: Path | None) -> Installation:
         """What shall be installed on the server: ``bundle``, with ``graphs`` prepared for this machine.

@@ -18,6 +18,7 @@ from clip_udfs.encoders.prepared import FOLDER
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
 
+PRIVATE = 0o600
 READABLE = 0o644
 EXECUTABLE = 0o755
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from clip_installer.errors import CheckFailed
+from clip_installer.errors import CheckFailed, ConflictError
 from clip_installer.install.checks.findings import Finding, note, ok, problem
 from clip_installer.install.checks.golden import Golden, deviation, precision_loss
-from clip_installer.install.checks.launch import answers, closed_directory, last_line, run_as
+from clip_installer.install.checks.launch import answers, closed_directory, last_line, refuse_changeable_program
+from clip_installer.install.disk import Disk
+from clip_installer.install.folder import is_private
 from clip_installer.install.records import InstalledModel
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
-from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.prepared import stale_because
-from clip_udfs.errors import BundleError
+from clip_udfs.errors import BundleError, printable
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
 
@@ -23,21 +26,34 @@ _IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers;
 
 
 def check_files(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
-    """Every file as it was installed, where ClickHouse finds it, and readable by its user."""
+    """Every file as it was installed, the installer's own, where ClickHouse finds it, and readable by its user."""
+    disk = Disk(config)
     wrong = 0
+    for finding in _changeable_directories(disk, model):
+        wrong += 1
+        yield finding
     for file in model.files:
-        path = config.on_disk(file.path)
-        if not path.is_file():
+        path = disk.here(file.path)
+        try:
+            digest, status = disk.digest(file.path), disk.status(file.path)
+        except ConflictError as error:
+            wrong += 1
+            yield problem("file", str(error), "move it away and run install-udfs again")
+            continue
+        if digest is None or status is None:
             wrong += 1
             yield problem("file", f"{path} is missing", "run install-udfs again")
-        elif sha256(path) != file.sha256:
+        elif digest != file.sha256:
             wrong += 1
             yield problem(
                 "file",
                 f"{path} was edited since it was installed",
                 "run install-udfs with --force to put it back",
             )
-        elif config.destdir == Path("/") and (reason := _unreadable(path, user)):
+        elif not is_private(status):
+            wrong += 1
+            yield problem("file", f"{path} can be changed by others", "run install-udfs again")
+        elif config.destdir == Path("/") and (reason := _unreadable(path, status, user)):
             wrong += 1
             yield problem("file", f"{path} cannot be read by {user.name}: {reason}", "correct the permissions")
     if not wrong:
@@ -56,8 +72,18 @@ def check_files(config: ServerConfig, model: InstalledModel, user: ServerUser) -
             )
 
 
+def _changeable_directories(disk: Disk, model: InstalledModel) -> Iterator[Finding]:
+    """A problem for each directory of the model that somebody else can change."""
+    for directory in dict.fromkeys(one for file in model.files for one in disk.places.directories(file.path)):
+        status = disk.status(directory)
+        if status is not None and not is_private(status):
+            yield problem("directory", f"{disk.here(directory)} can be changed by others", "run install-udfs again")
+
+
 def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
     """Whether the server's user can start the interpreter and import what a worker needs."""
+    if not model.python:
+        return problem("interpreter", "that of an older version is not known", "run install-udfs again")
     python = Path(model.python)
     closed = closed_directory(python, user)
     if closed is not None:
@@ -68,7 +94,8 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
             " install-udfs of that place",
         )
     try:
-        completed = run_as(user, [model.python, "-I", "-c", _IMPORTS])
+        refuse_changeable_program(python, user)
+        completed = user.run([model.python, "-I", "-c", _IMPORTS])
     except CheckFailed as error:
         return problem("interpreter", str(error), "run install-udfs again with the interpreter that has the package")
     if completed.returncode != 0:
@@ -77,7 +104,7 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
             f"{python} as {user.name}: {last_line(completed.stderr)}",
             f"install them there: {python} -m pip install clickhouse-clip-udfs",
         )
-    version = completed.stdout.decode().strip()
+    version = printable(completed.stdout.decode(errors="replace").strip())
     if version != model.version:
         return note("packages", f"{python} has version {version}, the files are from {model.version}: install again")
     return ok("interpreter", f"{python} runs as {user.name} and has the packages, version {version}")
@@ -113,9 +140,9 @@ def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Findi
 
 def check_workers(launcher: Path, settings: WorkerSettings, golden: Golden, user: ServerUser) -> Iterator[Finding]:
     """Whether a worker of each tower, started as ClickHouse would start it, gives the model's own vectors."""
-    if not user.can_own:
+    if not user.can_run:
         yield note("workers", f"checked as the current user: only root can check as {user.name}")
-    who = f"{user.name}, with an empty environment," if user.can_own else "the current user"
+    who = f"{user.name}, with an empty environment," if user.can_run else "the current user"
     for function, samples in (("encode_text", golden.texts), ("encode_image_bytes", golden.pictures)):
         name = FUNCTIONS[function].sql_name(settings.suffix)
         try:
@@ -130,13 +157,12 @@ def check_workers(launcher: Path, settings: WorkerSettings, golden: Golden, user
             yield ok(name, f"a worker started as {who} gives the model's own vectors for {len(samples)} golden values")
 
 
-def _unreadable(path: Path, user: ServerUser) -> str | None:
+def _unreadable(path: Path, status: os.stat_result, user: ServerUser) -> str | None:
     if user.uid == 0:
         return None
     closed = closed_directory(path, user)
     if closed is not None:
         return f"it may not enter {closed}"
-    status = path.stat()
     shift = 6 if status.st_uid == user.uid else 3 if status.st_gid == user.gid else 0
     bits = stat.S_IMODE(status.st_mode) >> shift
     if not bits & stat.S_IROTH:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from clip_installer.errors import CheckFailed
-from clip_installer.server.user import ServerUser
+from clip_installer.errors import CheckFailed, ConflictError
+from clip_installer.install.folder import Folder, is_private
+from clip_installer.server.user import ServerUser, user_name
+from clip_udfs.errors import printable
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.wire import escape, leb128
-
-_TIMEOUT_SECONDS = 600
 
 
 def answers(
@@ -28,7 +28,8 @@ def answers(
     """
     binary = settings.format == "RowBinary"
     rows = (leb128(len(value)) + value if binary else escape(value) + b"\n" for value in values)
-    completed = run_as(user, [str(launcher), function], b"%d\n" % len(values) + b"".join(rows))
+    refuse_changeable_program(launcher, user)
+    completed = user.run([str(launcher), function], b"%d\n" % len(values) + b"".join(rows))
     if completed.returncode != 0:
         raise CheckFailed(last_line(completed.stderr) or f"exit status {completed.returncode}")
     try:
@@ -37,30 +38,27 @@ def answers(
         raise CheckFailed(f"not a vector: {completed.stdout[:80]!r}") from error
 
 
-def run_as(user: ServerUser, command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run ``command`` as ``user`` where that is possible, with no environment, in the root directory.
+def refuse_changeable_program(program: Path, user: ServerUser) -> None:
+    """Refuse to start ``program`` as root where anybody else could have put something into its place.
+
+    The interpreter that runs this command is what root has chosen already.
 
     Raises:
-        CheckFailed: It cannot be started, or does not end.
+        CheckFailed: Naming what others can change, and the way out.
     """
-    other = user.can_own and not user.is_current
+    if os.geteuid() != 0 or user.uid != 0 or os.path.realpath(program) == os.path.realpath(sys.executable):
+        return
     try:
-        return subprocess.run(
-            command,
-            input=given,
-            capture_output=True,
-            env={},
-            cwd="/",
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-            user=user.uid if other else None,
-            group=user.gid if other else None,
-            extra_groups=[] if other else None,
-        )
-    except OSError as error:
-        raise CheckFailed(f"cannot start {command[0]}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise CheckFailed(f"no answer within {_TIMEOUT_SECONDS} seconds") from error
+        for path in (program, Path(os.path.realpath(program))):
+            with Folder.opened(path.parent, private=True) as folder:
+                status = folder.status(path.name)
+            if status is not None and not is_private(status):
+                raise ConflictError(f"{path} can be changed by {user_name(status.st_uid)}")
+    except (ConflictError, OSError) as error:
+        raise CheckFailed(
+            f"{program} is not started as root: {error}; name the user that ClickHouse runs as with --user, or install"
+            " where only root can write"
+        ) from error
 
 
 def closed_directory(path: Path, user: ServerUser) -> Path | None:
@@ -77,9 +75,9 @@ def closed_directory(path: Path, user: ServerUser) -> Path | None:
 
 
 def last_line(output: bytes) -> str:
-    """The last line of a program's output that is not blank; '' where there is none."""
+    """The last line of a program's output that is not blank, safe to show; '' where there is none."""
     lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+    return printable(lines[-1].strip()) if lines else ""
 
 
 def _may_enter(status: os.stat_result, user: ServerUser) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_installer.install.checks.findings import Finding, problem
+from clip_installer.install.checks.findings import Finding, note, problem
 from clip_installer.install.checks.golden import Golden
 from clip_installer.install.checks.host import (
     check_files,
@@ -16,7 +17,8 @@ from clip_installer.install.checks.host import (
     check_workers,
 )
 from clip_installer.install.checks.server import check_calls, check_definitions
-from clip_installer.install.placement import HOME, Placement
+from clip_installer.install.disk import Disk
+from clip_installer.install.placement import Placement, is_definition
 from clip_installer.install.records import InstalledModel
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.config_files import parse, text_of
@@ -27,6 +29,8 @@ from clip_udfs.settings import WorkerSettings
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
+_MOST_SETTINGS = 1 << 20
+
 
 def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
     """Check files, interpreter, packages, picture directories, workers; of a staged tree only the files."""
@@ -34,13 +38,17 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
         yield from check_files(config, model, user)
         return
     interpreter = check_interpreter(model, user)
+    files = list(check_files(config, model, user))
     yield interpreter
-    yield from check_files(config, model, user)
+    yield from files
     if interpreter.level == "problem":
         return
-    placement = Placement(config.user_scripts_path, model.model, config.directory)
+    if any(finding.level == "problem" and finding.subject in ("file", "directory") for finding in files):
+        yield note("workers", "not started, because their files are not as they were installed")
+        return
+    placement = Placement.of(config, model.model)
     try:
-        settings = WorkerSettings.load(placement.settings)
+        settings = installed_settings(Disk(config), model)
         golden = Golden.of(settings.bundle)
     except ClipUdfError as error:
         yield problem("settings", str(error), "run install-udfs again")
@@ -50,10 +58,23 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
     yield from check_workers(placement.launcher, settings, golden, user)
 
 
+def installed_settings(disk: Disk, model: InstalledModel) -> WorkerSettings:
+    """The settings of the model's workers.
+
+    Raises:
+        ConflictError: They are not as they were installed.
+        SettingsError: They cannot work.
+    """
+    path = Placement.of(disk.config, model.model).settings
+    digest = next((file.sha256 for file in model.files if file.path == path), "")
+    content = disk.read_installed(path, digest, _MOST_SETTINGS)
+    return WorkerSettings.from_mapping(json.loads(content), str(disk.here(path)))
+
+
 def verify_server(config: ServerConfig, model: InstalledModel, database: Database) -> Iterator[Finding]:
     """Check through ClickHouse what the server loaded and what each function answers."""
     try:
-        settings = WorkerSettings.load(config.on_disk(config.user_scripts_path / HOME / model.model / "worker.json"))
+        settings = installed_settings(Disk(config), model)
         golden = Golden.of(config.on_disk(settings.bundle))
         definitions = _definitions(config, model)
     except ClipUdfError as error:
@@ -66,7 +87,7 @@ def verify_server(config: ServerConfig, model: InstalledModel, database: Databas
 def _definitions(config: ServerConfig, model: InstalledModel) -> dict[str, dict[str, str]]:
     found = {}
     for file in model.files:
-        if file.path.name.endswith("_function.xml"):
+        if is_definition(file.path):
             function = parse(config.on_disk(file.path)).find("function")
             if function is not None:
                 values = {str(element.tag): text_of(element) for element in function}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from clip_installer.clickhouse.database import Database
 from clip_installer.commands.install import install
 from clip_installer.errors import SqlError
 from clip_installer.install import answers
+from clip_installer.install.disk import STATE_VARIABLE
 from clip_udfs.bundle import sha256
 from clip_udfs.settings import WorkerSettings
 from tests.server_trees import GLOB, make_bundle, make_config, open_the_way, snapshot
@@ -160,8 +162,13 @@ def as_nobody(act: Callable[[], None]) -> None:
     [(["etc"], "no place for the function definitions"), (["var"], "Permission denied; everything is as it was")],
 )
 def test_a_target_that_cannot_be_written(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], read_only: list[str], said: str
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    read_only: list[str],
+    said: str,
 ) -> None:
+    monkeypatch.delenv(STATE_VARIABLE)
     directory = make_config(tmp_path / "server")
     bundle = make_bundle(tmp_path / "bundle")
     open_the_way(tmp_path)
@@ -262,7 +269,9 @@ def test_a_staged_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "exec /opt/clip/bin/python -I" in launcher.read_text()
     assert "--settings /var/lib/clickhouse/user_scripts/clip_udfs/paper/worker.json" in launcher.read_text()
     assert str(image) not in (launcher.parent / "worker.json").read_text()
-    assert str(image) not in (launcher.parents[1] / "manifest.json").read_text()
+    (records,) = image.rglob("installed.json")
+    assert str(image) not in records.read_text()
+    assert stat.S_IMODE(records.parent.stat().st_mode) == 0o700
     assert (image / "etc/clickhouse-server/encode_text_function.xml").is_file()
     status, out, _ = call(capsys, *staged, "--model", bundle.directory, "--python", "/opt/clip/bin/python")
     assert json.loads(out)["changed"] is False
@@ -398,5 +407,5 @@ def test_after_a_kill_a_dry_run_says_so_and_the_next_run_undoes_it_first(
     status, _, err = call(capsys, *arguments, "--verify")
     assert status == 1
     status, out, _ = call(capsys, *arguments, "--json")
-    assert (status, json.loads(out)["recovered"]) == (0, "undid an install that was interrupted")
+    assert (status, json.loads(out)["recovered"]) == (0, "rolled back an install that was interrupted")
     assert call(capsys, *arguments, "--verify")[0] == 0

@@ -10,6 +10,8 @@ import pytest
 
 from clip_installer.cli import program, run
 from clip_installer.commands.install import install
+from clip_installer.install.records import load_records
+from clip_installer.server.config import ServerConfig
 from tests.server_trees import make_bundle, make_config
 
 
@@ -45,9 +47,8 @@ def test_installed_models_are_named_with_their_function_and_size(
     _, out, _ = listed(capsys, "--server-config", server, "--json")
     found = {model["name"]: model for model in json.loads(out)["models"]}
     assert set(found) == {"emoji", "paper"}
-    records = json.loads(next(server.parent.glob("var/user_scripts/clip_udfs/manifest.json")).read_text())
-    (model,) = records["models"]
-    assert found["paper"]["bytes"] == sum(Path(file["path"]).stat().st_size for file in model["files"])
+    (model,) = load_records(ServerConfig.read(server)).models
+    assert found["paper"]["bytes"] == sum(file.path.stat().st_size for file in model.files)
 
 
 def test_a_damaged_model_is_listed_with_what_is_wrong(server: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from clip_installer.errors import ConfigurationError, ConflictError
 from clip_installer.install.apply import applied
-from clip_installer.install.flow import load_records
+from clip_installer.install.disk import Disk
 from clip_installer.install.placement import finds, place
 from clip_installer.install.plan import plan_removal
+from clip_installer.install.records import load_records, records_path
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.functions import FUNCTIONS
@@ -36,7 +37,7 @@ def test_a_plan_is_complete_ordered_and_writes_nothing(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     plan = make_plan(directory, bundle)
     assert snapshot(tmp_path) == before
-    paths = [str(step.path.relative_to(tmp_path / "server")) for step in plan.steps]
+    paths = [str(step.path.relative_to(tmp_path / "server")) for step in plan.steps[:-1]]
     home = "var/user_scripts/clip_udfs"
     assert paths[:7] == [
         *(f"{home}/paper/bundle/{name}" for name in sorted(bundle.manifest.files)),
@@ -44,8 +45,8 @@ def test_a_plan_is_complete_ordered_and_writes_nothing(tmp_path: Path) -> None:
         f"{home}/paper/worker.json",
         f"{home}/paper/launch",
     ]
-    assert sorted(paths[7:-1]) == sorted(f"etc/{name}_function.xml" for name in FUNCTIONS)
-    assert paths[-1] == f"{home}/manifest.json"
+    assert sorted(paths[7:]) == sorted(f"etc/{name}_function.xml" for name in FUNCTIONS)
+    assert plan.steps[-1].path == records_path(Disk(plan.config))
     assert plan.changed
     assert {step.action for step in plan.steps} == {"create"}
 
@@ -66,7 +67,7 @@ def test_another_model_takes_the_place_of_the_first(tmp_path: Path) -> None:
     install(directory, make_bundle(tmp_path / "one", "one"))
     install(directory, make_bundle(tmp_path / "two", "two"))
     home = tmp_path / "server/var/user_scripts/clip_udfs"
-    assert sorted(path.name for path in home.iterdir()) == ["manifest.json", "two"]
+    assert sorted(path.name for path in home.iterdir()) == ["two"]
     assert "clip_udfs/two/launch" in (directory / "encode_text_function.xml").read_text()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from clip_installer.install.checks.golden import Golden, Sample, deviation, diff
 from clip_installer.install.checks.host import check_interpreter
 from clip_installer.install.checks.launch import answers, closed_directory
 from clip_installer.install.records import InstalledModel
-from clip_installer.server.user import ServerUser, server_user
+from clip_installer.server.user import ServerUser
 from clip_udfs.errors import BundleError
 from clip_udfs.settings import WorkerSettings
 from tests.server_trees import make_bundle
@@ -156,17 +155,6 @@ def test_golden_values_that_prove_nothing_are_refused(tmp_path: Path, golden: st
     (bundle / "golden.json").write_text(golden)
     with pytest.raises(BundleError, match=re.escape(said)):
         Golden.of(bundle)
-
-
-def test_the_servers_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = pwd.getpwuid(os.geteuid())
-    assert server_user(known.pw_name).uid == os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(pwd, "getpwnam", lambda name: {"clickhouse": known}[name])
-    assert server_user().name == "clickhouse"
-    monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    assert (server_user().uid, server_user().can_own) == (4242, True)
-    assert not ServerUser("other", 1, 1, "test").can_own
 
 
 def test_the_engine_has_nothing_to_say_where_there_is_no_home() -> None:
