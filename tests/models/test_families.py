@@ -62,13 +62,13 @@ def test_what_cannot_be_exported_is_built_for_the_torch_engine(tmp_path: Path, m
     bundle = build_model(str(config), "random", tmp_path / "bundle", report=said.append)
     (line,) = [line for line in said if "cannot be exported" in line]
     assert line.startswith("the image tower cannot be exported to ONNX (")
-    assert line.endswith("): the bundle is made for the torch engine")
+    assert line.endswith("): building the bundle for the torch engine")
     assert "\n" not in line
     assert not [name for name in bundle.manifest.files if ".onnx" in name]
     assert "torch/open_clip_model.safetensors" in bundle.manifest.files
     with opened_model(str(bundle.directory), "torch") as opened:
         assert opened.manifest == bundle.manifest
-    alone = "is for the torch engine alone: add --engine torch"
+    alone = "supports only the torch engine: add --engine torch"
     with pytest.raises(ModelError, match=alone), opened_model(str(bundle.directory), "onnx"):
         pass
     with pytest.raises(ModelError, match=r"the image tower cannot be exported to ONNX .* with --engine torch"):

@@ -53,7 +53,7 @@ def test_the_other_way_round() -> None:
 
 def test_it_can_be_forced_and_is_said_then() -> None:
     (line,) = checked("ViT-B-32", "openai", force=True)
-    assert line == "ViT-B-32 computes GELU, but the tag 'openai' says QuickGELU; built all the same"
+    assert line == "ViT-B-32 computes GELU, but the tag 'openai' says QuickGELU; building anyway"
 
 
 def test_an_activation_that_fits_is_no_news() -> None:
@@ -64,7 +64,7 @@ def test_an_activation_that_fits_is_no_news() -> None:
 
 def test_a_model_that_has_no_twin_with_the_other_activation_is_built_with_a_word_about_it() -> None:
     (line,) = checked("roberta-ViT-B-32", "laion2b_s12b_b32k")
-    assert line.endswith("; built all the same")
+    assert line.endswith("; building anyway")
 
 
 @pytest.fixture
@@ -109,19 +109,19 @@ def test_open_clip_s_own_downloads_are_known() -> None:
 
 def test_of_any_other_file_it_is_said_what_is_taken_for_granted(checkpoint: Path) -> None:
     (line,) = checked("ViT-B-32", None, checkpoint)
-    assert "does not say whether its weights were trained with GELU or QuickGELU" in line
+    assert "does not say whether its weights were trained with GELU or with QuickGELU" in line
     assert line.endswith("taken for GELU; for QuickGELU build ViT-B-32-quickgelu")
     assert checked("ViT-B-16-SigLIP", None, checkpoint) == []  # there is no other
 
 
 def test_names_that_are_nearly_right_are_offered() -> None:
-    assert "no architecture 'vit-b-32' (is ViT-B-32 or " in refusal(lambda: load_source("vit-b-32", "openai"))
+    assert "no architecture 'vit-b-32' (did you mean ViT-B-32 or " in refusal(lambda: load_source("vit-b-32", "openai"))
     message = refusal(lambda: load_source("ViT-B-32-quickgelu", "open_ai"))
-    assert "pretrained tag of ViT-B-32-quickgelu (is openai meant?) (its tags: openai, " in message
+    assert "pretrained tag of ViT-B-32-quickgelu (did you mean openai?) (its tags: openai, " in message
     message = refusal(lambda: load_source("ViT-S-32", "laion400m_e32"))
     assert "(it has no tags; ViT-B-32, " in message
     assert message.endswith(" has that tag)")
-    assert "meant" not in refusal(lambda: load_source("something else", "openai"))
+    assert "did you mean" not in refusal(lambda: load_source("something else", "openai"))
 
 
 def test_a_model_with_parts_of_hugging_face_s_says_which_extra_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,9 @@ def test_the_mode_clips(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_pads_at_the_left_is_refused(tmp_path: Path) -> None:
     folder = tokenizer_folder(tmp_path / "hub", "BertTokenizer", padding_side="left")
-    with pytest.raises(ModelError, match="pads at the left and cuts at the right; a bundle knows the right only"):
+    with pytest.raises(
+        ModelError, match="pads on the left and truncates on the right; a bundle supports the right side only"
+    ):
         carried(HFTokenizer(str(folder)), tmp_path)
 
 

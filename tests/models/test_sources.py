@@ -180,9 +180,9 @@ def test_without_a_network_the_message_says_what_to_bring(tags: Callable[..., No
         load_source(TINY, "one")
     message = str(said.value)
     assert len(message.splitlines()) == 1
-    assert "are not on this machine and cannot be fetched: 127.0.0.1 cannot be reached ([Errno 111]" in message
+    assert "are not on this machine and cannot be downloaded: 127.0.0.1 cannot be reached ([Errno 111]" in message
     assert "clip-udfs build-model --model tiny-clip --pretrained one --output DIR" in message
-    assert "or fetch http://127.0.0.1:9/owner/tiny/resolve/main/open_clip_model.safetensors" in message
+    assert "or download http://127.0.0.1:9/owner/tiny/resolve/main/open_clip_model.safetensors" in message
     assert "--pretrained one=FILE" in message
 
 
@@ -225,7 +225,7 @@ def test_a_file_is_prepared_for_as_the_architectures_tags_are(
     loaded = load_source(TINY, str(file))
     assert (loaded.image.mean, loaded.image.resize_mode) == ((0.5, 0.5, 0.5), "squash")
     tags(one=OPENAI, two=SIGLIP)
-    with pytest.raises(ModelError, match=r"prepare pictures in 2 ways; .* --pretrained TAG=.*one, two"):
+    with pytest.raises(ModelError, match=r"use 2 different image preprocessings; .* --pretrained TAG=.*one, two"):
         load_source(TINY, str(file))
     assert load_source(TINY, f"one={file}").image.resize_mode == "shortest"
     assert load_source(TINY, f"two={file}").image.resize_mode == "squash"
@@ -253,7 +253,7 @@ def test_a_folder_of_the_hub(folder: Path, source: SourceModel) -> None:
 
 def test_a_folder_without_weights_is_not_loaded_with_random_ones(folder: Path) -> None:
     (folder / "open_clip_model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"has an open_clip_config.json and no weights"):
+    with pytest.raises(ModelError, match=r"contains open_clip_config.json but no weights"):
         load_source(str(folder), "")
 
 
@@ -264,10 +264,10 @@ def test_a_folder_without_weights_is_not_loaded_with_random_ones(folder: Path) -
         (TINY, "", "--pretrained is missing: a tag of tiny-clip, a checkpoint file, or random"),
         (TINY, "nope", "'nope' is neither a file nor a pretrained tag of tiny-clip"),
         (TINY, "@/empty", "is a directory: give the checkpoint file in it"),
-        ("@/empty", "", "is not a folder that open_clip can load"),
-        ("@/CLIP-tiny-1.5B", "one", "the folder @/CLIP-tiny-1.5B has its weights"),
-        ("@/none.json", "one", "there is no model configuration"),
-        ("ViT-B-32", "openai=@/none.pt", "there is no file @/none.pt"),
+        ("@/empty", "", "open_clip cannot load the folder @/empty"),
+        ("@/CLIP-tiny-1.5B", "one", "the folder @/CLIP-tiny-1.5B contains the weights"),
+        ("@/none.json", "one", "model configuration @/none.json does not exist"),
+        ("ViT-B-32", "openai=@/none.pt", "file @/none.pt does not exist"),
     ],
 )
 def test_what_is_no_model_is_refused_in_words(
@@ -291,12 +291,12 @@ def test_a_checkpoint_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFi
     save_file({"token_embedding.weight": torch.zeros(49408, 32), "x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError) as said:
         load_source(TINY, str(tmp_path / "other.safetensors"))
-    assert "1 of other shapes (token_embedding.weight [49408, 32] instead of [49408, 64])" in str(said.value)
-    assert "1 that it does not have (x)" in str(said.value)
+    assert "1 with a different shape (token_embedding.weight [49408, 32] instead of [49408, 64])" in str(said.value)
+    assert "1 unexpected (x)" in str(said.value)
     torch.save({"state_dict": _Trap()}, tmp_path / "trap.pt")
     (tmp_path / "damaged.bin").write_bytes(b"\x80not a checkpoint")
     for name in ("trap.pt", "damaged.bin"):
-        with pytest.raises(ModelError, match=r"damaged, or holds more than tensors"):
+        with pytest.raises(ModelError, match=r"damaged, or contains more than tensors"):
             load_source(TINY, str(tmp_path / name))
     assert "has run" not in capsys.readouterr().out
 

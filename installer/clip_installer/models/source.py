@@ -1,4 +1,4 @@
-"""From the value of ``--model`` to an opened bundle: a directory, a built-in model, or one built now."""
+"""Resolves ``--model`` to an open bundle: a directory, a built-in model, or one built on the spot."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from clip_installer.errors import MissingExtra, ModelError
 from clip_udfs.bundle import TORCH_FOLDER, Bundle
 
 BUILTIN_MODEL = "emoji"
-# ClickHouse splits a command at spaces and knows no quoting.
+# ClickHouse splits a command at spaces and supports no quoting.
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @contextmanager
 def opened_model(model: str, engine: str, report: Callable[[str], None] = lambda line: None) -> Iterator[Bundle]:
-    """Open the bundle that ``model`` means; one built now lives until the ``with`` block ends.
+    """Open the bundle that ``model`` names; one built on the spot exists until the ``with`` block ends.
 
     Args:
         model: A bundle's directory, the name of a built-in model, or ``ARCH/TAG`` of open_clip.
-        engine: ``onnx`` or ``torch``: what a bundle that is built now is for.
-        report: Called with a line at each step of a build.
+        engine: The engine to build for, ``onnx`` or ``torch``.
+        report: Called with one line for each step of a build.
 
     Raises:
-        ModelError: It is none of them, must be built and cannot, or the bundle's name cannot stand in a command.
+        ModelError: It names none of these, cannot be built, or its name cannot be used in a ClickHouse command.
         BundleError: The directory is not a complete bundle.
     """
     directory = Path(model)
@@ -41,8 +41,8 @@ def opened_model(model: str, engine: str, report: Callable[[str], None] = lambda
             yield _checked(_built(model, engine, Path(scratch) / "bundle", report))
     else:
         raise ModelError(
-            f"--model {model}: no such bundle directory, and no built-in model (there is:"
-            f" {', '.join(builtin_names()) or 'none'}); make one with: clip-udfs build-model"
+            f"--model {model}: no such bundle directory or built-in model (built in:"
+            f" {', '.join(builtin_names()) or 'none'}); build one with: clip-udfs build-model"
         )
 
 
@@ -54,8 +54,9 @@ def _built(model: str, engine: str, output: Path, report: Callable[[str], None])
         return build_model(architecture, pretrained, output, engine=engine, report=report)
     except MissingExtra as error:
         raise ModelError(
-            f"--model {model} must be built first, and {error}; or build it on another machine, clip-udfs build-model"
-            f" --model {architecture} --pretrained {pretrained} --output DIR, and bring DIR here for --model DIR"
+            f"--model {model} must be built first, but {error}; or build it on another machine with clip-udfs"
+            f" build-model --model {architecture} --pretrained {pretrained} --output DIR, copy DIR here and use"
+            " --model DIR"
         ) from error
 
 
@@ -68,7 +69,7 @@ def builtin_names() -> list[str]:
 def _runnable(bundle: Bundle, engine: str) -> Bundle:
     parts = {name.partition("/")[0] for name in bundle.manifest.files}
     if engine == "onnx" and TORCH_FOLDER in parts and "text.onnx" not in parts:
-        raise ModelError(f"bundle {bundle.directory} is for the torch engine alone: add --engine torch")
+        raise ModelError(f"bundle {bundle.directory} supports only the torch engine: add --engine torch")
     return bundle
 
 
@@ -76,7 +77,7 @@ def _checked(bundle: Bundle) -> Bundle:
     name = bundle.manifest.name
     if not MODEL_NAME.fullmatch(name):
         raise ModelError(
-            f"bundle {bundle.directory}: its name {name!r} cannot stand in a ClickHouse command; only"
-            " letters, digits, '.', '_' and '-' can"
+            f"bundle {bundle.directory}: its name {name!r} cannot be used in a ClickHouse command; only"
+            " letters, digits, '.', '_' and '-' are allowed"
         )
     return bundle

@@ -1,6 +1,6 @@
-"""GELU or QuickGELU: what the numbers of a checkpoint do not say.
+"""GELU or QuickGELU: a checkpoint's tensors do not reveal which one it was trained with.
 
-With the wrong one a model loads without complaint and gives vectors that are quietly wrong.
+With the wrong activation, a model loads without complaint and produces subtly wrong vectors.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from clip_installer.models.build.weights import FOLDER_CONFIG
 from clip_udfs.bundle import sha256
 
 _TWIN = "-quickgelu"
-# open_clip's addresses of the older weights carry their SHA-256, or the beginning of it.
+# open_clip's URLs of older weights contain their SHA-256 or a prefix of it.
 _HASH_IN_ADDRESS = re.compile(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.pt$")
 
 
 def check_activation(
     architecture: str, tag: str | None, file: Path | None, *, force: bool, report: Callable[[str], None]
 ) -> None:
-    """Compare the activation that an architecture computes with the one that its weights were trained with.
+    """Compare the activation of an architecture with the one that its weights were trained with.
 
-    The tag says that, or the ``open_clip_config.json`` beside a file, or that the file is one that open_clip
-    downloads. Where nobody says it, and open_clip has the architecture with either, that is reported.
+    The training activation comes from the tag, from the ``open_clip_config.json`` next to a file, or from the SHA-256
+    of a file that open_clip downloads. If it is unknown and open_clip has both variants, that is reported.
 
     Args:
         architecture: open_clip's name, already registered.
-        tag: The tag that the weights were asked for by; None for a file alone.
+        tag: The requested tag; None for a file alone.
         file: The checkpoint; None for random weights.
-        force: Report what is wrong instead of refusing it.
-        report: Called with a line where something may be wrong.
+        force: Report a mismatch instead of refusing it.
+        report: Called with one line about anything that may be wrong.
 
     Raises:
-        ModelError: They differ, and open_clip has the architecture with the other activation.
+        ModelError: The activations differ, and open_clip has the architecture with the other one.
     """
     import open_clip
 
@@ -46,19 +46,19 @@ def check_activation(
     trained, said_by = _trained(architecture, tag, file)
     if trained is None and twin is not None:
         report(
-            f"{file} does not say whether its weights were trained with GELU or QuickGELU, as OpenAI's were and what "
-            f"was made from them: taken for {_named(computed)}; for {_named(not computed)} build {twin}"
+            f"{file} does not say whether its weights were trained with GELU or with QuickGELU (like OpenAI's and "
+            f"models derived from them): assuming {_named(computed)}; for {_named(not computed)}, build {twin}"
         )
     if trained in (None, computed):
         return
     wrong = f"{architecture} computes {_named(computed)}, but {said_by} says {_named(not computed)}"
     if not force and twin is not None:
-        raise ModelError(f"{wrong}: build {twin} instead, or allow it with --any-activation")
-    report(f"{wrong}; built all the same")
+        raise ModelError(f"{wrong}: build {twin} instead, or allow the mismatch with --any-activation")
+    report(f"{wrong}; building anyway")
 
 
 def _trained(architecture: str, tag: str | None, file: Path | None) -> tuple[bool | None, str]:
-    """Whether the weights were trained with QuickGELU, and who says so; None where nobody does."""
+    """Whether the weights were trained with QuickGELU, and the source of that fact; None if it is unknown."""
     import open_clip
 
     if tag is not None:
@@ -69,7 +69,7 @@ def _trained(architecture: str, tag: str | None, file: Path | None) -> tuple[boo
         try:
             return _is_quick(json.loads(beside.read_bytes())["model_cfg"]), str(beside)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{beside} is not a configuration of open_clip's: remove it, or mend it") from error
+            raise ModelError(f"{beside} is not a valid open_clip configuration: fix or remove it") from error
     if file.suffix == ".pt":
         digest = sha256(file)
         for name, known, mark in downloads():
@@ -80,7 +80,7 @@ def _trained(architecture: str, tag: str | None, file: Path | None) -> tuple[boo
 
 
 def downloads() -> Iterator[tuple[str, str, str]]:
-    """Architecture, tag and (beginning of the) SHA-256 of each checkpoint whose address in open_clip carries it."""
+    """Architecture, tag and SHA-256 (or a prefix) of each checkpoint whose URL in open_clip contains it."""
     import open_clip
 
     for architecture, tag in open_clip.list_pretrained():
@@ -97,7 +97,7 @@ def _named(quick: bool) -> str:
 
 
 def _twin(architecture: str) -> str | None:
-    """The same architecture with the other activation, where open_clip has it."""
+    """The same architecture with the other activation, if open_clip has it."""
     import open_clip
 
     twin = architecture.removesuffix(_TWIN) if architecture.endswith(_TWIN) else architecture + _TWIN

@@ -1,4 +1,4 @@
-"""The architectures of open_clip, with their size before any weight is fetched."""
+"""Lists open_clip's architectures, with their size, without downloading weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Available:
     Attributes:
         name: open_clip's name.
         dimension: Length of its vectors.
-        tags: Pretrained weights that can be fetched for it.
-        weights: Bytes of each tower's weights as float32; None where that cannot be told here, as the configuration of
-            its text tower is on the Hugging Face hub.
+        tags: Tags of pretrained weights that can be downloaded.
+        weights: Bytes of each tower's float32 weights; None if unknown, because the text tower's configuration is on
+            the Hugging Face hub.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Available:
 
 
 def available(part: str) -> Iterator[Available]:
-    """The architectures with ``part`` in their name, in open_clip's order; about a second for each.
+    """Yield the architectures whose name contains ``part``, in open_clip's order; takes about a second for each.
 
     Raises:
         MissingExtra: open_clip is not installed.
@@ -58,7 +58,7 @@ def _weights(name: str, config: dict[str, Any]) -> dict[Tower, int] | None:
         model = open_clip.create_model(name, device="meta")
     sizes: dict[Tower, int] = {"text": 0, "image": 0}
     for parameter, tensor in model.named_parameters():
-        # The captioning half of CoCa makes no vector.
+        # The captioning half of CoCa does not contribute to vectors.
         if not parameter.startswith("text_decoder."):
             sizes["image" if parameter.startswith("visual.") else "text"] += tensor.numel() * _FLOAT_BYTES
     return sizes

@@ -1,4 +1,4 @@
-"""Building a bundle: load, export, compare with open_clip, and only then put it where it was asked for."""
+"""Builds a bundle: loads the model, exports it, compares it with open_clip, then moves it into place."""
 
 from __future__ import annotations
 
@@ -39,32 +39,33 @@ def build_model(
     notice: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
-    """Make a bundle of an open_clip model in ``output``.
+    """Build a bundle from an open_clip model.
 
     Args:
-        model: An architecture of open_clip, a JSON file with a configuration of one's own, or a folder of the hub.
-        pretrained: A tag of open_clip, a checkpoint file, ``TAG=FILE``, or ``random``; '' for a folder.
-        output: The directory to make; it must not exist yet, or be empty.
-        name: Name of the bundle; None makes one from architecture and tag.
+        model: An open_clip architecture, a JSON file with a custom configuration, or a folder from the Hugging Face
+            hub.
+        pretrained: An open_clip tag, a checkpoint file, ``TAG=FILE``, or ``random``; '' for a folder.
+        output: The directory to create; it must not exist or must be empty.
+        name: Name of the bundle; None derives it from architecture and tag.
         engine: ``onnx`` exports, ``torch`` keeps open_clip's weights for the torch engine, ``both`` does both, and
-            ``auto`` exports, or does the other where the model cannot be exported.
-        precision: ``fp32``, or ``int8`` for quantised weights, which only the ONNX engine runs.
-        min_cosine: The smallest cosine with open_clip's vectors that an ``int8`` tower may have; None for the usual.
-        any_activation: Build with weights that are known to have been trained with another activation.
-        notice: A sentence that is shown wherever the model is offered.
-        report: Called with a line at each step.
+            ``auto`` exports if possible and otherwise falls back to ``torch``.
+        precision: ``fp32``, or ``int8`` for quantised weights, which only the ONNX engine supports.
+        min_cosine: The smallest accepted cosine between an ``int8`` tower and open_clip; None for the default.
+        any_activation: Build with weights that are known to have been trained with a different activation.
+        notice: A sentence to show wherever the model is listed.
+        report: Called with one line for each step.
 
     Returns:
         The finished bundle.
 
     Raises:
         MissingExtra: open_clip is not installed.
-        ModelError: The model cannot be loaded or exported, does not equal open_clip's, or ``output`` is taken.
+        ModelError: The model cannot be loaded or exported, differs from open_clip's, or ``output`` is not empty.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ModelError(f"{output} exists already; give a directory that does not, or remove it first")
+        raise ModelError(f"{output} already exists; choose another directory, or remove it first")
     if precision == INT8 and engine not in ("auto", "onnx"):
-        raise ModelError(f"int8 is for the engine onnx alone, not for {engine}; leave --engine out")
+        raise ModelError(f"int8 requires the onnx engine, not {engine}; omit --engine")
     report(f"loading {model} {pretrained}".rstrip())
     source = load_source(model, pretrained, any_activation=any_activation, report=report)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +106,8 @@ def _assemble(
             export_towers(source, directory, text)
         except ModelError as error:
             if engine != "auto" or precision == INT8:
-                raise ModelError(f"{error}; the torch engine runs it: build it with --engine torch") from error
-            report(f"{error}: the bundle is made for the torch engine")
+                raise ModelError(f"{error}; the torch engine can run it: build with --engine torch") from error
+            report(f"{error}: building the bundle for the torch engine")
             for path in directory.glob("*.onnx*"):
                 path.unlink()
             engine = "torch"
@@ -151,5 +152,5 @@ def _assemble(
 def _records(directory: Path) -> dict[str, FileRecord]:
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     for path in files:
-        path.chmod(0o644)  # the writers of weights make theirs private; the server's user must read them
+        path.chmod(0o644)  # weights are written with mode 0600; the server's user must be able to read them
     return {str(path.relative_to(directory)): FileRecord(path.stat().st_size, sha256(path)) for path in files}

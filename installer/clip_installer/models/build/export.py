@@ -1,4 +1,4 @@
-"""The towers as ONNX graphs with their weights beside them."""
+"""Exports the towers as ONNX graphs with external weights."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _MIN_EXTERNAL_BYTES = 1024
 
 
 def export_towers(source: SourceModel, directory: Path, manifest: TextManifest) -> None:
-    """Write ``text.onnx`` and ``image.onnx``, each with ``….onnx.data`` beside it, into ``directory``.
+    """Write ``text.onnx`` and ``image.onnx``, each with its ``.onnx.data`` file, to ``directory``.
 
-    Both take any number of rows; the text tower takes any length up to the context where ``manifest`` allows it.
+    Both accept any number of rows; the text tower accepts any length up to the context length
+    if ``manifest`` allows it.
 
     Raises:
         ModelError: The exporter cannot express the model.
@@ -60,7 +61,7 @@ def _export(
     directory: Path,
     tower: str,
 ) -> None:
-    """Export ``module``; each input is an example and the names of its first dimensions, which may vary."""
+    """Export ``module``; each input is an example and the names of its leading dynamic dimensions."""
     import torch
 
     try:
@@ -97,7 +98,7 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes: stack traces with the paths of the machine that built the bundle."""
+    """Remove the exporter's metadata: stack traces with paths of the build machine."""
     del model.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
     for part in (
@@ -112,10 +113,10 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _share_equal_rows(model: onnx.ModelProto) -> None:
-    """Store a table whose rows are mostly equal (tokens that never occurred in training) once, behind an index.
+    """Deduplicate an embedding table with mostly identical rows (tokens that never occurred in training).
 
-    ``Gather(table, ids)`` becomes ``Gather(rows, Gather(place, ids))`` with the distinct rows only; bit for bit the
-    same answers.
+    ``Gather(table, ids)`` becomes ``Gather(rows, Gather(place, ids))`` with the distinct rows only. The results are
+    bit-identical.
     """
     from onnx import helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""The Hugging Face hub, from which tokenizers and configurations of text towers come: is it there at all?"""
+"""Whether the Hugging Face hub, which provides tokenizers and text tower configurations, can be reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 def hub() -> str:
-    """The hub's address."""
+    """The hub's URL."""
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
@@ -21,7 +21,7 @@ def hub() -> str:
 
 @contextmanager
 def hub_answers_or_is_off() -> Iterator[None]:
-    """Tell huggingface_hub that it is offline where the hub cannot be reached, so that it does not try for a minute."""
+    """Put huggingface_hub into offline mode if the hub is unreachable, so that it does not retry for a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE or _answers(hub()):
@@ -40,7 +40,7 @@ def hub_answers_or_is_off() -> Iterator[None]:
 
 
 def is_out_of_reach(error: BaseException | None) -> bool:
-    """Whether ``error`` comes from the hub's being out of reach."""
+    """Whether ``error`` means that the hub could not be reached."""
     from huggingface_hub import errors
 
     while error is not None:

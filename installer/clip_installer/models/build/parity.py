@@ -1,4 +1,4 @@
-"""Does a bundle give open_clip's vectors? Asked while building, with texts and pictures of every awkward kind."""
+"""Checks, during a build, that a bundle produces open_clip's vectors for difficult texts and images."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a bundle's vectors are from open_clip's.
+    """The distance between a bundle's vectors and open_clip's.
 
     Attributes:
-        rows: Values that were compared.
+        rows: Number of compared values.
         min_cosine: Smallest cosine of a pair.
         max_difference: Largest absolute difference of a component of the normalised vectors.
     """
@@ -50,7 +50,7 @@ class Parity:
 
 
 def golden_pictures() -> list[bytes]:
-    """Small pictures drawn here, one of each mode that decoders and preprocessing treat apart, as PNG bytes."""
+    """Small generated images as PNG bytes, one of each mode that decoding or preprocessing treats differently."""
     base = Image.new("RGB", (96, 72), (250, 240, 225))
     draw = ImageDraw.Draw(base)
     for step in range(12):
@@ -82,7 +82,7 @@ class GoldenVectors:
     image: NDArray[np.float32]
 
     def write(self, directory: Path) -> None:
-        """Write ``golden.json``, with which the installer compares what the deployed functions answer."""
+        """Write ``golden.json``, which the installer compares with the results of the deployed functions."""
         golden = {
             "texts": [{"text": text, "vector": vector.tolist()} for text, vector in zip(TEXTS, self.text, strict=True)],
             "images": [
@@ -94,13 +94,13 @@ class GoldenVectors:
 
 
 def of_open_clip(source: SourceModel) -> GoldenVectors:
-    """The vectors that open_clip gives."""
+    """open_clip's vectors."""
     pictures = [Image.open(BytesIO(content)) for content in golden_pictures()]
     return GoldenVectors(source.encode_texts(list(TEXTS)).numpy(), source.encode_images(pictures).numpy())
 
 
 def of_bundle(bundle: Bundle, engine: str) -> GoldenVectors:
-    """The vectors that a worker of ``bundle`` gives.
+    """The vectors that a worker of ``bundle`` returns.
 
     Raises:
         EngineError: The engine cannot load or run a tower.
@@ -116,19 +116,19 @@ def of_bundle(bundle: Bundle, engine: str) -> GoldenVectors:
 
 
 def compare(found: GoldenVectors, expected: GoldenVectors, precision: str, min_cosine: float) -> dict[str, Parity]:
-    """How far the vectors that a bundle of ``precision`` gives are from open_clip's.
+    """Compare a bundle's vectors with open_clip's.
 
     Args:
-        found: The bundle's.
-        expected: open_clip's.
-        precision: ``fp32`` for a bundle that must equal open_clip, else ``int8``.
-        min_cosine: For ``int8``, the smallest cosine that is accepted.
+        found: The bundle's vectors.
+        expected: open_clip's vectors.
+        precision: ``fp32`` for a bundle that must equal open_clip, otherwise ``int8``.
+        min_cosine: For ``int8``, the smallest accepted cosine.
 
     Returns:
-        The distance of each tower.
+        The distance for each tower.
 
     Raises:
-        ModelError: A tower is too far.
+        ModelError: A tower differs too much.
     """
     distances = {"text": distance(found.text, expected.text), "image": distance(found.image, expected.image)}
     for tower, parity in distances.items():
@@ -136,18 +136,18 @@ def compare(found: GoldenVectors, expected: GoldenVectors, precision: str, min_c
         if precision == FLOAT32 and not equal:
             raise ModelError(
                 f"the {tower} tower does not equal open_clip's: cosine {parity.min_cosine:.6f}, largest difference "
-                f"{parity.max_difference:.2e} (allowed: {MIN_COSINE}, {MAX_DIFFERENCE:.0e}); nothing was written"
+                f"{parity.max_difference:.2e} (limits: {MIN_COSINE}, {MAX_DIFFERENCE:.0e}); nothing was written"
             )
         if precision != FLOAT32 and not parity.min_cosine >= min_cosine:
             raise ModelError(
-                f"the {tower} tower in {precision} has a cosine of {parity.min_cosine:.4f} with open_clip's, below "
-                f"{min_cosine}; nothing was written: build it as fp32, or allow it with --min-cosine"
+                f"the {tower} tower in {precision} reaches a cosine of {parity.min_cosine:.4f} with open_clip's, below "
+                f"{min_cosine}; nothing was written: build it as fp32, or lower --min-cosine"
             )
     return distances
 
 
 def distance(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Parity:
-    """Compare rows of raw vectors with rows of normalised ones, both float32 (rows, dimension)."""
+    """Compare raw vectors with normalised ones, both float32, shape (rows, dimension)."""
     unit = _unit(ours)
     return Parity(len(ours), float((unit * theirs).sum(axis=1).min()), float(np.abs(unit - theirs).max()))
 

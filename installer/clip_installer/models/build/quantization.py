@@ -1,4 +1,4 @@
-"""Towers whose matrix products are done in eight bits."""
+"""Quantises the matrix products of both towers to 8 bits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _EXTERNAL_BYTES = 1024
 
 
 def quantize_towers(directory: Path) -> None:
-    """Replace ``text.onnx`` and ``image.onnx`` of ``directory``, and their weights, by quantised ones.
+    """Replace ``text.onnx`` and ``image.onnx`` in ``directory``, and their weights, with quantised versions.
 
-    Weights of matrix products become integers with a scale for each output; activations are scaled as they come, for
-    all rows of a batch together. Weights take seven of the eight bits: with the eighth, the instructions of CPUs
-    without VNNI saturate, and the same bundle would give other vectors there.
+    Weights of matrix products become integers with one scale per output channel; activations are scaled dynamically,
+    per batch. Weights use seven of the eight bits: with eight, the instructions of CPUs without VNNI saturate, and the
+    same bundle would produce different vectors there.
 
     Raises:
-        ModelError: ONNX Runtime cannot express a tower so.
+        ModelError: ONNX Runtime cannot quantise a tower.
     """
     for tower in TOWERS:
         graph = directory / MODEL.format(tower=tower)
@@ -43,7 +43,7 @@ def _quantize(graph: Path, target: Path) -> None:
 
     folded = target.with_name("folded.onnx")
     options = onnxruntime.SessionOptions()
-    # Only what any engine would do: a weight that the graph cuts out of a larger one is not a constant before.
+    # Constant folding only: a weight sliced from a larger one becomes a constant here.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folded)
     for name, value in (
@@ -53,7 +53,7 @@ def _quantize(graph: Path, target: Path) -> None:
         options.add_session_config_entry(name, value)
     onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     model = onnx.load(str(folded))
-    del model.graph.value_info[:]  # shapes of weights that folding has turned round
+    del model.graph.value_info[:]  # shapes of weights that folding transposed
     quantize_dynamic(
         model,
         target,

@@ -1,4 +1,4 @@
-"""An open_clip model, loaded from a name, a tag or a file, with the preprocessing and tokenizer that belong to it."""
+"""Loads an open_clip model by name, tag or file, with its preprocessing and tokenizer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SourceModel:
         model: The open_clip module in evaluation mode, float32, on the CPU.
         preprocess: open_clip's own transform from a Pillow image to a float tensor (3, height, width).
         tokenizer: open_clip's own tokenizer.
-        image: The preprocessing as the bundle's manifest says it.
+        image: The preprocessing as recorded in the bundle's manifest.
     """
 
     architecture: str
@@ -60,7 +60,7 @@ class SourceModel:
 
     @property
     def name(self) -> str:
-        """A name for the bundle: architecture and weights, in letters that can stand in a command."""
+        """A name for the bundle, from architecture and weights, using only characters that are safe in a command."""
         weights = Path(self.pretrained)
         stem = weights.stem if weights.suffix in _CHECKPOINTS else weights.name
         parts = [self.architecture] if stem == self.architecture else [self.architecture, stem or RANDOM]
@@ -84,7 +84,7 @@ class SourceModel:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep open_clip's and the exporter's remarks off the terminal; errors still raise."""
+    """Suppress log messages and warnings of open_clip and the exporter; errors still raise."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -105,16 +105,15 @@ def load_source(
     """Load an open_clip model.
 
     Args:
-        model: An architecture of open_clip, a JSON file with a configuration of one's own, or a folder of the Hugging
-            Face hub with an ``open_clip_config.json``, which also has the weights.
-        pretrained: A tag of open_clip for it (fetched once), a checkpoint file, ``TAG=FILE``, or ``random``; '' for a
-            folder.
-        any_activation: Load weights of which it is known that they were trained with another activation.
-        report: Called with a line where something may be wrong with what was asked for.
+        model: An open_clip architecture, a JSON file with a custom configuration, or a folder from the Hugging Face
+            hub that contains ``open_clip_config.json`` and the weights.
+        pretrained: An open_clip tag (downloaded once), a checkpoint file, ``TAG=FILE``, or ``random``; '' for a folder.
+        any_activation: Load weights that are known to have been trained with a different activation.
+        report: Called with one line about anything that may be wrong with the request.
 
     Raises:
-        MissingExtra: open_clip is not installed, or what the model needs from Hugging Face.
-        ModelError: The architecture or tag is unknown, or the weights cannot be had or do not fit.
+        MissingExtra: open_clip, or the Hugging Face package that the model needs, is not installed.
+        ModelError: The architecture or tag is unknown, or the weights are unavailable or do not fit.
     """
     try:
         import open_clip
@@ -125,11 +124,11 @@ def load_source(
     architecture = _register(model)
     if architecture not in open_clip.list_models():
         raise ModelError(
-            f"open_clip has no architecture {architecture!r}{like(architecture, open_clip.list_models())}, and there is"
-            " no such folder; clip-udfs models --available names them"
+            f"open_clip has no architecture {architecture!r}{like(architecture, open_clip.list_models())}"
+            ", and no folder has that name; to list the architectures: clip-udfs models --available"
         )
     if not pretrained:
-        raise ModelError(f"--pretrained is missing: a tag of {architecture}, a checkpoint file, or {RANDOM}")
+        raise ModelError(f"--pretrained is missing: give a tag of {architecture}, a checkpoint file, or {RANDOM}")
     _need_transformers(architecture)
     asked = pretrained.partition("=")[0]
     tag = asked if asked in open_clip.list_pretrained_tags_by_model(architecture) else None
@@ -142,7 +141,7 @@ def load_source(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-udfs-weights-")))
         file = None if weights.file is None else readable(weights.file, scratch)
         loaded = stack.enter_context(_tag_of_file(architecture, weights.tag, file))
-        # A text tower of the hub's is not fetched with weights that would be replaced, or were asked to be random.
+        # Do not download weights for a Hugging Face text tower: they would be replaced, or random ones were requested.
         module, _, preprocess = open_clip.create_model_and_transforms(
             architecture, pretrained=loaded, pretrained_text=False
         )
@@ -154,7 +153,7 @@ def _load_folder(folder: Path, pretrained: str) -> SourceModel:
     import open_clip
 
     if pretrained:
-        raise ModelError(f"--pretrained {pretrained} has no meaning here: the folder {folder} has its weights")
+        raise ModelError(f"--pretrained {pretrained} does not apply here: the folder {folder} contains the weights")
     architecture = _register_folder(folder)
     _need_transformers(architecture)
     weights, place = folder_weights(folder), f"local-dir:{folder}"
@@ -165,19 +164,19 @@ def _load_folder(folder: Path, pretrained: str) -> SourceModel:
 
 
 def _snapshot(folder: Path) -> Path:
-    """``folder``, or the revision in it that ``main`` means, where it is an entry of huggingface_hub's cache."""
+    """``folder``, or its ``main`` revision if it is an entry of the huggingface_hub cache."""
     main = folder / "refs" / "main"
     return folder / "snapshots" / main.read_text(encoding="utf-8").strip() if main.is_file() else folder
 
 
 def _name_of(folder: Path) -> str:
-    """The folder's name; for a revision in huggingface_hub's cache, ``models--OWNER--NAME/snapshots/…``, NAME."""
+    """The folder's name; NAME for a revision in the huggingface_hub cache, ``models--OWNER--NAME/snapshots/…``."""
     path = folder.resolve()
     return path.parents[1].name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
 
 
 def _register_folder(folder: Path) -> str:
-    """Make open_clip know the folder's configuration by a name: that of an architecture with the same, or its own."""
+    """Register the folder's configuration with open_clip, unless an architecture already has it; return its name."""
     import open_clip
 
     path = folder / FOLDER_CONFIG
@@ -185,8 +184,8 @@ def _register_folder(folder: Path) -> str:
         config = json.loads(path.read_bytes())["model_cfg"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{folder} is not a folder that open_clip can load: its {FOLDER_CONFIG} is missing or not in order; where"
-            f" it has a checkpoint, give --model ARCHITECTURE --pretrained {folder}/FILE"
+            f"open_clip cannot load the folder {folder}: its {FOLDER_CONFIG} is missing or invalid; if it contains a"
+            f" checkpoint, use --model ARCHITECTURE --pretrained {folder}/FILE"
         ) from error
     for architecture in open_clip.list_models():
         if open_clip.get_model_config(architecture) == config:
@@ -200,7 +199,7 @@ def _register_folder(folder: Path) -> str:
 
 @contextmanager
 def _tag_of_file(architecture: str, tag: str | None, file: Path | None) -> Iterator[str | None]:
-    """What open_clip is given to load ``file`` as it would load ``tag``: it then prepares pictures as that tag does."""
+    """The value that makes open_clip load ``file`` with the image preprocessing of ``tag``."""
     import open_clip
 
     if tag is None or file is None:
@@ -216,17 +215,17 @@ def _tag_of_file(architecture: str, tag: str | None, file: Path | None) -> Itera
 
 @contextmanager
 def _in_words(architecture: str, file: Path | None) -> Iterator[None]:
-    """Load quietly, without waiting for a hub that cannot be reached, and say on one line what went wrong."""
+    """Load quietly, without waiting for an unreachable hub, and report failures on one line."""
     try:
         with quiet(), _hub_for(architecture):
             yield
     except Exception as error:  # open_clip, torch, safetensors, transformers and the hub client raise their own
         if is_out_of_reach(error):
-            missing = " and ".join(_from_hub(architecture)) or "a file of the Hugging Face hub"
+            missing = " and ".join(_from_hub(architecture)) or "a file from the Hugging Face hub"
             raise ModelError(
                 f"{architecture} needs {missing}, which is not on this machine, and {hub()} cannot be reached; build"
-                " the bundle where there is a network and bring it here, or bring that machine's folder"
-                " ~/.cache/huggingface and name it in HF_HOME"
+                " the bundle on a machine with a network and copy it here, or copy that machine's"
+                " ~/.cache/huggingface and set HF_HOME to it"
             ) from error
         what = f"{architecture} with {file}" if file else architecture
         raise ModelError(f"open_clip cannot load {what}: {misfit(error) or one_line(error)[:400]}") from error
@@ -242,7 +241,7 @@ def _hub_for(architecture: str) -> Iterator[None]:
 
 
 def _from_hub(architecture: str) -> list[str]:
-    """What the architecture has its tokenizer and the configuration of its text tower from."""
+    """The Hugging Face repositories that provide the architecture's tokenizer and text tower configuration."""
     import open_clip
 
     text = open_clip.get_model_config(architecture)["text_cfg"]
@@ -256,19 +255,19 @@ def _register(model: str) -> str:
         return model
     path = Path(model)
     if not path.is_file():
-        raise ModelError(f"there is no model configuration {path}")
+        raise ModelError(f"model configuration {path} does not exist")
     open_clip.add_model_config(path)
     return path.stem
 
 
 def _need_transformers(architecture: str) -> None:
-    """Refuse a model whose text tower or tokenizer is Hugging Face's where ``transformers`` is not installed."""
+    """Refuse a model with a Hugging Face text tower or tokenizer if ``transformers`` is not installed."""
     import open_clip
 
     text = open_clip.get_model_config(architecture)["text_cfg"]
     name = text.get("hf_model_name") or text.get("hf_tokenizer_name")
     if name and find_spec("transformers") is None:
-        raise MissingExtra("transformers", "hf", f"{architecture}, which takes {name} from Hugging Face,")
+        raise MissingExtra("transformers", "hf", f"{architecture}, which uses {name} from Hugging Face,")
 
 
 def _image_of(module: Any) -> ImageManifest:
@@ -279,9 +278,9 @@ def _image_of(module: Any) -> ImageManifest:
 
 
 def image_manifest(config: PreprocessCfg) -> ImageManifest:
-    """A manifest's words for open_clip's preprocessing ``config``, and for what open_clip makes of it."""
+    """Describe open_clip's preprocessing ``config`` as open_clip applies it."""
     height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
-    # open_clip forgets the interpolation where it keeps the ratio and the model's pictures are not square.
+    # open_clip ignores the interpolation when it keeps the aspect ratio and the model's input is not square.
     forgotten = config.resize_mode == "shortest" and height != width
     return ImageManifest(
         size=(height, width),

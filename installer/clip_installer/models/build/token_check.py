@@ -1,4 +1,4 @@
-"""Does a bundle's tokenizer give open_clip's token ids? Asked while building, with texts that tokenizers trip over."""
+"""Checks, during a build, that a bundle's tokenizer produces open_clip's token ids for difficult texts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ TEXTS = (
 
 
 def check_tokens(source: SourceModel, file: Path, manifest: TextManifest) -> None:
-    """Compare the ids of :data:`TEXTS`, padded in full, with open_clip's.
+    """Compare the ids of :data:`TEXTS`, padded to the context length, with open_clip's.
 
     Raises:
-        ModelError: They differ for a text, which the message quotes.
+        ModelError: The ids of a text differ; the message quotes it.
     """
     tokenizer = Tokenizer(file, replace(manifest, trim=False))
     ours, theirs = tokenizer.pad(tokenizer(TEXTS)), source.tokenizer(list(TEXTS)).numpy()

@@ -1,4 +1,4 @@
-"""open_clip's tokenizers as a ``tokenizer.json`` of the ``tokenizers`` package."""
+"""Writes open_clip's tokenizers as ``tokenizer.json`` for the ``tokenizers`` package."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ _CLEANING = {
 
 
 def write_tokenizer(tokenizer: Any, path: Path) -> TextManifest:
-    """Write a tokenizer of open_clip's to ``path`` and describe how to use it, padding and all.
+    """Write an open_clip tokenizer to ``path`` and describe how to use it, including padding.
 
     Args:
-        tokenizer: The tokenizer that open_clip gives for the model.
-        path: Where ``tokenizer.json`` goes.
+        tokenizer: open_clip's tokenizer for the model.
+        path: Path of ``tokenizer.json``.
 
     Raises:
-        ModelError: The tokenizer is of a kind that is not known, or does what a bundle cannot express.
+        ModelError: The tokenizer is of an unknown type, or does something that a bundle cannot express.
     """
     clean = _CLEANING.get(tokenizer.clean_fn.__name__)
     if clean is None:
-        raise ModelError(f"the model's tokenizer cleans texts by {tokenizer.clean_fn.__name__}, which is not known")
+        raise ModelError(
+            f"the model's tokenizer cleans texts with {tokenizer.clean_fn.__name__}, which is not supported"
+        )
     kind = type(tokenizer).__name__
     if kind == "SimpleTokenizer":
         return _write_simple(tokenizer, path, clean)
     if kind == "HFTokenizer":
         return _write_hugging_face(tokenizer, path, clean)
-    raise ModelError(f"the model's text tower uses a {kind}, which is not known: a bundle cannot say what it does")
+    raise ModelError(f"the model's text tower uses a {kind}, which is not supported")
 
 
 def _write_simple(tokenizer: Any, path: Path, clean: str) -> TextManifest:
@@ -46,12 +48,12 @@ def _write_simple(tokenizer: Any, path: Path, clean: str) -> TextManifest:
 
     if tokenizer.reduction_fn is not None:
         raise ModelError(
-            "the model's tokenizer drops tokens of long texts at random (reduction_mask), so that a text has no one "
-            "vector; remove reduction_mask from its configuration"
+            "the model's tokenizer drops tokens of long texts at random (reduction_mask), so a text would have no "
+            "unique vector; remove reduction_mask from the model's configuration"
         )
     special = len(tokenizer.all_special_ids)
     if special != 2:
-        raise ModelError(f"the model's tokenizer has {special} special tokens; a bundle knows the start and the end")
+        raise ModelError(f"the model's tokenizer has {special} special tokens; a bundle supports two, start and end")
     bpe = Tokenizer(
         BPE(
             vocab=tokenizer.encoder,
@@ -75,7 +77,7 @@ def _write_simple(tokenizer: Any, path: Path, clean: str) -> TextManifest:
 
 
 def _write_hugging_face(tokenizer: Any, path: Path, clean: str) -> TextManifest:
-    """Write what runs inside a tokenizer of ``transformers``: no Python of the model's, and none of theirs."""
+    """Write the fast tokenizer inside a ``transformers`` tokenizer, which runs no Python code of the model."""
     from tokenizers import Tokenizer
 
     theirs = tokenizer.tokenizer
@@ -83,14 +85,16 @@ def _write_hugging_face(tokenizer: Any, path: Path, clean: str) -> TextManifest:
     try:
         ours = Tokenizer.from_str(theirs.backend_tokenizer.to_str())
     except Exception as error:  # the package raises bare Exception
-        raise ModelError(f"the model's {name} has no form that runs without transformers: {one_line(error)}") from error
+        raise ModelError(
+            f"the model's {name} has no fast version that runs without transformers: {one_line(error)}"
+        ) from error
     if (theirs.padding_side, theirs.truncation_side) != ("right", "right"):
         raise ModelError(
-            f"the model's {name} pads at the {theirs.padding_side} and cuts at the {theirs.truncation_side}; "
-            "a bundle knows the right only"
+            f"the model's {name} pads on the {theirs.padding_side} and truncates on the {theirs.truncation_side}; "
+            "a bundle supports the right side only"
         )
     if theirs.pad_token_id is None:
-        raise ModelError(f"the model's {name} has no padding token, without which open_clip cannot use it either")
+        raise ModelError(f"the model's {name} has no padding token, which open_clip needs as well")
     ours.no_truncation()
     ours.no_padding()
     ours.save(str(path), pretty=False)
@@ -120,11 +124,10 @@ def _write_hugging_face(tokenizer: Any, path: Path, clean: str) -> TextManifest:
 
 
 def _pieces() -> str:
-    r"""open_clip's pattern of words, spelled out as code point ranges.
+    r"""open_clip's word pattern as explicit code point ranges.
 
-    ``\p{L}`` under IGNORECASE is not the same set in the ``regex`` package as in the regular expressions of
-    ``tokenizers``: their Unicode versions and case folding differ. Asking ``regex`` once about every code point settles
-    it for good.
+    ``\p{L}`` under IGNORECASE matches different sets in the ``regex`` package and in ``tokenizers``: their Unicode
+    versions and case folding differ. The ranges are those that ``regex`` matches, code point by code point.
     """
     special = "|".join(_any_case(text) for text in ("<start_of_text>", "<end_of_text>"))
     endings = "|".join(_any_case(text) for text in ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
@@ -140,7 +143,7 @@ def _any_case(text: str) -> str:
 
 @cache
 def _ranges(pattern: str) -> str:
-    """The code points that match ``pattern`` in ``regex`` under IGNORECASE, as the inside of a character class."""
+    """The code points that ``pattern`` matches in ``regex`` under IGNORECASE, as the inside of a character class."""
     import regex
 
     matched = sorted(map(ord, regex.findall(pattern, _all_characters(), regex.IGNORECASE)))

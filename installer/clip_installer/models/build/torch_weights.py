@@ -1,4 +1,4 @@
-"""The weights as the torch engine takes them: open_clip's own ``local-dir`` form, a configuration and safetensors."""
+"""Writes weights for the torch engine in open_clip's ``local-dir`` layout: a configuration and safetensors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def write_weights(source: SourceModel, folder: Path) -> None:
-    """Write configuration and weights of ``source`` into the new directory ``folder``.
+    """Write the configuration and weights of ``source`` to the new directory ``folder``.
 
-    A text tower of Hugging Face's brings its own configuration along, so that loading it asks no hub.
+    For a Hugging Face text tower, its configuration is included, so that loading it does not contact the hub.
     """
     import open_clip
     from safetensors.torch import save_file
@@ -34,7 +34,7 @@ def write_weights(source: SourceModel, folder: Path) -> None:
 
 
 def _apart(tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Tensors that share no memory, which safetensors insists on; tied weights are written twice."""
+    """Copies of tensors that share memory, which safetensors does not allow; tied weights are written twice."""
     seen: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""Where a model's weights are: a checkpoint's file, or that of an open_clip tag, fetched where no cache has it.
+"""Finds a model's weights: a checkpoint file, or the file of an open_clip tag, downloaded unless it is cached.
 
-open_clip would have huggingface_hub fetch them, which begins anew after each interruption and, without a network, tries
-for three quarters of a minute before it says so.
+open_clip would download through huggingface_hub, which restarts after each interruption and, without a network, retries
+for 45 seconds before it reports the problem.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FOLDER_CONFIG = "open_clip_config.json"
 _DEFAULT_FILE = "open_clip_pytorch_model.bin"
 _SHAPES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)")
 _SAFE_FILE = "open_clip_model.safetensors"
-# What an archive keeps beside its weights.
+# Entries of an archive that are not weights.
 _NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size", "attn_mask"})
 _TRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
-# What decides how a picture is prepared; the weights of tags that agree on it can be loaded alike.
+# The keys that determine image preprocessing; weights of tags that agree on them load the same way.
 _PREPARATION = ("mean", "std", "interpolation", "resize_mode", "size", "fill_color")
 
 
@@ -39,7 +39,7 @@ class Weights:
 
     Attributes:
         name: Tag, or name of the checkpoint file; '' for random weights.
-        tag: The tag of open_clip that says how pictures are prepared for them; None where no tag does.
+        tag: The open_clip tag that defines their image preprocessing; None if no tag does.
         file: The checkpoint; None for random weights.
     """
 
@@ -49,14 +49,14 @@ class Weights:
 
 
 def find_weights(architecture: str, pretrained: str) -> Weights:
-    """The weights that ``pretrained`` means: ``random``, a tag, a checkpoint file, or ``TAG=FILE``.
+    """Resolve ``pretrained``: ``random``, a tag, a checkpoint file, or ``TAG=FILE``.
 
-    A tag is fetched where neither huggingface_hub's cache nor our own has it, with a bar on a terminal, continuing
-    what an interrupted run has left. A file without a tag is taken for weights of the architecture's tags, where these
-    all prepare pictures alike.
+    A tag is downloaded unless the huggingface_hub cache or our own contains it, with a progress bar on a terminal and
+    resuming an interrupted download. A file without a tag is accepted if all tags of the architecture share one image
+    preprocessing.
 
     Raises:
-        ModelError: It is none of them, or cannot be had.
+        ModelError: It is none of these, or unavailable.
     """
     import open_clip
 
@@ -71,8 +71,8 @@ def find_weights(architecture: str, pretrained: str) -> Weights:
     file = Path(pretrained)
     if file.is_dir():
         raise ModelError(
-            f"--pretrained {pretrained} is a directory: give the checkpoint file in it, or, where it has an"
-            f" {FOLDER_CONFIG}, the directory as --model and no --pretrained"
+            f"--pretrained {pretrained} is a directory: give the checkpoint file in it; if it contains"
+            f" {FOLDER_CONFIG}, use --model with the directory and omit --pretrained"
         )
     if file.is_file():
         return Weights(file.name, _common_tag(architecture, tags, file), file)
@@ -85,32 +85,32 @@ def find_weights(architecture: str, pretrained: str) -> Weights:
 
 
 def like(name: str, known: Sequence[str]) -> str:
-    """A question after what is ``known`` and is spelled nearly like ``name``; '' where nothing is."""
+    """A hint that suggests the ``known`` names spelled most like ``name``; '' if there are none."""
     folded = {one.casefold(): one for one in known}
     near = [folded[one] for one in get_close_matches(name.casefold(), folded, n=3, cutoff=0.7)]
-    return f" (is {' or '.join(near)} meant?)" if near else ""
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def folder_weights(folder: Path) -> Path:
-    """The checkpoint in a folder of the Hugging Face hub, chosen as open_clip chooses.
+    """The checkpoint in a folder from the Hugging Face hub, chosen as open_clip chooses it.
 
     Raises:
-        ModelError: There is none: open_clip would go on with random weights.
+        ModelError: The folder has none; open_clip would silently use random weights.
     """
     from open_clip.factory import _find_checkpoint_in_dir
 
     found = _find_checkpoint_in_dir(folder)
     if found is None:
         raise ModelError(
-            f"{folder} has an {FOLDER_CONFIG} and no weights (*.safetensors, *.bin or *.pth); copy the whole folder"
+            f"{folder} contains {FOLDER_CONFIG} but no weights (*.safetensors, *.bin or *.pth); copy the whole folder"
         )
     return Path(found)
 
 
 def readable(file: Path, scratch: Path) -> Path:
-    """``file``, or what it holds as safetensors in ``scratch`` where it is a TorchScript archive, as OpenAI's are.
+    """``file``, or its tensors as safetensors in ``scratch`` if it is a TorchScript archive like OpenAI's.
 
-    open_clip loads checkpoints as tensors only, and refuses those.
+    open_clip loads checkpoints as tensors only and refuses such archives.
     """
     if not zipfile.is_zipfile(file):
         return file
@@ -131,24 +131,28 @@ def readable(file: Path, scratch: Path) -> Path:
 
 
 def misfit(error: BaseException) -> str | None:
-    """How a checkpoint does not fit its architecture, in a few words; None where ``error`` is about something else."""
+    """A short description of why a checkpoint does not fit its architecture; None for any other ``error``."""
     text = str(error)
     if "Weights only load failed" in text or "UnpicklingError" in type(error).__name__:
-        return "it is damaged, or holds more than tensors, which is not run: save its state_dict alone"
+        return "the file is damaged, or contains more than tensors, which is never loaded: save only its state_dict"
     if "loading state_dict" not in text:
         return None
     shapes = _SHAPES.findall(text)
-    said = [f"{len(shapes)} of other shapes ({' '.join(shapes[0][:2])} instead of {shapes[0][2]})"] if shapes else []
-    for kind, words in (("Missing", "missing"), ("Unexpected", "that it does not have")):
+    said = (
+        [f"{len(shapes)} with a different shape ({' '.join(shapes[0][:2])} instead of {shapes[0][2]})"]
+        if shapes
+        else []
+    )
+    for kind, words in (("Missing", "missing"), ("Unexpected", "unexpected")):
         found = re.search(rf"{kind} key\(s\) in state_dict: (.*)", text)
         names = re.findall(r'"([^"]+)"', found[1]) if found else []
         said += [f"{len(names)} {words} ({names[0]})"] if names else []
-    return f"the weights are another architecture's: {', '.join(said)}; clip-udfs models --available names them all"
+    return f"the weights belong to another architecture: {', '.join(said)}; list all with: clip-udfs models --available"
 
 
 def _existing(file: Path, pretrained: str) -> Path:
     if not file.is_file():
-        raise ModelError(f"--pretrained {pretrained}: there is no file {file}")
+        raise ModelError(f"--pretrained {pretrained}: file {file} does not exist")
     return file
 
 
@@ -161,8 +165,8 @@ def _common_tag(architecture: str, tags: list[str], file: Path) -> str | None:
         preparations.setdefault(tuple(config.get(key) for key in _PREPARATION), tag)
     if len(preparations) > 1:
         raise ModelError(
-            f"the tags of {architecture} prepare pictures in {len(preparations)} ways; say whose weights {file} has, or"
-            f" which they were trained from: --pretrained TAG={file}, with one of {', '.join(tags)}"
+            f"the tags of {architecture} use {len(preparations)} different image preprocessings; name the tag that"
+            f" {file} contains or was fine-tuned from: --pretrained TAG={file}, where TAG is one of {', '.join(tags)}"
         )
     return next(iter(preparations.values()), None)
 
@@ -205,11 +209,11 @@ def _candidates(file: str) -> list[str]:
 def _not_to_be_had(architecture: str, tag: str, url: str, error: DownloadError) -> ModelError:
     reason, cause = one_line(error), error.__cause__
     if isinstance(cause, urllib.error.HTTPError):
-        reason += " (let in are only those whom its owner knows: set HF_TOKEN)" if cause.code in (401, 403) else ""
+        reason += " (access is restricted: set HF_TOKEN)" if cause.code in (401, 403) else ""
     elif isinstance(cause, urllib.error.URLError):
         reason = f"{urlsplit(url).hostname} cannot be reached ({cause.reason})"
     return ModelError(
-        f"the weights of {architecture}/{tag} are not on this machine and cannot be fetched: {reason}."
-        f" Where there is a network, run clip-udfs build-model --model {architecture} --pretrained {tag} --output DIR,"
-        f" and bring DIR here for install-udfs --model DIR; or fetch {url} and give it as --pretrained {tag}=FILE"
+        f"the weights of {architecture}/{tag} are not on this machine and cannot be downloaded: {reason}."
+        f" On a machine with a network, run clip-udfs build-model --model {architecture} --pretrained {tag} --output"
+        f" DIR, copy DIR here and run install-udfs --model DIR; or download {url} and use --pretrained {tag}=FILE"
     )
