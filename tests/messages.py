@@ -98,11 +98,15 @@ def _named(node: ast.expr, module: ast.Module) -> list[str]:
 
 
 def _returned(name: str, module: ast.Module) -> list[str]:
-    """What a function of the module returns, where that is text."""
+    """What a function of the module returns, where that is text, or the text of another function of the module."""
     texts = []
     for function in ast.walk(module):
         if isinstance(function, ast.FunctionDef) and function.name == name:
             for node in ast.walk(function):
-                if isinstance(node, ast.Return) and isinstance(node.value, ast.Constant | ast.JoinedStr | ast.IfExp):
+                if not isinstance(node, ast.Return):
+                    continue
+                if isinstance(node.value, ast.Constant | ast.JoinedStr | ast.IfExp):
                     texts += _texts(node.value, module)
+                elif isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
+                    texts += _returned(node.value.func.id, module) if node.value.func.id != name else []
     return texts

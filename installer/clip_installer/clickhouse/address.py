@@ -32,23 +32,21 @@ _OUTSIDE_THE_QUERY = {
 
 @dataclass(frozen=True)
 class Tls:
-    """How an https server is checked, and what proves who we are.
+    """What an https server is checked with, and what proves who we are.
 
     Attributes:
         ca_file: PEM file of the authorities that are trusted; None for the system's.
         client_cert: PEM file of a client certificate; None for none.
         client_key: PEM file of its key; None where ``client_cert`` has both.
-        verify: Whether the server's certificate is checked.
     """
 
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
-    verify: bool = True
 
     def arguments(self, *, mutual: bool) -> dict[str, Any]:
         """What clickhouse-connect is given; ``mutual``: the certificate stands for the password."""
-        given: dict[str, Any] = {"verify": self.verify}
+        given: dict[str, Any] = {}
         if self.ca_file is not None:
             given["ca_cert"] = str(self.ca_file)
         if self.client_cert is not None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clip_installer.clickhouse.credentials import with_credentials
 from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.failures import in_words
-from clip_installer.errors import ConnectionFailed, MissingExtra, first_line
+from clip_installer.errors import ConfigurationError, ConnectionFailed, MissingExtra, first_line
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.embedded import embedded_main_file
+from clip_installer.server.user import user_name
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.address import Address
@@ -49,7 +52,7 @@ class ConnectionOptions:
         """
         _quiet_the_driver()
         if self.address is not None:
-            return _connect_server(self.address)
+            return _connect_server(with_credentials(self.address))
         assert self.server_config is not None
         return _connect_embedded(ServerConfig.read(self.server_config), self.data)
 
@@ -81,6 +84,7 @@ def _connect_embedded(config: ServerConfig, data: Path | None) -> Database:
     except ImportError as error:
         raise MissingExtra("chdb", "embedded", "--embedded") from error
     place = data or config.path
+    _refuse_data_of_others(place)
     try:
         place.mkdir(parents=True, exist_ok=True)
         client = clickhouse_connect.get_client(
@@ -93,6 +97,17 @@ def _connect_embedded(config: ServerConfig, data: Path | None) -> Database:
             f"chDB does not start on {config.main_file} with data in {place}: {first_line(error)}"
         ) from error
     return Database(client, f"chDB in {place}")
+
+
+def _refuse_data_of_others(data: Path) -> None:
+    """ClickHouse could not read what this user would write into its data."""
+    if not data.exists() or data.stat().st_uid == os.geteuid():
+        return
+    owner = user_name(data.stat().st_uid)
+    raise ConfigurationError(
+        f"the data in {data} belong to {owner}, and chDB would leave files of {user_name(os.geteuid())} there; give"
+        f" --url of their server, another --data DIR, or run this as {owner}"
+    )
 
 
 def _quiet_the_driver() -> None:

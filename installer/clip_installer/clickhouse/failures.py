@@ -96,7 +96,12 @@ def _unreachable(error: BaseException, text: str, where: str, *, connecting: boo
     if any(isinstance(cause, http.client.HTTPException | ConnectionError) for cause in causes):
         if not connecting:
             return f"the connection to {where} was lost: was the server stopped? Run the command again when it is up"
-        return f"{where} does not answer like ClickHouse's HTTP port: is it another port, or one that needs https?"
+        return (
+            f"{where} does not answer like ClickHouse's HTTP port: is it another port, or one that needs https or"
+            " --client-cert?"
+        )
+    if type(error).__name__ == "ProgrammingError":  # the driver refuses an option before it asks the server
+        return f"{where}: {first_line(error)}; correct what stands behind the '?' in --url"
     return f"what answers at {where} is not ClickHouse ({first_line(error)}): a proxy, or another port?"
 
 
@@ -110,14 +115,16 @@ def _without_tls(error: ssl.SSLError, where: str) -> str:
         return f"{where} does not speak TLS: write http://, or give ClickHouse's https_port, 8443 by default"
     if "CERTIFICATE" in (error.reason or ""):
         return f"{where} wants a client certificate: give --client-cert and --client-key"
-    return f"TLS with {where} failed: {error.reason or first_line(error)}"
+    return (
+        f"TLS with {where} failed ({error.reason or first_line(error)}): if the server asks for a client certificate,"
+        " give --client-cert and --client-key"
+    )
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and everything that it was raised from, innermost last."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        reason = getattr(error, "reason", None)  # urllib3 keeps the cause there
-        error = error.__cause__ or error.__context__ or (reason if isinstance(reason, BaseException) else None)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that it was made of; urllib3 keeps causes in ``reason`` and ``args``."""
+    found: list[BaseException] = [error]
+    for one in found:
+        yield one
+        kept = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
+        found += [cause for cause in kept if isinstance(cause, BaseException) and cause not in found]

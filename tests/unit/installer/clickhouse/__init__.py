@@ -1,0 +1,1 @@
+"""Tests of clip_installer.clickhouse."""
