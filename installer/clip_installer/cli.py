@@ -1,18 +1,22 @@
 """The command line: two programs, one place where errors become exit codes.
 
-Exit codes: 0 done, 1 operational error, 2 wrong usage. With ``--json`` the answer is one object on standard output and
-an error is one object ``{"error": {"code", "message", "command"}}`` on standard error.
+Exit codes: 0 done, 1 operational error, 2 wrong usage, 3 an error that we did not foresee, 130 interrupted. With
+``--json`` the answer is one object on standard output and an error is one object ``{"error": {"code", "message",
+"command"}}`` on standard error.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
+from clip_installer import crash
 from clip_installer.commands.build_index import build_index
 from clip_installer.commands.build_model import build_model
 from clip_installer.commands.check_model import check_model
@@ -27,6 +31,8 @@ from clip_installer.commands.sql import sql
 from clip_installer.errors import UsageProblem
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError
+
+INTERRUPTED, UNEXPECTED = 130, 3
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,17 +56,30 @@ program.add_command(sql)
 
 def _fail(code: str, message: str, command: str, status: int, as_json: bool) -> NoReturn:
     if as_json:
-        click.echo(json.dumps({"error": {"code": code, "message": message, "command": command}}), err=True)
+        error = {"code": code, "message": message, "command": command}
+        click.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
     else:
         click.echo(f"{command}: {message}", err=True)
     sys.exit(status)
 
 
+def _invoke(command: click.Command, name: str, arguments: Sequence[str]) -> object:
+    """What ``command.main`` does, without the empty line that it prints when it is interrupted."""
+    variable = f"_{name}_COMPLETE".replace("-", "_").upper()
+    if instruction := os.environ.get(variable):
+        sys.exit(shell_complete(command, {}, name, variable, instruction))
+    try:
+        with command.make_context(name, list(arguments)) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+
+
 def run(command: click.Command, name: str, arguments: Sequence[str]) -> NoReturn:
-    """Run ``command`` with ``arguments`` and exit with 0, 1 or 2; no traceback for an error that we raise."""
+    """Run ``command`` with ``arguments`` and exit; whatever goes wrong ends as one line, or as one object."""
     as_json = "--json" in arguments
     try:
-        status = command.main(list(arguments), prog_name=name, standalone_mode=False)
+        status = _invoke(command, name, arguments)
     except click.UsageError as error:
         if not as_json and error.ctx is not None:
             click.echo(error.ctx.get_usage(), err=True)
@@ -72,10 +91,13 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> NoReturn
     except ClipUdfError as error:
         _fail(error.code, str(error), name, 1, as_json)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", "interrupted", name, 1, as_json)
+        _fail("interrupted", "interrupted", name, INTERRUPTED, as_json)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        message = crash.report(error, name, arguments)
+        _fail("unexpected", message, name, UNEXPECTED, as_json)
     sys.exit(status if isinstance(status, int) else 0)
 
 

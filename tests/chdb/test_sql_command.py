@@ -39,6 +39,16 @@ def test_from_a_file_and_from_standard_input_in_any_format(
     assert echoed == "\nSELECT 1\n1\n\nSELECT 2\n2\n"
 
 
+def test_json_is_one_object_with_columns_and_rows_of_each_statement(tree: ServerTree) -> None:
+    done = run(tree, "--json", "-q", "SELECT 1 AS x, 'é' AS y; SET max_threads = 1; SELECT 2 FORMAT CSV")
+    first, second, third = json.loads(done.stdout)["answers"]
+    assert [column["name"] for column in first["columns"]] == ["x", "y"]
+    assert (first["rows"], "rows" in second, third["text"]) == ([[1, "é"]], False, "2\n")
+    assert run(tree, "--json", "--echo", "-q", "SELECT 1").returncode == 2
+    wrong = run(tree, "--json", "-q", "SELECT 1; SELECT nothing")
+    assert (wrong.returncode, wrong.stdout, json.loads(wrong.stderr)["error"]["code"]) == (1, "", "sql")
+
+
 def test_statements_without_an_answer_print_nothing(tree: ServerTree) -> None:
     statements = (
         "CREATE TABLE t (a UInt8) ENGINE = Memory; INSERT INTO t VALUES (1), (2); INSERT INTO t SELECT 3; "

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from clip_installer.clickhouse.connection import ConnectionOptions
-from clip_installer.commands.options import connection_options
+from clip_installer.commands.options import connection_options, json_option
+
+if TYPE_CHECKING:
+    from clip_installer.clickhouse.database import Database
 
 _ANSWERS = re.compile(r"(?:WITH|SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|\()", re.IGNORECASE)
 _OWN_FORMAT = re.compile(r"\bFORMAT\s+\w+(?:\s+SETTINGS\b[^;]*)?$", re.IGNORECASE)
@@ -28,12 +32,14 @@ Run SQL from -q, from FILE, or from standard input, and print each answer.
 @connection_options
 @click.option("-q", "--query", help="The SQL to run; statements are separated by ';'.")
 @click.option("-f", "--format", "output_format", help="Output format [default: PrettyCompact on a terminal, else TSV].")
+@json_option
 @click.option("--echo", is_flag=True, help="Print each statement before its answer.")
 @click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
 def sql(
     connection: ConnectionOptions,
     query: str | None,
     output_format: str | None,
+    as_json: bool,
     echo: bool,
     file: IO[str] | None,
 ) -> None:
@@ -44,6 +50,13 @@ def sql(
     statements = split_statements(text)
     if not statements:
         raise click.UsageError("there is no statement to run")
+    if as_json:
+        if echo or output_format is not None:
+            raise click.UsageError("--json has a form of its own; leave --format and --echo out")
+        with connection.connect() as database:
+            answers = [_json_answer(database, statement) for statement in statements]
+        click.echo(json.dumps({"answers": answers}, ensure_ascii=False))
+        return
     chosen = output_format or ("PrettyCompact" if sys.stdout.isatty() else "TabSeparated")
     database = connection.connect()
     output = sys.stdout.buffer
@@ -54,6 +67,17 @@ def sql(
         own_format = _OWN_FORMAT.search(statement) or not _ANSWERS.match(statement)
         output.write(database.text(statement, None if own_format else chosen))
         output.flush()
+
+
+def _json_answer(database: Database, statement: str) -> dict[str, Any]:
+    """What ``--json`` gives for one statement: its columns and rows, or its text where it has a FORMAT of its own."""
+    if _OWN_FORMAT.search(statement):
+        return {"statement": statement, "text": database.text(statement, None).decode(errors="replace")}
+    if not _ANSWERS.match(statement):
+        database.text(statement, None)
+        return {"statement": statement}
+    found = json.loads(database.text(statement, "JSONCompact"))
+    return {"statement": statement, "columns": found["meta"], "rows": found["data"]}
 
 
 def split_statements(text: str) -> list[str]:

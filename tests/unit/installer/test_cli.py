@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from clip_installer import cli
 from clip_installer.cli import program
 from clip_installer.commands.install import install
 from clip_udfs import __version__
@@ -87,3 +90,53 @@ def test_the_options_that_the_readme_names_exist() -> None:
     used = {word for line in lines for word in line.split() if word.startswith("--")}
     assert len(lines) >= 4
     assert used <= known
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_nobody_foresaw_is_one_line_a_file_and_status_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    """The traceback is for us, in a file without passwords that only this user can read."""
+
+    @click.command()
+    @click.option("--url")
+    @click.option("--json", "as_json", is_flag=True)
+    def broken(url: str, as_json: bool) -> None:
+        raise KeyError(url)
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    arguments = ["--url", "http://u:hid/den@h", *(["--json"] if as_json else [])]
+    with pytest.raises(SystemExit) as ended:
+        cli.run(broken, "broken", arguments)
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, len(said.err.splitlines())) == (3, "", 1)
+    (log,) = (tmp_path / "clickhouse-clip-udfs").iterdir()
+    assert str(log) in said.err
+    assert "Traceback" in log.read_text() and "Traceback" not in said.err
+    assert "den" not in log.read_text() + said.err
+    assert log.stat().st_mode & 0o077 == 0
+    if as_json:
+        assert json.loads(said.err)["error"]["code"] == "unexpected"
+
+
+def test_an_interrupt_is_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(stopped, "stopped", [])
+    assert (ended.value.code, capsys.readouterr().err) == (130, "stopped: interrupted\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands_and_options(shell: str) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("clip-udfs"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "_CLIP_UDFS_COMPLETE": f"{shell}_source"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "clip-udfs" in done.stdout
