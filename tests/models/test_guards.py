@@ -110,7 +110,7 @@ def test_open_clip_s_own_downloads_are_known() -> None:
 def test_of_any_other_file_it_is_said_what_is_taken_for_granted(checkpoint: Path) -> None:
     (line,) = checked("ViT-B-32", None, checkpoint)
     assert "does not say whether its weights were trained with GELU or with QuickGELU" in line
-    assert line.endswith("taken for GELU; for QuickGELU build ViT-B-32-quickgelu")
+    assert line.endswith("assuming GELU; for QuickGELU, build ViT-B-32-quickgelu")
     assert checked("ViT-B-16-SigLIP", None, checkpoint) == []  # there is no other
 
 
@@ -129,7 +129,7 @@ def test_a_model_with_parts_of_hugging_face_s_says_which_extra_brings_them(monke
     with pytest.raises(MissingExtra) as caught:
         load_source("xlm-roberta-base-ViT-B-32", "random")
     assert str(caught.value) == (
-        "xlm-roberta-base-ViT-B-32, which takes xlm-roberta-base from Hugging Face, needs the Python package "
+        "xlm-roberta-base-ViT-B-32, which uses xlm-roberta-base from Hugging Face, needs the Python package "
         "transformers: pip install 'clickhouse-clip-udfs[hf]'"
     )
 

@@ -102,7 +102,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--engine", "both", "--precision", "int8"), "leave --engine out"),
+        (("--engine", "both", "--precision", "int8"), "omit --engine"),
         (("--min-cosine", "0.9"), "--precision int8"),
     ],
 )

@@ -261,7 +261,7 @@ def test_a_folder_without_weights_is_not_loaded_with_random_ones(folder: Path) -
     ("model", "pretrained", "said"),
     [
         ("no-such-model", "one", "no architecture 'no-such-model', and no folder has that name"),
-        (TINY, "", "--pretrained is missing: a tag of tiny-clip, a checkpoint file, or random"),
+        (TINY, "", "--pretrained is missing: give a tag of tiny-clip, a checkpoint file, or random"),
         (TINY, "nope", "'nope' is neither a file nor a pretrained tag of tiny-clip"),
         (TINY, "@/empty", "is a directory: give the checkpoint file in it"),
         ("@/empty", "", "open_clip cannot load the folder @/empty"),
