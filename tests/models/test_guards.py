@@ -20,8 +20,8 @@ from clip_udfs.bundle import sha256
 from tests.models.families import save
 
 WRONG = (
-    "ViT-B-32 computes GELU, but the tag 'openai' says QuickGELU: build ViT-B-32-quickgelu instead, or allow the mismatch with "
-    "--any-activation"
+    "ViT-B-32 computes GELU, but the tag 'openai' says QuickGELU: build ViT-B-32-quickgelu instead, or allow the "
+    "mismatch with --any-activation"
 )
 
 
