@@ -26,6 +26,7 @@ from clip_installer.commands.import_laion import import_laion
 from clip_installer.commands.install import install
 from clip_installer.commands.models import models
 from clip_installer.commands.recall import recall
+from clip_installer.commands.search_page import search_page
 from clip_installer.commands.server import server
 from clip_installer.commands.sql import sql
 from clip_installer.errors import UsageProblem
@@ -50,6 +51,7 @@ program.add_command(import_laion)
 program.add_command(install)
 program.add_command(recall)
 program.add_command(models)
+program.add_command(search_page)
 program.add_command(server)
 program.add_command(sql)
 

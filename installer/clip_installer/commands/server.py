@@ -63,6 +63,7 @@ def introduction(configuration: TrialConfiguration) -> str:
         f"  HTTP    {addresses.http}",
         f"  native  {addresses.host}:{addresses.tcp_port}",
     ]
+    lines += [f"  search  {addresses.http}{page}" for page in configuration.search_pages]
     if configuration.reserved:
         lines.append("  The user default is reserved for the server itself; log in as another user")
     if configuration.login is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from clip_installer.errors import ConfigurationError
 from clip_installer.server.config import FUNCTIONS_KEY, ServerConfig
 from clip_installer.server.config_files import text_of
 from clip_installer.server.config_merge import merge
+from clip_installer.tables.search_page import ADDRESS, NAME
 from clip_installer.trial.users import ENGINE_USER, Users, users_file, write_private
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_HTTP_PORT = 8123
 DEFAULT_TCP_PORT = 9000
+# A page's own handler, as ClickHouse stores it; those below it have a longer address.
+_PAGE_ADDRESS = re.compile(rf"^CREATE HANDLER \w+ URL '({ADDRESS}[^/']*)' ")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,16 @@ class TrialConfiguration:
     def has_functions(self) -> bool:
         """Whether functions are installed, so that the first query can call one."""
         return "encode_text" in self.server.functions()
+
+    @property
+    def search_pages(self) -> list[str]:
+        """The addresses of the search pages that were installed, without host."""
+        found = []
+        for file in sorted((self.server.path / "handlers").glob(f"{NAME}*.sql")):
+            made = _PAGE_ADDRESS.search(file.read_text(encoding="utf-8", errors="replace"))
+            if made:
+                found.append(made[1])
+        return found
 
     @property
     def first_query(self) -> str:

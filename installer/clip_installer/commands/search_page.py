@@ -1,0 +1,85 @@
+"""``clip-udfs search-page``: the search page of a table, into a server, out of it, or as text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from clip_installer.commands.options import connection_options, json_option, table_option
+from clip_installer.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from clip_installer.clickhouse.connection import ConnectionOptions
+    from clip_installer.tables.page_deployment import HandlerStep
+    from clip_installer.tables.search_page import SearchPage
+
+_HELP = """\
+Deploy the search page of a table as HTTP handlers of ClickHouse 26.8 or newer, or remove it.
+
+The page is at /clip on the server's HTTP port, or at /clip_SUFFIX. For an older server, --http-handlers prints the same
+as a file for its config.d.
+
+\b
+  clip-udfs search-page --url http://localhost:8123 --dry-run
+  clip-udfs search-page --url http://localhost:8123
+  clip-udfs search-page --url http://localhost:8123 --http-handlers > /etc/clickhouse-server/config.d/clip_page.xml
+  clip-udfs search-page --url http://localhost:8123 --remove
+"""
+
+
+@click.command("search-page", help=_HELP, short_help="Deploy, show or remove a table's search page.")
+@connection_options
+@table_option
+@click.option(
+    "--suffix", default="", help="Suffix of the model's functions and views [default: the model without one]."
+)
+@click.option("--remove", is_flag=True, help="Remove the page instead.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done with every statement, and change nothing.")
+@click.option("--http-handlers", is_flag=True, help="Print the handlers as a configuration file, and change nothing.")
+@json_option
+def search_page(
+    connection: ConnectionOptions,
+    table: str,
+    suffix: str,
+    remove: bool,
+    dry_run: bool,
+    http_handlers: bool,
+    as_json: bool,
+) -> None:
+    """Deploy the search page of a table, show it, or remove it."""
+    from clip_installer.tables.page_deployment import deploy_page, page_of, plan_page, plan_page_removal
+    from clip_installer.tables.search_page import http_handlers_xml
+
+    if remove and http_handlers:
+        raise UsageProblem("--remove and --http-handlers are two things; choose one")
+    with connection.connect() as database:
+        page = page_of(database, table, suffix)
+        if http_handlers:
+            click.echo(http_handlers_xml(page), nl=False)
+            return
+        steps = plan_page_removal(database, suffix) if remove else plan_page(database, page)
+        changed = not dry_run and deploy_page(database, steps)
+    if as_json:
+        handlers = [{"name": one.name, "url": one.url, "action": one.action, "reason": one.reason} for one in steps]
+        click.echo(json.dumps({"dry_run": dry_run, "changed": changed, "address": page.url, "handlers": handlers}))
+    else:
+        _tell(page, steps, dry_run=dry_run, changed=changed, remove=remove)
+
+
+def _tell(page: SearchPage, steps: list[HandlerStep], *, dry_run: bool, changed: bool, remove: bool) -> None:
+    for step in steps:
+        click.echo(f"{step.action:<10} {step.url}  {step.reason}")
+    if dry_run:
+        shown = {handler.name: handler.shown for handler in page.handlers}
+        for step in steps:
+            if step.changes:
+                click.echo(f"\n{f'DROP HANDLER {step.name}' if step.action == 'remove' else shown[step.name]};")
+        click.echo("\nNothing was changed: this was a dry run.")
+    elif remove:
+        click.echo(
+            "The search page was removed." if changed else f"Nothing changed: there is no search page at {page.url}."
+        )
+    else:
+        click.echo(f"The search page is at {page.url} of the server's HTTP port." if changed else "Nothing changed.")
