@@ -12,8 +12,10 @@ server: $(VENV)/demo
 	test -f demo/out/search.html || $(BIN)/clip-udfs demo --output demo
 	$(BIN)/clip-udfs server --server-config demo/etc/clickhouse-server
 
+# Two workers: the tests of a module stay together, and small models are built once for both.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 20
 test: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak --statements 100000
@@ -28,7 +30,7 @@ lint: $(VENV)/lint
 
 # The minute before a commit.
 check: lint $(VENV)/test
-	$(BIN)/python -m pytest tests/unit
+	$(PYTEST) tests/unit
 
 # Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in.
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \

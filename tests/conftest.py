@@ -1,9 +1,10 @@
-"""What tests of all kinds share: a small random model as a bundle."""
+"""What tests of all kinds share: small random models as bundles, and how tests are spread over two workers."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from clip_installer.install.disk import STATE_VARIABLE
 
 pytest.register_assert_rewrite("tests.behaviours")
 
-TINY_CLIP = Path(__file__).parent / "models" / "tiny-clip.json"
+TESTS = Path(__file__).parent
+# Each test of these modules stands alone and may go to any worker; those of another module stay together.
+SPREAD = {TESTS / "chdb/test_docs.py", TESTS / "models/test_families.py"}
+TINY_CLIP = TESTS / "models" / "tiny-clip.json"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,24 +34,56 @@ def installers_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     del os.environ[STATE_VARIABLE]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several workers one thread of the libraries that would otherwise take every core."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for ``--dist loadgroup``."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in SPREAD else str(item.path)))
+
+
+def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A directory that the first worker to need it builds, and all workers of this run read."""
+    place = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        place = place.parent  # each worker's own is below the run's
+    built = place / f"shared-{name}"
+    with (place / f"shared-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            build(built)
+    return built
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a two-layer CLIP with random weights, 512 dimensions, for both engines."""
-    import torch
 
-    from clip_installer.models.build import RANDOM, build_model
+    def build(place: Path) -> None:
+        import torch
 
-    torch.manual_seed(7)
-    return build_model(str(TINY_CLIP), RANDOM, tmp_path_factory.mktemp("models") / "tiny", engine="both").directory
+        from clip_installer.models.build import RANDOM, build_model
+
+        torch.manual_seed(7)
+        build_model(str(TINY_CLIP), RANDOM, place, engine="both")
+
+    return built_once(tmp_path_factory, "tiny", build)
 
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a one-layer CLIP with random weights, 256 dimensions."""
-    import torch
 
-    from clip_installer.models.build import RANDOM, build_model
+    def build(place: Path) -> None:
+        import torch
 
-    torch.manual_seed(8)
-    config = TINY_CLIP.with_name("tiny-clip-256.json")
-    return build_model(str(config), RANDOM, tmp_path_factory.mktemp("models") / "small").directory
+        from clip_installer.models.build import RANDOM, build_model
+
+        torch.manual_seed(8)
+        build_model(str(TINY_CLIP.with_name("tiny-clip-256.json")), RANDOM, place)
+
+    return built_once(tmp_path_factory, "small", build)
