@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests for ``--dist loadgroup``."""
-    for item in items:
+    for item in items if os.environ.get("PYTEST_XDIST_WORKER") else ():
         item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in SPREAD else str(item.path)))
 
 
