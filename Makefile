@@ -13,9 +13,23 @@ server: $(VENV)/demo
 	$(BIN)/clip-udfs server --server-config demo/etc/clickhouse-server
 
 # Two workers: the tests of a module stay together, and small models are built once for both.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 20
+# OPTIONS are pytest's: make test OPTIONS="tests/chdb -k laion".
+OPTIONS ?=
+PYTEST := -m pytest --numprocesses 2 --dist loadgroup --durations 20
 test: $(VENV)/test
-	$(PYTEST)
+	$(BIN)/python $(PYTEST) $(OPTIONS)
+
+# The newest of everything, and the oldest that pyproject.toml allows: what the locks cannot show.
+test-latest:
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade pip
+	.venv-latest/bin/python -m pip install --quiet --editable '.[test]'
+	.venv-latest/bin/python $(PYTEST) $(OPTIONS)
+
+test-lowest: | $(BIN)/uv
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct pip --editable '.[test]'
+	.venv-lowest/bin/python $(PYTEST) $(OPTIONS)
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak --statements 100000
@@ -28,10 +42,14 @@ lint: $(VENV)/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 # The minute before a commit.
 check: lint $(VENV)/test
-	$(PYTEST) tests/unit
+	$(BIN)/python $(PYTEST) tests/unit
 
 # Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in.
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \
