@@ -90,6 +90,8 @@ def run_demo(place: Path) -> None:
     )
     _say("Build both vector indexes")
     _command("clip-udfs", "build-index", "--embedded", "--server-config", config, "--table", TABLE)
+    _say("Add the search page, which clip-udfs server serves")
+    _command("clip-udfs", "search-page", "--embedded", "--server-config", config, "--table", TABLE)
     _say("One vector")
     _command("clip-udfs", "sql", "--embedded", "--server-config", config, "-q", "SELECT encode_text('cat')", width=_VECTOR_SHOWN)
     _say("Search by words and by picture; the last query shows that the index answers")
@@ -187,7 +189,7 @@ Try next (the programs are in {Path(sys.executable).parent}):
   {base} -q "SELECT url, distance FROM search_by_image(path = 'openmoji/1f436-dog-face.png', k = 5)"
   {base} -q "SELECT encode_image('missing.png')"
   {base} {demo.place / "evaluate.sql"}     # recall of the style that the model never saw
-  clip-udfs server --server-config {shlex.quote(str(demo.config))}     # ports for curl, clickhouse-client and drivers
+  clip-udfs server --server-config {shlex.quote(str(demo.config))}     # the search page, and ports for curl, clickhouse-client and drivers
   install-udfs --server-config {shlex.quote(str(demo.config))} --embedded --verify
 
 The built-in model is a demo model. Real pictures want ViT-B-32-quickgelu/openai: clip-udfs build-model --help"""
