@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +27,41 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 class NotOnServer(DownloadError):
     """The server says that there is no such file."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file must be for its download to be worth while.
+
+    Attributes:
+        kind: For a message, ``an npy file``.
+        magic: Its first bytes.
+        most_bytes: The largest size that is fetched.
+        size_of: From the first bytes, the size that they promise; None where they do not tell.
+    """
+
+    kind: str
+    magic: bytes
+    most_bytes: int
+    size_of: Callable[[bytes], int | None] = lambda head: None
+
+    def check(self, url: str, total: int | None, head: bytes | None) -> None:
+        """Look at the announced size, and at the first bytes where they are there.
+
+        Raises:
+            DownloadError: The file is not of this kind, or is larger than it should be.
+        """
+        if head is not None and not head.startswith(self.magic):
+            raise DownloadError(f"{url}: is not {self.kind}: it begins with {head[:20]!r}")
+        promised = self.size_of(head) if head is not None else None
+        if max(total or 0, promised or 0) > self.most_bytes:
+            raise DownloadError(self.too_large(url))
+        if total is not None and promised is not None and total != promised:
+            raise DownloadError(f"{url}: the server announces {total} bytes, the file's own header {promised}")
+
+    def too_large(self, url: str) -> str:
+        """The message for a file that is not fetched to its end."""
+        return f"{url}: is larger than the {self.most_bytes} bytes that are fetched of one file; split the part"
 
 
 class _Interrupted(Exception):
@@ -57,7 +94,7 @@ class Downloader:
     advance: Advance = silent
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def fetch(self, url: str, target: Path) -> None:
+    def fetch(self, url: str, target: Path, expected: Expected | None = None) -> None:
         """Fetch ``url`` to ``target``, continuing what an earlier call has left; done where it exists.
 
         The bytes grow in ``<target>.partial`` until all are there. What the server said of its version is
@@ -65,7 +102,8 @@ class Downloader:
 
         Raises:
             NotOnServer: The server answers 404 or 410.
-            DownloadError: The server refuses, or the tries are used up; what has arrived stays.
+            DownloadError: The server refuses, or the tries are used up, and what has arrived stays; or the file is not
+                what was ``expected``, or has no room, and nothing of it is kept.
         """
         if target.exists():
             return
@@ -73,7 +111,7 @@ class Downloader:
         furthest, failures = partial.size, 0
         while True:
             try:
-                self._attempt(url, partial)
+                self._attempt(url, partial, expected)
             except (_Interrupted, *_NETWORK_ERRORS) as error:
                 failures = 0 if partial.size > furthest else failures + 1
                 furthest = max(furthest, partial.size)
@@ -89,7 +127,7 @@ class Downloader:
                 partial.finish()
                 return
 
-    def _attempt(self, url: str, partial: _Partial) -> None:
+    def _attempt(self, url: str, partial: _Partial, expected: Expected | None) -> None:
         start, version = partial.size, partial.version
         request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", **self.headers})
         if start and version is not None:
@@ -118,10 +156,17 @@ class Downloader:
             if start and version is not None and version.total != total:
                 partial.discard()
                 raise _Interrupted(f"the file has changed from {version.total} to {total} bytes")
+            head = response.read(_CHUNK)
+            if expected is not None:
+                expected.check(url, total, head if start == 0 else None)
+            _check_room(url, partial.path, start, total)
             partial.version = now
             with partial.open(start) as stream:
                 there = start
-                while chunk := response.read(_CHUNK):
+                for chunk in chain((head,) if head else (), iter(lambda: response.read(_CHUNK), b"")):
+                    if expected is not None and there + len(chunk) > expected.most_bytes:
+                        partial.discard()
+                        raise DownloadError(expected.too_large(url))
                     stream.write(chunk)
                     there += len(chunk)
                     self.advance(partial.name, there, total, "bytes")
@@ -199,6 +244,16 @@ class _Partial:
     def finish(self) -> None:
         self.path.replace(self._target)
         self._record.unlink(missing_ok=True)
+
+
+def _check_room(url: str, path: Path, start: int, total: int | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if total is not None and total - start > free:
+        raise DownloadError(
+            f"{url}: {total - start} bytes to fetch and {free} free in {path.parent}; make room, or choose another"
+            " folder with --downloads"
+        )
 
 
 def _validator(response: Any) -> str | None:

@@ -87,7 +87,7 @@ def _unreachable(error: BaseException, text: str, where: str, *, connecting: boo
             return _without_tls(cause, where)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return f"no host of that name for {where}: correct --url"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+    if connecting and any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return f"no server listens at {where}: correct host and port in --url, or start ClickHouse"
     if any(isinstance(cause, TimeoutError) for cause in causes) or "timed out" in text:
         return f"no answer from {where}: check that the host is up, and that no firewall drops the connection"

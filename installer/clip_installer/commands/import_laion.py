@@ -6,11 +6,15 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.commands.options import connection_options, json_option
+
+if TYPE_CHECKING:
+    from clip_installer.clickhouse.database import Database
 
 
 def _parts(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
@@ -28,7 +32,8 @@ Import parts from SOURCE, a folder or an http(s) address with the published layo
 \b
   img_emb/img_emb_N.npy  text_emb/text_emb_N.npy  metadata/metadata_N.parquet
 
-The three folders may be missing. Each part is imported once: run the command again after an interruption
+The three folders may be missing, and text_emb altogether. Vectors of another model than the table is for are
+refused. Each part is imported once: run the command again after an interruption
 and it goes on where it was. Build the vector indexes afterwards, with clip-udfs build-index.
 
 \b
@@ -47,6 +52,7 @@ and it goes on where it was. Build the vector indexes afterwards, with clip-udfs
     help="Where files of an http(s) source are fetched to [default: the user's cache].",
 )
 @click.option("--keep-downloads", is_flag=True, help="Keep fetched files after their part is imported.")
+@click.option("--any-model", is_flag=True, help="Import vectors of another model than the table is for, too.")
 @json_option
 def import_laion(
     connection: ConnectionOptions,
@@ -55,6 +61,7 @@ def import_laion(
     table: str,
     downloads: Path | None,
     keep_downloads: bool,
+    any_model: bool,
     as_json: bool,
 ) -> None:
     """Import parts from SOURCE, a folder or an http(s) address with the published layout."""
@@ -68,12 +75,15 @@ def import_laion(
     with progress() as advance, connection.connect() as one, connection.connect() as another:
         downloader = Downloader(advance=advance)
         opened = open_source(source, downloads or cache_folder("laion"), keep_downloads, downloader)
-        importer = Importer((one, another), table, opened, advance)
+        importer = Importer((one, another), table, opened, advance, any_model=any_model)
+        if not as_json:
+            _warn_of_indexes(one, table)
         for part in parts:
             outcome = importer.run(part)
             outcomes.append(outcome)
             if not as_json:
-                click.echo(f"part {part}: {outcome.state}, {outcome.imported} of {outcome.rows} rows new")
+                without = "; no text vectors: the pictures' stand in" if outcome.without_texts else ""
+                click.echo(f"part {part}: {outcome.state}, {outcome.imported} of {outcome.rows} rows new{without}")
     imported = sum(outcome.imported for outcome in outcomes)
     if as_json:
         answer = {
@@ -88,3 +98,14 @@ def import_laion(
         click.echo(f"{imported} rows imported into {table} in {time.monotonic() - began:.1f} s")
     else:
         click.echo(f"nothing imported: {table} has these parts already")
+
+
+def _warn_of_indexes(database: Database, table: str) -> None:
+    from clip_installer.clickhouse.sql import is_table
+
+    found = database.rows(
+        f"SELECT name FROM system.data_skipping_indices WHERE {is_table(table)} AND type = 'vector_similarity'"
+    )
+    if found:
+        names = " and ".join(str(name) for (name,) in found)
+        click.echo(f"note: {table} has {names} already, which each merge of the import will build again", err=True)

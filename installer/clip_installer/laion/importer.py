@@ -16,6 +16,7 @@ import pyarrow as pa
 from clip_installer.clickhouse.sql import identifier, literal
 from clip_installer.errors import ImportRefused
 from clip_installer.laion.ledger import Entry, Ledger
+from clip_installer.laion.origin import check_origin
 from clip_installer.laion.parts import ROWS_OF_A_PART, Part, first_id
 from clip_installer.laion.source import Source
 from clip_installer.progress import Advance
@@ -50,12 +51,14 @@ class Outcome:
         rows: Rows that it has in the table.
         imported: Rows that this run has inserted.
         state: ``imported``, ``continued`` (an earlier run had begun it) or ``already imported``.
+        without_texts: Whether the pictures' vectors stand in for those of the captions, which the source lacks.
     """
 
     part: int
     rows: int
     imported: int
     state: str
+    without_texts: bool = False
 
 
 def batch_rows_for(dimension: int) -> int:
@@ -76,6 +79,8 @@ class Importer:
         table: str,
         source: Source,
         advance: Advance,
+        *,
+        any_model: bool = False,
     ) -> None:
         """Import through ``databases``.
 
@@ -85,6 +90,7 @@ class Importer:
             table: Name of the table, ``table`` or ``database.table``.
             source: Where the parts are.
             advance: Is shown the rows of each part as they are inserted.
+            any_model: Whether vectors of another model than the table's may go into it.
         """
         self._database = databases[0]
         self._databases = databases
@@ -92,6 +98,7 @@ class Importer:
         self._table = identifier(table)
         self._source = source
         self._advance = advance
+        self._any_model = any_model
         self._ledger = Ledger(self._database, table)
 
     def run(self, number: int) -> Outcome:
@@ -117,7 +124,8 @@ class Importer:
         imported = self._insert(part, entry, missing, size)
         self._finish(part, entry)
         self._source.release(number, refused=False)
-        return Outcome(number, part.rows, imported, "imported" if imported == part.rows else "continued")
+        state = "imported" if imported == part.rows else "continued"
+        return Outcome(number, part.rows, imported, state, not part.has_texts)
 
     def _prepare_table(self, part: Part) -> None:
         """Make the table where it is missing, and see that it is for vectors of this length."""
@@ -132,9 +140,17 @@ class Importer:
                 f"part {part.number} has vectors of {part.dimension} numbers, the table {self._name} is for"
                 f" {dimension}: another model's? Choose another --table"
             )
-        elif label_of_comment(table_comment(self._database, self._name)) and not self._has_rows():
-            # Made for a model by the installer, and filled by nobody: from now on the vectors are not that model's.
-            self._database.command(f"ALTER TABLE {self._table} MODIFY COMMENT {literal(comment)}")
+        else:
+            self._see_origin(part, comment)
+
+    def _see_origin(self, part: Part, new_comment: str) -> None:
+        """Refuse another model's vectors; a COMMENT that is not known to be true of all vectors is replaced."""
+        comment = table_comment(self._database, self._name)
+        is_true = not self._any_model and check_origin(
+            self._database, self._name, comment, part, has_rows=self._has_rows()
+        )
+        if label_of_comment(comment) and not is_true:
+            self._database.command(f"ALTER TABLE {self._table} MODIFY COMMENT {literal(new_comment)}")
 
     def _begin(self, part: Part, last: Entry | None) -> tuple[Entry, npt.NDArray[np.bool_]]:
         """The record's entry for this import, and for each position whether the table lacks it."""

@@ -13,10 +13,14 @@ import pyarrow.parquet as pq
 
 from clip_installer.errors import ImportRefused, first_line
 
-# The table's columns with the spellings of LAION's releases (img2dataset's and laion2B's), in lower case.
-_TEXTS = {"url": ("url",), "caption": ("caption", "text"), "NSFW": ("nsfw",), "LICENSE": ("license",)}
+# The table's columns with the names that LAION's releases, img2dataset and clip-retrieval give them, best first.
+_TEXTS = {
+    "url": ("url", "image_path"),
+    "caption": ("caption", "text"),
+    "NSFW": ("NSFW",),
+    "LICENSE": ("LICENSE",),
+}
 _NUMBERS = {"similarity": ("similarity",), "width": ("width",), "height": ("height",)}
-_REQUIRED = ("url", "caption")
 _LARGEST_SIZE = 2**32 - 1
 
 
@@ -27,7 +31,7 @@ class MetadataFile:
     Attributes:
         path: The file.
         rows: Number of rows, from its footer.
-        columns: The table's column names with the file's names for them.
+        columns: The table's column names with the file's names for them; a caption that the file lacks is NULL.
     """
 
     path: Path
@@ -39,19 +43,18 @@ class MetadataFile:
         """Read and check the footer of ``path``.
 
         Raises:
-            ImportRefused: It is not Parquet, has no url or caption, or a column is of another kind.
+            ImportRefused: It is not Parquet, has neither url nor image_path, a column twice, or one of another kind.
         """
         with _refusing(path), _parquet(path) as file:
             schema = file.schema_arrow
             rows = file.metadata.num_rows
-        spelled = {name.lower(): name for name in schema.names}
         columns = {}
-        for column, spellings in {**_TEXTS, **_NUMBERS}.items():
-            found = next((spelled[spelling] for spelling in spellings if spelling in spelled), None)
+        for column, names in {**_TEXTS, **_NUMBERS}.items():
+            found = next((name for one in names if (name := _spelled(path, one, schema.names))), None)
             if found is None:
-                if column in _REQUIRED:
+                if column == "url":
                     there = ", ".join(schema.names)
-                    raise ImportRefused(f"{path}: there is no column {column}; it has {there}")
+                    raise ImportRefused(f"{path}: there is no column url, nor image_path; it has {there}")
                 continue
             kind = schema.field(found).type
             if not (_is_text(kind) if column in _TEXTS else _is_number(kind)):
@@ -101,6 +104,10 @@ class MetadataFile:
             values = record.column(source)
             if pa.types.is_dictionary(values.type):
                 values = values.dictionary_decode()
+            if pa.types.is_string_view(values.type):
+                values = values.cast(pa.string())
+            elif pa.types.is_binary_view(values.type):
+                values = values.cast(pa.binary())
             if column == "caption":
                 arrays[column] = values.cast(pa.binary())
             elif column in _TEXTS:
@@ -109,7 +116,21 @@ class MetadataFile:
                 arrays[column] = pc.fill_null(values.cast(pa.float32(), safe=False), 0.0)
             else:
                 arrays[column] = _sizes(values)
+        arrays.setdefault("caption", pa.nulls(record.num_rows, pa.binary()))
         return pa.table(arrays)
+
+
+def _spelled(path: Path, column: str, names: list[str]) -> str | None:
+    """How a file spells ``column``: just so where it can, else in the one other case that it has.
+
+    Raises:
+        ImportRefused: There are several spellings, and none is the exact one, or the exact one is there twice.
+    """
+    exact = [name for name in names if name == column]
+    found = exact or [name for name in names if name.lower() == column.lower()]
+    if len(found) > 1:
+        raise ImportRefused(f"{path}: {' and '.join(found)} may both be the column {column}; rename one of them")
+    return found[0] if found else None
 
 
 def _sizes(values: pa.Array) -> pa.Array:
@@ -124,6 +145,9 @@ def _is_text(kind: pa.DataType) -> bool:
         kind = kind.value_type
     return bool(
         pa.types.is_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
@@ -134,7 +158,9 @@ def _is_text(kind: pa.DataType) -> bool:
 def _is_number(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind))
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
+    )
 
 
 def _groups_from(file: pq.ParquetFile, start: int) -> tuple[list[int], int]:

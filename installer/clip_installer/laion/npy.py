@@ -5,6 +5,7 @@ The format is described in numpy's ``numpy/lib/format.py`` (NEP 1).
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -91,11 +92,12 @@ class VectorFile:
             raise ImportRefused(f"{self.path}: became shorter while it was read")
         return numbers.reshape(stop - start, self.dimension)
 
-    def check_finite(self, batch_rows: int) -> None:
-        """Refuse NaN and infinity anywhere in the file, reading ``batch_rows`` vectors at a time.
+    def check(self, batch_rows: int) -> None:
+        """Refuse vectors that have no direction anywhere in the file, reading ``batch_rows`` vectors at a time.
 
         Raises:
-            ImportRefused: Naming the first such row; a vector index would refuse the whole insert.
+            ImportRefused: Naming the first row with NaN, infinity or zeros only: its distance to every other vector
+                would be NaN, and a vector index would refuse it.
         """
         integer, exponent = _EXPONENTS[self.dtype]
         for start in range(0, self.rows, batch_rows):
@@ -104,6 +106,32 @@ class VectorFile:
             if infinite.any():
                 row = start + int(infinite.argmax())
                 raise ImportRefused(f"{self.path}: row {row} holds NaN or infinity, which cannot be searched")
+            directionless = ~_has_length(batch)
+            if directionless.any():
+                row = start + int(directionless.argmax())
+                raise ImportRefused(
+                    f"{self.path}: row {row} is all zeros, or too small or too large for a length in Float32, which"
+                    " cannot be searched"
+                )
+
+
+def _has_length(batch: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """For each vector, whether ClickHouse's cosineDistance, which squares in Float32, can divide by its length."""
+    if batch.dtype == np.float16:  # the square of its smallest number is not 0 in float32, nor that of its largest inf
+        return np.asarray((batch.view(np.uint16) & 0x7FFF).any(axis=1))
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", batch, batch)
+    return np.asarray((squares > 0) & np.isfinite(squares))
+
+
+def size_of_npy(head: bytes) -> int | None:
+    """The size in bytes that an npy file's first bytes promise; None where they do not tell."""
+    stream = io.BytesIO(head)
+    try:
+        shape, _, dtype = _header(stream, Path("head"))
+    except (ImportRefused, ValueError):
+        return None
+    return stream.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize
 
 
 def _header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.floating]]:

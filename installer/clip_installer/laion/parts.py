@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from clip_installer.laion.npy import VectorFile
 ROWS_OF_A_PART = 1_000_000_000
 _LARGEST_PART = 2**63 // ROWS_OF_A_PART - 1
 _ENDS = 65_536
+# clip-retrieval pads with zeros to the digits of its number of partitions.
+MOST_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -22,44 +25,59 @@ class PartFiles:
 
     Attributes:
         images: Vectors of the pictures.
-        texts: Vectors of the captions.
         metadata: Addresses, captions and the rest.
+        texts: Vectors of the captions; None where the source has none.
     """
 
     images: Path
-    texts: Path
     metadata: Path
+    texts: Path | None
 
     @classmethod
-    def published(cls, number: int) -> PartFiles:
-        """The layout of LAION's servers: a folder for each kind."""
+    def published(cls, number: int, digits: int = 1) -> PartFiles:
+        """The layout of LAION's servers: a folder for each kind; numbers have ``digits`` digits at least."""
+        name = f"{number:0{digits}d}"
         return cls(
-            Path("img_emb") / f"img_emb_{number}.npy",
-            Path("text_emb") / f"text_emb_{number}.npy",
-            Path("metadata") / f"metadata_{number}.parquet",
+            Path("img_emb") / f"img_emb_{name}.npy",
+            Path("metadata") / f"metadata_{name}.parquet",
+            Path("text_emb") / f"text_emb_{name}.npy",
         )
+
+    @classmethod
+    def layouts(cls, number: int) -> list[PartFiles]:
+        """All names that a part can have: LAION's, clip-retrieval's with zeros in front; with folders and without."""
+        digits = range(len(str(number)), max(MOST_DIGITS, len(str(number))) + 1)
+        padded = [cls.published(number, count) for count in digits]
+        return [layout for published in padded for layout in (published, published.flat())]
 
     def flat(self) -> PartFiles:
         """The same names without the folders, as the guide's script leaves them."""
-        return PartFiles(Path(self.images.name), Path(self.texts.name), Path(self.metadata.name))
+        return self._each(lambda path: Path(path.name))
 
     def below(self, folder: Path) -> PartFiles:
         """The same files below ``folder``."""
-        return PartFiles(folder / self.images, folder / self.texts, folder / self.metadata)
+        return self._each(lambda path: folder / path)
 
-    def all(self) -> tuple[Path, Path, Path]:
-        """The three paths."""
-        return self.images, self.texts, self.metadata
+    def without_texts(self) -> PartFiles:
+        """The same part, without vectors of captions."""
+        return PartFiles(self.images, self.metadata, None)
+
+    def all(self) -> tuple[Path, ...]:
+        """The paths, the smallest file first."""
+        return (self.metadata, self.images) if self.texts is None else (self.metadata, self.images, self.texts)
+
+    def _each(self, change: Callable[[Path], Path]) -> PartFiles:
+        return PartFiles(change(self.images), change(self.metadata), self.texts and change(self.texts))
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part whose three files agree.
+    """One part whose files agree.
 
     Attributes:
         number: Its number in the published names.
         images: Vectors of the pictures.
-        texts: Vectors of the captions.
+        texts: Vectors of the captions; those of the pictures where the source has none.
         metadata: Addresses, captions and the rest.
     """
 
@@ -70,12 +88,13 @@ class Part:
 
     @classmethod
     def open(cls, number: int, files: PartFiles) -> Part:
-        """Open the three files and compare what their headers say.
+        """Open the files and compare what their headers say.
 
         Raises:
             ImportRefused: A file is not what it should be, or they do not have the same number of rows.
         """
-        images, texts = VectorFile.open(files.images), VectorFile.open(files.texts)
+        images = VectorFile.open(files.images)
+        texts = VectorFile.open(files.texts) if files.texts is not None else images
         metadata = MetadataFile.open(files.metadata)
         if not images.rows == texts.rows == metadata.rows:
             raise ImportRefused(
@@ -90,6 +109,11 @@ class Part:
         if images.rows > ROWS_OF_A_PART:
             raise ImportRefused(f"part {number}: {images.rows} rows; ids are good for {ROWS_OF_A_PART}")
         return cls(number, images, texts, metadata)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether captions have vectors of their own."""
+        return self.texts is not self.images
 
     @property
     def rows(self) -> int:
@@ -107,16 +131,15 @@ class Part:
         return first_id(self.number)
 
     def check(self, batch_rows: int) -> None:
-        """Read all of the three files once: nothing is to be imported of a part that cannot be finished.
+        """Read all of the files once: nothing is to be imported of a part that cannot be finished.
 
         Raises:
-            ImportRefused: A Parquet page is damaged, or a vector holds NaN or infinity.
+            ImportRefused: A Parquet page is damaged, or a vector has no direction.
         """
         with ThreadPoolExecutor(3, thread_name_prefix="check") as threads:
             checks = [
                 threads.submit(self.metadata.check, batch_rows),
-                threads.submit(self.images.check_finite, batch_rows),
-                threads.submit(self.texts.check_finite, batch_rows),
+                *(threads.submit(file.check, batch_rows) for file in dict.fromkeys((self.images, self.texts))),
             ]
         for check in checks:
             check.result()
@@ -124,7 +147,7 @@ class Part:
     def fingerprint(self) -> str:
         """Digest that tells these files from others of the same name, from their sizes and both ends."""
         digest = hashlib.sha256()
-        for path in (self.images.path, self.texts.path, self.metadata.path):
+        for path in dict.fromkeys((self.images.path, self.texts.path, self.metadata.path)):
             size = path.stat().st_size
             with path.open("rb") as stream:
                 digest.update(f"{size}\n".encode() + stream.read(_ENDS))

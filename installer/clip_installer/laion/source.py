@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from clip_installer.download import Downloader, NotOnServer
+from clip_installer.download import Downloader, Expected, NotOnServer
 from clip_installer.errors import ImportRefused
+from clip_installer.laion.npy import size_of_npy
 from clip_installer.laion.parts import PartFiles
+
+# LAION's parts have a million rows: 2 GB of float16 for the largest CLIP, 0.5 GB of metadata.
+_MOST_BYTES = 16 << 30
+EXPECTED_NPY = Expected("an npy file", b"\x93NUMPY", _MOST_BYTES, size_of_npy)
+EXPECTED_PARQUET = Expected("a Parquet file", b"PAR1", _MOST_BYTES)
 
 
 class Source(Protocol):
@@ -49,9 +55,10 @@ class Folder:
         return str(self._folder.resolve())
 
     def files(self, part: int) -> PartFiles:
-        """The part's files, in the first layout that has all three."""
-        published = PartFiles.published(part)
-        layouts = [layout.below(self._folder) for layout in (published, published.flat())]
+        """The part's files, in the first layout that has all; without texts where the folder has none for any part."""
+        layouts = [layout.below(self._folder) for layout in PartFiles.layouts(part)]
+        if not any(self._folder.glob("text_emb/text_emb_*.npy")) and not any(self._folder.glob("text_emb_*.npy")):
+            layouts = [layout.without_texts() for layout in layouts]
         for layout in layouts:
             if all(path.is_file() for path in layout.all()):
                 return layout
@@ -79,6 +86,8 @@ class WebServer:
             downloader = replace(downloader, headers={"Authorization": f"Basic {basic}"})
         self._folder = downloads / hashlib.sha256(self._base.encode()).hexdigest()[:12]
         self._keep = keep
+        self._layout: int | None = None
+        self._has_texts: bool | None = None
         self._downloader = downloader
 
     @property
@@ -87,20 +96,42 @@ class WebServer:
         return self._base
 
     def files(self, part: int) -> PartFiles:
-        """Fetch what is not there yet of the part's files; the metadata, the smallest, first."""
-        published = PartFiles.published(part)
-        fetched = published.below(self._folder)
-        for address, flat, path in reversed(
-            list(zip(published.all(), published.flat().all(), fetched.all(), strict=True))
-        ):
+        """Fetch what is not there yet of the part's files; the metadata, the smallest, first.
+
+        Which names the server's files have, and whether there are texts, is the same for all parts.
+        """
+        layouts = PartFiles.layouts(part)
+        first: NotOnServer | None = None
+        for number in range(len(layouts)) if self._layout is None else (self._layout,):
             try:
-                self._downloader.fetch(f"{self._base}/{address.as_posix()}", path)
+                files = self._fetched(part, layouts[number])
             except NotOnServer as error:
-                try:
-                    self._downloader.fetch(f"{self._base}/{flat.as_posix()}", path)
-                except NotOnServer:
-                    raise error from None
-        return fetched
+                first = first or error
+            else:
+                self._layout = number
+                return files
+        assert first is not None
+        raise first
+
+    def _fetched(self, part: int, addresses: PartFiles) -> PartFiles:
+        fetched = PartFiles.published(part).below(self._folder)
+        for address, path in zip(addresses.all()[:2], fetched.all()[:2], strict=True):
+            self._fetch(address, path)
+        assert addresses.texts is not None and fetched.texts is not None
+        if self._has_texts is not False:
+            try:
+                self._fetch(addresses.texts, fetched.texts)
+            except NotOnServer:
+                if self._has_texts:
+                    raise
+                self._has_texts = False
+            else:
+                self._has_texts = True
+        return fetched if self._has_texts else fetched.without_texts()
+
+    def _fetch(self, address: Path, path: Path) -> None:
+        expected = EXPECTED_PARQUET if address.suffix == ".parquet" else EXPECTED_NPY
+        self._downloader.fetch(f"{self._base}/{address.as_posix()}", path, expected)
 
     def release(self, part: int, refused: bool) -> None:
         """Remove the part's files, unless they are good and to be kept."""

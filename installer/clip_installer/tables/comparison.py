@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Other machines and float16 storage leave text vectors above 0.999. A published picture has often been scaled or
 # compressed again since it was encoded, which leaves about 0.97. Other models are near 0.
-_SAME_COSINE = {"captions": 0.99, "pictures": 0.95}
+SAME_COSINE = {"captions": 0.99, "pictures": 0.95}
 _NORM_TOLERANCE = 0.01
 
 
@@ -46,7 +46,7 @@ class Comparison:
     @property
     def same(self) -> bool:
         """Whether the vectors point the same way; their length is another question."""
-        return self.median_cosine >= _SAME_COSINE[self.kind]
+        return self.median_cosine >= SAME_COSINE[self.kind]
 
     @property
     def same_norm(self) -> bool:

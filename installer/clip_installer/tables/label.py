@@ -70,7 +70,12 @@ def installed_label(database: Database, sql_name: str) -> ModelLabel | None:
         command = database.value(query)
     except SqlError:
         return None
-    return _label(_COMMAND.fullmatch(command)) if command else None
+    return label_of_command(command) if command else None
+
+
+def label_of_command(command: str) -> ModelLabel | None:
+    """The model that a function's definition starts, by its command; None for somebody else's."""
+    return _label(_COMMAND.fullmatch(command))
 
 
 def _label(found: re.Match[str] | None) -> ModelLabel | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_installer.download import Downloader, NotOnServer
+from clip_installer.download import Downloader, Expected, NotOnServer
 from clip_installer.errors import DownloadError
 from clip_installer.laion.parts import Part
 from clip_installer.laion.source import WebServer
@@ -199,3 +200,41 @@ def test_a_source_fetches_a_part_and_lets_it_go(server: _Server, tmp_path: Path)
     assert [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()] == []
     with pytest.raises(NotOnServer, match=r"metadata/metadata_4\.parquet: HTTP 404"):
         source.files(4)
+
+
+def test_what_is_not_the_file_that_was_expected_is_refused_before_it_is_fetched(
+    server: _Server, tmp_path: Path
+) -> None:
+    """By its announced size, by its first bytes, by what they promise, and by what really comes."""
+    begin = b"\x93NUMPY"
+    large = Expected("an npy file", begin, 100_000)
+    liar = Expected("an npy file", begin, 1 << 30, lambda head: 4)
+    for answer, expected, said in (
+        (sends(begin + CONTENT), large, "larger than the 100000 bytes"),
+        (
+            sends(b"<html>" + CONTENT),
+            Expected("an npy file", begin, 1 << 30),
+            "is not an npy file: it begins with b'<html>",
+        ),
+        (sends(begin + CONTENT), liar, "announces 1048582 bytes, the file's own header 4"),
+        (without_length(begin + CONTENT * 3), Expected("an npy file", begin, 2 << 20), "larger than the 2097152 bytes"),
+        (sends(begin, promise=1 << 60), Expected("an npy file", begin, 1 << 62), "make room"),
+    ):
+        server.answers = [answer]
+        with pytest.raises(DownloadError, match=said):
+            Downloader(attempts=1, sleep=lambda _: None, timeout=5).fetch(
+                f"http://127.0.0.1:{server.server_port}/x.npy", tmp_path / "x.npy", expected
+            )
+        assert list(tmp_path.iterdir()) == []
+
+
+def without_length(content: bytes) -> Callable[[BaseHTTPRequestHandler, int], None]:
+    """Answer with ``content`` and never say how much it is."""
+
+    def answer(handler: BaseHTTPRequestHandler, start: int) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # who has enough hangs up
+            handler.wfile.write(content)
+
+    return answer

@@ -51,6 +51,36 @@ def test_a_size_that_cannot_be_one_is_0(tmp_path: Path, value: int | None, expec
     assert read["width"].to_pylist() == [expected]
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.string_view(), pa.binary_view(), pa.large_string(), pa.large_binary(), pa.binary()]
+)
+def test_text_columns_of_every_kind_are_read(tmp_path: Path, kind: pa.DataType) -> None:
+    columns = {name: pa.array([b"x", None, b"\xc3\xa9" * 20], pa.binary()).cast(kind) for name in ("url", "caption")}
+    (read,) = _written(tmp_path / "m.parquet", pa.table(columns)).read(10)
+    assert read["caption"].to_pylist() == [b"x", None, b"\xc3\xa9" * 20]
+    assert read["url"].to_pylist() == [b"x", b"", b"\xc3\xa9" * 20]
+
+
+def test_a_picture_without_an_address_is_known_by_its_path_and_one_without_a_caption_has_none(tmp_path: Path) -> None:
+    (read,) = _written(tmp_path / "m.parquet", pa.table({"image_path": ["a/b.jpg"]})).read(10)
+    assert read.to_pylist() == [{"url": b"a/b.jpg", "caption": None}]
+
+
+def test_of_two_spellings_the_exact_one_is_taken(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "URL": ["wrong"],
+            "url": ["right"],
+            "Caption": ["c"],
+            "image_path": ["p"],
+            "nsfw": ["wrong"],
+            "NSFW": ["right"],
+        }
+    )
+    (read,) = _written(tmp_path / "m.parquet", table).read(10)
+    assert read.to_pylist() == [{"url": b"right", "caption": b"c", "NSFW": b"right"}]
+
+
 def test_dictionary_columns_are_decoded(tmp_path: Path) -> None:
     table = pa.table({"url": ["u", "v"], "caption": pa.array(["t", None]).dictionary_encode()})
     (read,) = _written(tmp_path / "m.parquet", table).read(10)
@@ -60,8 +90,8 @@ def test_dictionary_columns_are_decoded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"url": ["u"]}, "no column caption; it has url"),
-        ({"caption": ["u"]}, "no column url"),
+        ({"caption": ["u"]}, "no column url, nor image_path; it has caption"),
+        ({"URL": ["u"], "Url": ["v"], "caption": ["c"]}, "URL and Url may both be the column url"),
         ({"url": [1], "caption": ["c"]}, "column url is int64, expected text"),
         ({"url": ["u"], "caption": ["c"], "width": ["wide"]}, "column width is string, expected a number"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_installer.errors import ImportRefused
-from clip_installer.laion.npy import VectorFile
+from clip_installer.laion.npy import VectorFile, size_of_npy
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4"])
@@ -81,11 +81,33 @@ def test_a_pickled_array_is_not_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["<f2", "<f4"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_names_the_first_row_that_is_not_finite(tmp_path: Path, dtype: str, value: float) -> None:
-    array = np.full((50, 4), np.finfo(dtype).max, dtype=dtype)
-    array[1] = -0.0
+    array = np.full((50, 4), 60_000, dtype=dtype)
+    array[1, 1:] = -0.0
     np.save(tmp_path / "a.npy", array)
-    VectorFile.open(tmp_path / "a.npy").check_finite(7)
+    VectorFile.open(tmp_path / "a.npy").check(7)
     array[33, 2] = value
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ImportRefused, match="row 33 holds NaN or infinity"):
-        VectorFile.open(tmp_path / "a.npy").check_finite(7)
+        VectorFile.open(tmp_path / "a.npy").check(7)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "numbers"), [("<f2", [0.0, -0.0]), ("<f4", [0.0, 0.0]), ("<f4", [1e-30, 0.0]), ("<f4", [1e30, 1.0])]
+)
+def test_names_the_first_vector_without_a_direction(tmp_path: Path, dtype: str, numbers: list[float]) -> None:
+    """Its distance to anything would be NaN in ClickHouse's Float32, and no index takes it."""
+    array = np.full((50, 2), 6e-8 if dtype == "<f2" else 1e-18, dtype=dtype)
+    np.save(tmp_path / "a.npy", array)
+    VectorFile.open(tmp_path / "a.npy").check(7)
+    array[33] = numbers
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ImportRefused, match=r"a\.npy: row 33 is all zeros, or too small"):
+        VectorFile.open(tmp_path / "a.npy").check(7)
+
+
+def test_the_first_bytes_promise_a_size(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((50, 2), dtype="<f2"))
+    content = (tmp_path / "a.npy").read_bytes()
+    assert size_of_npy(content[:200]) == len(content)
+    assert size_of_npy(content[:20]) is None
+    assert size_of_npy(b"<html>") is None

@@ -52,10 +52,37 @@ def test_a_folder_is_read_in_both_layouts(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    write_part(tmp_path, 4, rows=20, dimension=8)
+    for number in (4, 5):
+        write_part(tmp_path, number, rows=20, dimension=8)
     (tmp_path / "text_emb" / "text_emb_4.npy").unlink()
     with pytest.raises(ImportRefused, match=r"part 4 is not whole .* no file .*text_emb/text_emb_4\.npy"):
         Folder(tmp_path).files(4)
+
+
+@pytest.mark.parametrize("digits", [2, 3, 4, 6])
+def test_numbers_may_have_zeros_in_front_as_clip_retrieval_writes_them(tmp_path: Path, digits: int) -> None:
+    write_part(tmp_path, 4, rows=20, dimension=8)
+    for path in PartFiles.published(4).below(tmp_path).all():
+        path.rename(path.with_stem(path.stem[:-1] + f"{4:0{digits}d}"))
+    assert Part.open(4, Folder(tmp_path).files(4)).has_texts
+
+
+def test_files_of_two_ways_to_write_a_number_are_not_mixed(tmp_path: Path) -> None:
+    for number in (4, 5):
+        write_part(tmp_path, number, rows=20, dimension=8)
+    (tmp_path / "text_emb" / "text_emb_4.npy").rename(tmp_path / "text_emb" / "text_emb_0004.npy")
+    with pytest.raises(ImportRefused, match="not whole"):
+        Folder(tmp_path).files(4)
+
+
+def test_a_source_without_any_text_vectors_has_the_pictures_in_their_place(tmp_path: Path) -> None:
+    write_part(tmp_path, 4, rows=20, dimension=8)
+    shutil.rmtree(tmp_path / "text_emb")
+    part = Part.open(4, Folder(tmp_path).files(4))
+    assert not part.has_texts
+    assert np.array_equal(part.texts.read(0, 20), part.images.read(0, 20))
+    part.check(7)
+    assert part.fingerprint()
 
 
 def test_files_of_different_lengths_are_refused_with_all_three_numbers(tmp_path: Path) -> None:
