@@ -9,13 +9,15 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from clip_installer.install.placement import place
+from clip_installer.install.options import Options
 from clip_installer.install.plan import Plan, plan_install
 from clip_installer.install.records import load_records
+from clip_installer.install.target import Target
 from clip_installer.install.wanted import Installation
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle
+from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
 
 GLOB = "<user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>"
@@ -67,11 +69,17 @@ def make_bundle(directory: Path, name: str = "paper", weights: bytes = b"weights
 
 def make_plan(config_directory: Path, bundle: Bundle, *, force: bool = False, **settings: object) -> Plan:
     """The plan of an install of ``bundle`` by the current user, against what is on the disk."""
+    target = make_target(config_directory)
+    worker = WorkerSettings(bundle=Path(), image_roots=(target.config.user_files_path,), **settings)
+    pools = dict.fromkeys(FUNCTIONS, 2)
+    installation = Installation.placed(target.config, bundle, Path(sys.executable), worker, pools)
+    return plan_install(target, installation, options=Options(), force=force)
+
+
+def make_target(config_directory: Path) -> Target:
+    """The server, with the current user as its own."""
     config = ServerConfig.read(config_directory)
-    placement = place(config, bundle.manifest.name)
-    worker = WorkerSettings(bundle=placement.bundle, image_roots=(config.user_files_path,), **settings)
-    installation = Installation(bundle, placement, Path(sys.executable), worker, pool_size=2)
-    return plan_install(config, load_records(config), ServerUser.current("test"), installation, force=force)
+    return Target(config, load_records(config), ServerUser.current("test"))
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes | None]]:

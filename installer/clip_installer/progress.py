@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,29 @@ def say(line: str) -> None:
     """Show a line about what is being done, where somebody looks."""
     if sys.stderr.isatty():
         sys.stderr.write(f"{line}\n")
+
+
+class Status:
+    """One line on standard error that says what is being done, replaced by the next; nothing where nobody looks."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._shown = False
+
+    def __call__(self, text: str) -> None:
+        """Show ``text``, cut to the width of the terminal, instead of what is shown."""
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns - 4
+            sys.stderr.write(f"\r\x1b[K{text[:width]}...")
+            sys.stderr.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -59,16 +59,25 @@ def was_interrupted(config: ServerConfig) -> bool:
 
 
 @contextmanager
-def applied(plan: Plan) -> Iterator[None]:
+def applied(
+    plan: Plan, *, prove: Callable[[], None] | None = None, reload: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Make the plan's changes, run the body as their test, and keep them only if it succeeds.
 
     Before the body: everything that is created or replaced, and the function definitions that go. After it: all else
     that goes, so that what the server still uses is there until the body has seen that it uses the new.
 
+    Args:
+        plan: What to change.
+        prove: Called before the definitions change, when all that they name is in place.
+        reload: Makes the server read its definitions again, after a failure when the old ones are back.
+
     Raises:
         ApplyError: A change could not be made; everything is as it was.
     """
     if not plan.changed:
+        if prove is not None:
+            prove()
         yield
         return
     disk = Disk(plan.config)
@@ -80,7 +89,7 @@ def applied(plan: Plan) -> Iterator[None]:
     )
     with ExitStack() as locks:
         _make_state(disk, plan, locks)
-        with all_or_nothing(disk, transaction, plan.user):
+        with all_or_nothing(disk, transaction, plan.user, prove=prove, reload=reload):
             yield
 
 

@@ -1,48 +1,101 @@
-"""The whole of an install, and of a removal: lock, plan, change, prove, deploy the schema, or undo it all."""
+"""An install: settle what is asked, plan it, check all that can be checked, swap, reload, confirm, then delete.
+
+Nothing that serves queries is touched before every check that needs no change has passed. New workers are put beside
+the old ones; definitions follow; the server reloads them and is asked whether it has them; then the old workers go.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.sql import literal
-from clip_installer.errors import ApplyError, ConflictError
-from clip_installer.install.apply import applied, locked, was_interrupted
-from clip_installer.install.checks.findings import Finding, problems
+from clip_installer.errors import CheckFailed, ConflictError
+from clip_installer.install.apply import applied, was_interrupted
+from clip_installer.install.checks.findings import Finding, ok, problem, problems
+from clip_installer.install.checks.host import check_files
+from clip_installer.install.checks.preflight import (
+    check_cluster,
+    check_host,
+    check_names,
+    check_objects,
+    check_rights,
+)
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
-from clip_installer.install.plan import Plan, plan_install, plan_removal
-from clip_installer.install.records import InstalledModel, load_records
-from clip_installer.install.request import InstallRequest
+from clip_installer.install.options import Change, changes
+from clip_installer.install.plan import Plan, plan_install
+from clip_installer.install.request import SettledRequest
+from clip_installer.install.staged import StagedModel
 from clip_installer.install.wanted import Installation
 from clip_installer.server.config import ServerConfig
-from clip_installer.server.user import ServerUser
-from clip_installer.tables.deploy import Schema, deploy, is_deployed
-from clip_installer.tables.guard import fitting_table
+from clip_installer.tables.deploy import ObjectStep, Schema, deploy, plan_schema
+from clip_installer.tables.guard import TableCheck, check_table, labelled
 from clip_udfs.bundle import Bundle
 
-if TYPE_CHECKING:
-    from clip_installer.clickhouse.database import Database
+Say = Callable[[str], None]
+# A server that is not told to reload reads its definitions every 5 seconds.
+_POLL_SECONDS = 12
+_DRAIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """An install that was planned.
+    """An install that was planned and checked; nothing was changed.
 
     Attributes:
+        settled: What was asked for, now and before.
         installation: The model as it shall be.
         schema: Its schema; None where none is wanted.
         plan: The changes of files.
-        replaced: Name of another model that has the suffix until now; None where there is none.
+        objects: The changes of tables and views; empty where no server is asked.
+        table: What a look at the table has shown; None without a server, or a table.
+        options: The options whose value changes.
+        findings: The checks that were made.
     """
 
+    settled: SettledRequest
     installation: Installation
     schema: Schema | None
     plan: Plan
-    replaced: str | None = None
+    objects: tuple[ObjectStep, ...]
+    table: TableCheck | None
+    options: tuple[Change, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def replaced(self) -> str | None:
+        """Name of another model that has the suffix until now; None where there is none."""
+        before = self.settled.before
+        name = self.installation.bundle.manifest.name
+        return before.model if before is not None and before.model != name else None
+
+    @property
+    def schema_changes(self) -> bool:
+        """Whether a statement would be run."""
+        outdated = self.table is not None and self.table.outdated_comment is not None
+        return outdated or any(step.changes for step in self.objects)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything would not be as it is."""
+        return self.plan.changed or self.schema_changes
+
+    def require_possible(self) -> None:
+        """Refuse to go on where a check failed.
+
+        Raises:
+            ConflictError: Names the first problem, and how many more there are.
+        """
+        wrong = problems(self.findings)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more, listed by --dry-run)" if len(wrong) > 1 else ""
+            raise ConflictError(f"{wrong[0]}{more}; nothing was changed")
 
 
 @dataclass(frozen=True)
@@ -52,14 +105,15 @@ class Outcome:
     Attributes:
         plan: The changes of files.
         findings: The checks that were made.
-        schema_changed: Whether DDL was run.
+        objects: The tables and views that were made or replaced.
         recovered: What was done before about a killed installer; None where there was nothing.
     """
 
     plan: Plan
     findings: tuple[Finding, ...]
-    schema_changed: bool = False
+    objects: tuple[ObjectStep, ...] = ()
     recovered: str | None = None
+    schema_changed: bool = False
 
     @property
     def changed(self) -> bool:
@@ -67,152 +121,130 @@ class Outcome:
         return self.plan.changed or self.schema_changed or self.recovered is not None
 
 
-def undo_interrupted(config: ServerConfig) -> str | None:
-    """Undo, or finish, what a killed installer left; what was done, in words, or None.
+def propose(
+    settled: SettledRequest, bundle: Bundle, graphs: Path | None, database: Database | None, say: Say
+) -> Proposal:
+    """Plan an install of ``bundle``, with ``graphs`` prepared for this machine, and check it; changes nothing.
+
+    Problems that a check finds are among the findings, so that a plan can show all of them.
 
     Raises:
-        ClipUdfError: Another installer is at work, or the undoing failed.
+        ClipUdfError: It cannot be planned.
     """
-    with locked(config) as recovered:
-        return recovered
-
-
-def propose(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> Proposal:
-    """Plan an install of ``bundle``, with ``graphs`` prepared for this machine; writes nothing.
-
-    Raises:
-        ClipUdfError: It cannot be done, or must not.
-    """
-    config = request.config()
-    _refuse_interrupted(config)
-    installation = request.installation(config, bundle, graphs)
-    schema = request.schema(bundle.manifest)
-    records = load_records(config)
-    run = schema is not None and request.connection is not None
+    target = settled.target
+    refuse_interrupted(target.config)
+    installation = settled.installation(bundle, graphs)
+    schema = settled.schema(bundle.manifest)
+    effective = settled.effective(bundle.manifest)
     plan = plan_install(
-        config,
-        records,
-        request.server_user(config, records.user),
+        target,
         installation,
+        options=settled.options,
+        effective=effective,
         drops=schema.drops() if schema else (),
-        deployed_schema=schema.digest if schema and run else None,
-        force=request.force,
+        force=settled.request.force,
     )
-    before = records.find(request.suffix)
-    replaced = before.model if before and before.model != bundle.manifest.name else None
-    return Proposal(installation, schema, plan, replaced)
+    findings = list(check_host(plan))
+    objects: tuple[ObjectStep, ...] = ()
+    table = None
+    if database is not None:
+        say("checking the server")
+        findings += check_server(database)
+        findings += check_rights(database, schema)
+        findings += check_names(database, installation)
+        if schema is not None:
+            objects, table = _look_at_schema(settled, installation, schema, database, findings)
+    before = settled.before.effective if settled.before is not None else None
+    differing = tuple(changes(before, effective)) if before is not None else ()
+    return Proposal(settled, installation, schema, plan, objects, table, differing, tuple(findings))
 
 
-def install(request: InstallRequest, bundle: Bundle, graphs: Path | None) -> tuple[Proposal, Outcome]:
-    """Install ``bundle`` with ``graphs``, prove that it works; when any step fails, everything is as it was.
-
-    Raises:
-        ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
-    """
-    config = request.config()
-    with locked(config):
-        recorded = load_records(config).find(request.suffix)
-        proposal = propose(request, bundle, graphs)
-        plan, schema = proposal.plan, proposal.schema
-        model = plan.records.find(request.suffix)
-        assert model is not None
-        findings: list[Finding] = []
-        schema_changed = False
-        server = None
-        if request.connection is not None and request.connection.is_server:
-            server = request.connection.connect()
-            _refuse_sql_functions(server, model)
-        with _reloaded_after_failure(server), applied(plan):
-            config = request.config()  # a drop-in may have changed it
-            _require(findings, list(verify_host(config, model, plan.user)))
-            database = server
-            if request.connection is not None and database is None:
-                # The embedded engine reads the configuration as it starts, so it starts on the new files.
-                database = request.connection.connect()
-            if database is not None:
-                if server is not None and plan.changed:
-                    _reload(server, plan)
-                findings.extend(check_server(database))
-                _require(findings, list(verify_server(config, model, database)))
-                if schema is not None:
-                    others = [one for one in plan.records.models if one.suffix != request.suffix]
-                    schema_changed = _deploy(database, schema, recorded, others, force=request.force)
-        return proposal, Outcome(plan, tuple(findings), schema_changed)
-
-
-def propose_removal(
-    config: ServerConfig, user: ServerUser, suffixes: Sequence[str], *, force: bool
-) -> tuple[Plan, list[InstalledModel]]:
-    """Plan the removal of the models of ``suffixes``; writes nothing.
+def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered: str | None = None) -> Outcome:
+    """Make the changes of ``proposal`` and prove that they work; when any step fails, everything is as it was.
 
     Raises:
-        ConflictError: One of them is not installed, or a file of it was edited.
+        ClipUdfError: It was refused, or undone; the message says which.
     """
-    _refuse_interrupted(config)
-    records = load_records(config)
-    models = [model for suffix in suffixes if (model := records.find(suffix)) is not None]
-    return plan_removal(config, records, user, suffixes, force=force), models
+    proposal.require_possible()
+    plan = proposal.plan
+    model = plan.records.find(proposal.settled.suffix)
+    assert model is not None
+    findings: list[Finding] = []
+    connection = proposal.settled.request.connection
+    objects, table = proposal.objects, proposal.table
+
+    def prove() -> None:
+        say("checking the workers")
+        _require(findings, list(verify_host(plan.config, model, plan.user, edited=plan.edited(), installed=False)))
+
+    reload = None if database is None or not plan.changed else partial(reload_functions, database)
+    with applied(plan, prove=prove, reload=reload):
+        config = _configuration(proposal)
+        _require(findings, list(check_files(config, model, plan.user, plan.edited())))
+        if database is None and connection is not None:
+            database = connection.connect()  # chDB, which reads new configuration files only as it starts
+            if proposal.schema is not None:
+                objects, table = _look_at_schema(
+                    proposal.settled, proposal.installation, proposal.schema, database, findings
+                )
+        if database is not None:
+            if plan.changed:
+                _reload(database, plan, say)
+            say("checking the functions in the server")
+            _require(findings, list(verify_server(config, model, database, edited=plan.edited())))
+            if proposal.schema is not None:
+                say("creating tables and views")
+                with labelled(database, proposal.schema.parameters, table):
+                    deploy(database, objects)
+        if plan.changed:
+            _wait_for_old_workers(proposal, database, say)
+    made = tuple(step for step in objects if step.changes)
+    relabelled = table is not None and table.outdated_comment is not None
+    return Outcome(plan, tuple(findings), made, recovered, schema_changed=bool(made) or relabelled)
 
 
-def remove(request: InstallRequest, suffix: str | None, *, every: bool) -> tuple[Outcome, list[InstalledModel]]:
-    """Remove the model of ``suffix`` (None: the only one, or ``every`` one), restoring what they replaced.
+def refuse_interrupted(config: ServerConfig) -> None:
+    """Refuse to plan on what a killed installer left.
 
     Raises:
-        ClipUdfError: It cannot be done, or must not, or was undone; the message says which.
+        ConflictError: There is such.
     """
-    config = request.config()
-    with locked(config):
-        chosen = suffixes_to_remove(config, suffix, every=every)
-        plan, models = propose_removal(config, removal_user(request, config), chosen, force=request.force)
-        server = request.connection.connect() if request.connection and request.connection.is_server else None
-        with _reloaded_after_failure(server), applied(plan):
-            if server is not None and plan.changed:
-                _reload(server, plan)
-                for model in models:
-                    _require_gone(server, model)
-        return Outcome(plan, ()), models
-
-
-def removal_user(request: InstallRequest, config: ServerConfig) -> ServerUser:
-    """The user that the server runs as, for a removal.
-
-    Raises:
-        ConfigurationError: That user does not exist, or is not known.
-    """
-    return request.server_user(config, load_records(config).user)
-
-
-def suffixes_to_remove(config: ServerConfig, suffix: str | None, *, every: bool) -> list[str]:
-    """The suffixes that an uninstall means: the given one, every one, or that of the only model.
-
-    Raises:
-        ConflictError: None is given and several models are installed.
-    """
-    installed = [model.suffix for model in load_records(config).models]
-    if suffix is not None:
-        return [suffix] if suffix in installed else []
-    if len(installed) > 1 and not every:
-        names = ", ".join(f"--suffix '{one}'" for one in installed)
-        raise ConflictError(f"{len(installed)} models are installed; say which one to remove, {names}, or --all")
-    return installed
-
-
-def _refuse_interrupted(config: ServerConfig) -> None:
     if was_interrupted(config):
         raise ConflictError(
             f"an install was interrupted on {config.on_disk(config.directory)}, and what is there now is neither"
-            " old nor new; run install-udfs without --dry-run: it undoes that first"
+            " old nor new; run install-udfs without --dry-run or --verify: it rolls that back first"
         )
 
 
-@contextmanager
-def _reloaded_after_failure(database: Database | None) -> Iterator[None]:
+def _look_at_schema(
+    settled: SettledRequest,
+    installation: Installation,
+    schema: Schema,
+    database: Database,
+    findings: list[Finding],
+) -> tuple[tuple[ObjectStep, ...], TableCheck | None]:
+    cluster = schema.parameters.cluster
+    if cluster is not None:
+        findings.append(check_cluster(database, cluster))
+        if problems(findings):
+            return (), None
+    objects = tuple(plan_schema(database, schema, force=settled.request.force))
+    findings.extend(check_objects(objects))
+    others = [one.model for one in settled.target.records.models if one.suffix != settled.suffix]
     try:
-        yield
-    except BaseException:
-        if database is not None:
-            reload_functions(database)
-        raise
+        table = check_table(database, schema.parameters, others, StagedModel(installation))
+    except ConflictError as error:
+        what, _, way_out = str(error).partition("; ")
+        findings.append(problem("table", what, way_out))
+        return objects, None
+    if table is not None:
+        findings.append(ok("table", f"{schema.parameters.table} {table.text}"))
+    return objects, table
+
+
+def _configuration(proposal: Proposal) -> ServerConfig:
+    """The configuration as it is now: a drop-in may have changed it."""
+    return ServerConfig.read(proposal.settled.request.server_config, destdir=proposal.plan.config.destdir)
 
 
 def _require(findings: list[Finding], found: list[Finding]) -> None:
@@ -220,46 +252,47 @@ def _require(findings: list[Finding], found: list[Finding]) -> None:
     wrong = problems(found)
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ApplyError(f"{wrong[0]}{more}")
+        raise CheckFailed(f"{wrong[0]}{more}")
 
 
-def _reload(database: Database, plan: Plan) -> None:
+def _reload(database: Database, plan: Plan, say: Say) -> None:
+    say("reloading the functions")
     if any(plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes):
         database.command("SYSTEM RELOAD CONFIG")
     reload_functions(database)
 
 
-def _deploy(
-    database: Database,
-    schema: Schema,
-    recorded: InstalledModel | None,
-    others: Sequence[InstalledModel],
-    *,
-    force: bool,
-) -> bool:
-    before = recorded.schema if recorded else ""
-    if is_deployed(database, schema, before):
+def _wait_for_old_workers(proposal: Proposal, database: Database | None, say: Say) -> None:
+    """Let the old launchers live until no query can start one: they are removed after this."""
+    before, config = proposal.settled.before, proposal.plan.config
+    if before is None or before.revision == proposal.installation.placement.revision or proposal.settled.staged:
+        return
+    if database is not None:
+        wait_for_queries(database, before.functions, say)
+    elif server_runs(config):
+        say(f"waiting {_POLL_SECONDS} s: a running server reads its definitions every 5 s")
+        time.sleep(_POLL_SECONDS)
+
+
+def wait_for_queries(database: Database, functions: Sequence[str], say: Say) -> None:
+    """Wait until the queries that run now, and may still start old workers, have ended; for a minute at most.
+
+    A query keeps the pool that it began with, and starts another worker of it when all are busy.
+    """
+    names = " OR ".join(f"position(query, {literal(name)}) > 0" for name in functions)
+    running = f"SELECT query_id FROM system.processes WHERE ({names}) AND query_id != queryID() AND is_initial_query"
+    waited_for = {row[0] for row in database.rows(running)}
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while waited_for and time.monotonic() < deadline:
+        say(f"waiting for {len(waited_for)} queries that use the old workers")
+        time.sleep(0.2)
+        waited_for &= {row[0] for row in database.rows(running)}
+
+
+def server_runs(config: ServerConfig) -> bool:
+    """Whether a server works on the data of this configuration, by the process id in its ``status`` file."""
+    try:
+        found = re.search(r"^PID: (\d+)", (config.on_disk(config.path) / "status").read_text(), re.MULTILINE)
+    except OSError:
         return False
-    with fitting_table(database, schema.parameters, [other.model for other in others]):
-        deploy(database, schema, replace=force or bool(before))
-    return True
-
-
-def _refuse_sql_functions(database: Database, model: InstalledModel) -> None:
-    names = ", ".join(literal(name) for name in model.functions)
-    taken = database.rows(
-        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'SQLUserDefined' LIMIT 1",
-    )
-    if taken:
-        raise ConflictError(
-            f"the server has an SQL function {taken[0][0]}; use --suffix NAME, or DROP FUNCTION {taken[0][0]}"
-        )
-
-
-def _require_gone(database: Database, model: InstalledModel) -> None:
-    names = ", ".join(literal(name) for name in model.functions)
-    left = database.rows(
-        f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'ExecutableUserDefined' LIMIT 1",
-    )
-    if left:
-        raise ApplyError(f"the server still has {left[0][0]}; is it the server of that configuration?")
+    return found is not None and Path(f"/proc/{found[1]}").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clip_installer.errors import ConfigurationError
 from clip_installer.server.config import ServerConfig
+from clip_udfs.functions import FUNCTIONS
 
 HOME = "clip_udfs"
 BUNDLE = "bundle"
@@ -22,6 +23,7 @@ OWN_DEFINITIONS = "clip_udfs_functions"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Names in the directory of all models that a model cannot have.
 RESERVED_NAMES = frozenset({OLD_RECORDS, "installed.json", "replaced"})
+_REVISION = re.compile(r"[0-9a-f]{12}")
 _DROP_IN = "clip_udfs.xml"
 _DEFINITION_SUFFIX = "_function.xml"
 _DEFINITION_NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]*{re.escape(_DEFINITION_SUFFIX)}")
@@ -36,6 +38,9 @@ class Placement:
         scripts: The server's ``user_scripts_path``.
         model: Name of the model, also of its directory.
         definitions: Directory of the function XML.
+        revision: Name of the directory, below the model's, of this state of the installation: another model, option,
+            package or CPU gets another one, so that new workers start beside the old and never on half of each. ''
+            for an installation by an older version, which had none.
         drop_in: File to add to the configuration so that ``definitions`` is searched; None where it is.
         drop_in_pattern: The pattern that ``drop_in`` adds.
     """
@@ -43,6 +48,7 @@ class Placement:
     scripts: Path
     model: str
     definitions: Path
+    revision: str
     drop_in: Path | None = None
     drop_in_pattern: str = ""
 
@@ -52,29 +58,38 @@ class Placement:
         return self.scripts / HOME
 
     @classmethod
-    def of(cls, config: ServerConfig, model: str) -> Placement:
+    def of(cls, config: ServerConfig, model: str, revision: str) -> Placement:
         """Where the files of the installed ``model`` are; its definitions are wherever the records say."""
-        return cls(config.user_scripts_path, model, config.directory)
+        return cls(config.user_scripts_path, model, config.directory, revision)
+
+    @property
+    def directory(self) -> Path:
+        """The directory of everything that a worker is started from."""
+        return self.scripts / self.command_directory
 
     @property
     def command_directory(self) -> str:
-        """The model's directory as a ``command`` names it: relative to ``user_scripts_path``."""
-        return f"{HOME}/{self.model}"
+        """The directory as a ``command`` names it: relative to ``user_scripts_path``."""
+        return "/".join(filter(None, (HOME, self.model, self.revision)))
 
     @property
     def launcher(self) -> Path:
         """The script that ClickHouse starts."""
-        return self.home / self.model / LAUNCHER
+        return self.directory / LAUNCHER
 
     @property
     def settings(self) -> Path:
         """The workers' settings."""
-        return self.home / self.model / SETTINGS
+        return self.directory / SETTINGS
+
+    def own_settings(self, function: str) -> Path:
+        """The settings of one function's workers, where that function has its own."""
+        return self.directory / f"{function}.json"
 
     @property
     def bundle(self) -> Path:
         """Directory of the model bundle."""
-        return self.home / self.model / BUNDLE
+        return self.directory / BUNDLE
 
     def definition(self, sql_name: str) -> Path:
         """The file that defines the function ``sql_name``."""
@@ -133,7 +148,11 @@ class Places:
         model, *rest = path.relative_to(self.home).parts
         if not is_model_name(model):
             return False
-        return rest in ([LAUNCHER], [SETTINGS]) or (len(rest) > 1 and rest[0] == BUNDLE)
+        if rest and _REVISION.fullmatch(rest[0]):
+            rest = rest[1:]
+        if len(rest) == 1:
+            return rest[0] == LAUNCHER or rest[0] == SETTINGS or rest[0].removesuffix(".json") in FUNCTIONS
+        return len(rest) > 1 and rest[0] == BUNDLE
 
     def holds_directory(self, path: Path) -> bool:
         """Whether ``path`` is that of a directory which an install for this server can have made."""
@@ -152,7 +171,7 @@ class Places:
     def _is_state(self, path: Path) -> bool:
         if path.parent == self.state:
             return path.name == "installed.json"
-        return path.parent == self.state / "replaced" and not path.name.startswith(".")
+        return path.parent in (self.state / "replaced", self.state / "edited") and not path.name.startswith(".")
 
 
 def is_model_name(name: str) -> bool:
@@ -160,8 +179,8 @@ def is_model_name(name: str) -> bool:
     return MODEL_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 
 
-def place(config: ServerConfig, model: str) -> Placement:
-    """Choose where the files of ``model`` go; writes nothing.
+def place(config: ServerConfig, model: str, revision: str) -> Placement:
+    """Choose where the files of ``revision`` of ``model`` go; writes nothing.
 
     The definitions go where a pattern of the configuration finds them already, into a directory that is there or
     can be made inside the configuration's. Only where there is none, a drop-in for the configuration is planned.
@@ -172,7 +191,7 @@ def place(config: ServerConfig, model: str) -> Placement:
     scripts = config.user_scripts_path
     for directory in _searched(config):
         if _writable(config, directory):
-            return Placement(scripts, model, directory)
+            return Placement(scripts, model, directory, revision)
     if _WILDCARDS & set(str(config.directory)):
         raise ConfigurationError(
             f"{config.directory} has one of * ? [ \\ in its name: ClickHouse takes that for a wildcard and"
@@ -190,6 +209,7 @@ def place(config: ServerConfig, model: str) -> Placement:
         scripts,
         model,
         config.directory / OWN_DEFINITIONS,
+        revision,
         drop_in=drop_in,
         drop_in_pattern=f"{OWN_DEFINITIONS}/*{_DEFINITION_SUFFIX}",
     )

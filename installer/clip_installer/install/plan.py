@@ -8,14 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from clip_installer.errors import ConfigurationError, ConflictError
 from clip_installer.install.disk import Disk
+from clip_installer.install.edits import Move
 from clip_installer.install.folder import is_private
-from clip_installer.install.records import BACKUPS, Backup, InstalledModel, OwnFile, Records, load_records, records_path
+from clip_installer.install.options import Options
+from clip_installer.install.placement import BUNDLE
+from clip_installer.install.records import BACKUPS, EDITED, Backup, InstalledModel, OwnFile, Records, records_path
 from clip_installer.install.takeover import old_records_path
+from clip_installer.install.target import Target
 from clip_installer.install.wanted import PRIVATE, Installation, WantedFile, wanted_files
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser, user_name
@@ -37,7 +41,9 @@ class Step:
         path: The file as the server sees it.
         reason: Why, in a few words.
         wanted: The new content; None where the file goes or stays.
-        source: For ``restore``, where the content was kept.
+        source: For ``restore`` and for a copy, where the content is.
+        lost: Whether an edit is lost by it, so that a copy is kept first.
+        carried: Whether its new content has an edit in it.
     """
 
     action: Action
@@ -45,6 +51,8 @@ class Step:
     reason: str
     wanted: WantedFile | None = None
     source: Path | None = None
+    lost: bool = False
+    carried: bool = False
 
     @property
     def changes(self) -> bool:
@@ -83,35 +91,40 @@ class Plan:
 
     def kept(self) -> list[Path]:
         """The files that were edited by hand and stay as they are."""
-        return [step.path for step in self.steps if step.action == "keep"]
+        return [step.path for step in self.steps if step.action == "keep" and step.wanted is not None]
+
+    def edited(self) -> set[Path]:
+        """The files that carry an edit, whether they stay where they are or move with it."""
+        return {step.path for step in self.steps if step.carried} | set(self.kept())
+
+    def count(self, *actions: str) -> int:
+        """How many files have one of ``actions``."""
+        return sum(step.action in actions for step in self.steps)
 
 
 def plan_install(
-    config: ServerConfig,
-    records: Records,
-    user: ServerUser,
+    target: Target,
     installation: Installation,
     *,
+    options: Options,
+    effective: Mapping[str, str] | None = None,
     drops: tuple[str, ...] = (),
-    deployed_schema: str | None = None,
-    options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Plan:
     """Plan the change from what is on the disk to ``installation``.
 
     Args:
-        config: The server.
-        records: What is installed now.
-        user: The user that the server runs as.
+        target: The server, and what is installed on it now.
         installation: The model as it shall be.
+        options: The options to remember.
+        effective: What every option comes to, to compare a later run with.
         drops: Statements to record that remove the model's views and indexes.
-        deployed_schema: SHA-256 of the DDL that will be run; None where none will.
-        options: The options to record.
-        force: Overwrite edited files, and foreign ones too, keeping a copy that a removal restores.
+        force: Overwrite edited files, and foreign ones too, keeping a copy.
 
     Raises:
         ConflictError: A file or a function's name belongs to somebody else, or an edit would be lost.
     """
+    config, records, user = target.config, target.records, target.user
     disk = Disk(config)
     wanted = wanted_files(installation)
     before = records.find(installation.suffix)
@@ -119,12 +132,15 @@ def plan_install(
     steps: list[Step] = []
     backups = {backup.path: backup for backup in (before.backups if before else ())}
     own: list[OwnFile] = []
+    moved = Move(disk, before, installation) if before else None
     for file in wanted:
-        step = _step(disk, records, installation, file, force=force)
+        step = _step(disk, records, installation.suffix, file, moved, force=force)
         if step.action == "take over":
             backup = Backup(file.path, _backup_path(disk, file.path))
             backups[file.path] = backup
             steps.append(Step("create", backup.kept, f"copy of {file.path} as it was", source=file.path))
+        if step.lost:
+            steps.append(_copy_of_edit(disk, step.path))
         known = records.owner_of(file.path)
         recorded = known[1].sha256 if step.action == "keep" and known else file.digest
         own.append(OwnFile(file.path, recorded))
@@ -132,7 +148,8 @@ def plan_install(
     paths = {file.path for file in wanted}
     for old in before.files if before else ():
         if old.path not in paths and not _is_shared(records.without([installation.suffix]), old.path):
-            steps.extend(_removal(disk, old, backups.pop(old.path, None), force=force))
+            carried = moved is not None and moved.carries(old.path)
+            steps.extend(_removal(disk, old, backups.pop(old.path, None), force=force or carried, kept=carried))
     model = InstalledModel(
         suffix=installation.suffix,
         model=installation.bundle.manifest.name,
@@ -142,28 +159,27 @@ def plan_install(
         files=tuple(own),
         backups=tuple(backups.values()),
         drops=drops,
-        schema=deployed_schema if deployed_schema is not None else before.schema if before else "",
         # Who stages a tree is not who the server in it will run as.
         user="" if config.destdir != Path("/") and user.is_current else user.name,
-        options=dict(options or {}),
+        revision=installation.placement.revision,
+        options=options.to_record(),
+        effective=dict(effective or {}),
     )
     needed = [records_path(disk), *(step.path for step in steps if step.changes)]
     # A worker does not start without its image directories, and the server makes this one only when it starts.
     needed += [root / "any" for root in installation.settings.image_roots if root == config.user_files_path]
     missing = _missing_directories(disk, user, needed)
     after = records.with_model(config.main_file, model, missing)
-    return _with_records(disk, user, steps, missing, after)
+    return _with_records(target, disk, steps, missing, after)
 
 
-def plan_removal(
-    config: ServerConfig, records: Records, user: ServerUser, suffixes: Sequence[str], *, force: bool = False
-) -> Plan:
+def plan_removal(target: Target, suffixes: Sequence[str], *, force: bool = False) -> Plan:
     """Plan the removal of the models of ``suffixes``; what they took over is restored.
 
     Raises:
         ConflictError: A file was edited since it was installed, and ``force`` is not given.
     """
-    disk = Disk(config)
+    records, user, disk = target.records, target.user, Disk(target.config)
     steps: list[Step] = []
     stays = records.without(suffixes)
     for suffix in suffixes:
@@ -180,14 +196,14 @@ def plan_removal(
     missing = _missing_directories(disk, user, [records_path(disk)]) if steps or records.taken_over else ()
     if stays.models:
         stays = replace(stays, directories=tuple(dict.fromkeys((*stays.directories, *missing))))
-    return _with_records(disk, user, steps, missing, stays)
+    return _with_records(target, disk, steps, missing, stays)
 
 
-def _with_records(disk: Disk, user: ServerUser, steps: list[Step], missing: Sequence[Path], after: Records) -> Plan:
+def _with_records(target: Target, disk: Disk, steps: list[Step], missing: Sequence[Path], after: Records) -> Plan:
     used = {file.path for model in after.models for file in model.files}
     used.update(backup.kept for model in after.models for backup in model.backups)
     path = records_path(disk)
-    recorded = dict.fromkeys((*load_records(disk.config).directories, *(() if after.models else missing)))
+    recorded = dict.fromkeys((*target.records.directories, *(() if after.models else missing)))
     obsolete = tuple(
         directory
         for directory in sorted(recorded, key=lambda one: len(one.parts), reverse=True)
@@ -206,7 +222,7 @@ def _with_records(disk: Disk, user: ServerUser, steps: list[Step], missing: Sequ
     if after.taken_over:
         steps.append(Step("remove", old_records_path(disk), "the records of an older version"))
     adopted = _adopted(disk, steps)
-    return Plan(disk.config, user, tuple(steps), tuple(missing), obsolete, adopted, after, after.taken_over)
+    return Plan(disk.config, target.user, tuple(steps), tuple(missing), obsolete, adopted, after, after.taken_over)
 
 
 def _is_our_own(disk: Disk, directory: Path) -> bool:
@@ -261,11 +277,12 @@ def _refuse_taken_names(config: ServerConfig, records: Records, installation: In
                 )
 
 
-def _step(disk: Disk, records: Records, installation: Installation, file: WantedFile, *, force: bool) -> Step:
+def _step(disk: Disk, records: Records, suffix: str, file: WantedFile, moved: Move | None, *, force: bool) -> Step:
     on_disk = disk.here(file.path)
+    carried = moved.carried(file) if moved is not None and not force else None
     current = disk.digest(file.path)
     if current is None:
-        return Step("create", file.path, file.reason, file)
+        return Step("create", file.path, (carried or file).reason, carried or file, carried=carried is not None)
     known = records.owner_of(file.path)
     if known is None:
         if not force:
@@ -280,13 +297,16 @@ def _step(disk: Disk, records: Records, installation: Installation, file: Wanted
         if difference is None:
             return Step("unchanged", file.path, file.reason, file)
         return Step("replace", file.path, f"{file.reason}: {difference}", file)
-    if model.suffix != installation.suffix:
+    if model.suffix != suffix:
         raise ConflictError(
             f"{on_disk} belongs to the model {model.model} with the suffix {model.suffix!r}; choose another suffix"
         )
-    if current != recorded.sha256 and not force:
+    if carried is not None:
+        return Step("replace", file.path, carried.reason, carried, carried=True)
+    edited = current != recorded.sha256
+    if edited and not force:
         return Step("keep", file.path, f"{file.reason}: edited since it was installed", file)
-    return Step("replace", file.path, file.reason, file)
+    return Step("replace", file.path, file.reason, file, lost=edited and not isinstance(file.content, Path))
 
 
 def _attribute_difference(disk: Disk, file: WantedFile) -> str | None:
@@ -302,19 +322,29 @@ def _attribute_difference(disk: Disk, file: WantedFile) -> str | None:
     return None
 
 
-def _removal(disk: Disk, file: OwnFile, backup: Backup | None, *, force: bool) -> Iterable[Step]:
+def _removal(disk: Disk, file: OwnFile, backup: Backup | None, *, force: bool, kept: bool = False) -> Iterable[Step]:
     on_disk = disk.here(file.path)
     current = disk.digest(file.path)
-    if current is not None and current != file.sha256 and not force:
+    # A damaged part of a model is nobody's edit.
+    edited = current not in (None, file.sha256) and BUNDLE not in {parent.name for parent in file.path.parents}
+    if edited and not force:
         raise ConflictError(
-            f"{on_disk} was edited since it was installed, and would be lost; keep a copy elsewhere and"
-            " repeat with --force"
+            f"{on_disk} was edited since it was installed, and would be lost; --force keeps a copy and removes it"
         )
+    if edited and not kept:
+        yield _copy_of_edit(disk, file.path)
     if backup is not None:
         yield Step("restore", file.path, "as it was before install-udfs", source=backup.kept)
         yield Step("remove", backup.kept, "the copy that was restored")
     elif current is not None:
         yield Step("remove", file.path, "installed by install-udfs")
+
+
+def _copy_of_edit(disk: Disk, path: Path) -> Step:
+    digest = disk.digest(path) or ""
+    copy = disk.places.state / EDITED / f"{digest[:8]}-{quote(path.name)}"
+    action: Action = "keep" if disk.status(copy) is not None else "create"
+    return Step(action, copy, f"copy of {path} as it was edited", source=path)
 
 
 def _is_shared(others: Records, path: Path) -> bool:

@@ -18,6 +18,7 @@ from clip_udfs.document import Document
 FORMAT_VERSION = 2
 RECORDS = "installed.json"
 BACKUPS = "replaced"
+EDITED = "edited"
 MOST_BYTES = 8 << 20
 _MOST_MODELS, _MOST_FILES = 64, 10_000
 _SHA256 = "[0-9a-f]{64}"
@@ -53,9 +54,10 @@ class InstalledModel:
         files: Its files.
         backups: Foreign files that it replaced.
         drops: Statements that remove the views and indexes of its schema.
-        schema: SHA-256 of the DDL that was run for it; '' where none was.
         user: The system user that the server runs as; '' where that is not known.
-        options: The options that it was installed with, by name.
+        revision: Name of the directory, below the model's, that its workers are started from.
+        options: The options that were asked for, as :class:`clip_installer.install.options.Options` writes them.
+        effective: What every option came to, defaults included, as a plan shows it.
     """
 
     suffix: str
@@ -66,9 +68,10 @@ class InstalledModel:
     files: tuple[OwnFile, ...]
     backups: tuple[Backup, ...] = ()
     drops: tuple[str, ...] = ()
-    schema: str = ""
     user: str = ""
+    revision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    effective: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,9 +202,10 @@ def _model(values: Document, disk: Disk) -> InstalledModel:
             Backup(_path(one, "path", disk), _path(one, "kept", disk)) for one in values.objects("backups", _MOST_FILES)
         ),
         drops=values.texts("drops", 100),
-        schema=values.text("schema", pattern=f"({_SHA256})?"),
         user=values.text("user", most=256, line=True),
+        revision=values.text("revision", pattern="([0-9a-f]{12})?"),
         options=values.object("options").plain(),
+        effective={name: str(value) for name, value in values.object("effective").plain().items()},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,8 +43,6 @@ _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "stderr_reaction": re.compile(r"none|log|log_first|log_last|throw"),
     "check_exit_code": _FLAG,
     "lifetime": _NUMBER,
-    # Ours, and ignored by ClickHouse, except that a changed definition makes it start fresh workers.
-    "revision": re.compile(r"[0-9a-f]{12}"),
 }
 _ARGUMENT_KEYS = {"type": re.compile(r"\S.*"), "name": re.compile(r"\w+")}
 
@@ -55,11 +54,11 @@ class FunctionDefinition:
     Attributes:
         function: The function.
         suffix: Suffix of its SQL name, '' for the default model.
-        directory: The model's directory relative to ``user_scripts_path``, with ``/`` between its parts.
+        directory: What its workers are started from, relative to ``user_scripts_path``, with ``/`` between the
+            parts; another one for everything that a worker loads, so that ClickHouse starts fresh workers.
         model: The model that answers; the command says it, so that it can be asked for in SQL.
         format: ClickHouse format of the pool.
         pool_size: Processes of the pool.
-        revision: Changes with everything that a running worker has loaded.
     """
 
     function: Function
@@ -68,7 +67,6 @@ class FunctionDefinition:
     model: ModelLabel
     format: str
     pool_size: int
-    revision: str
 
     @property
     def sql_name(self) -> str:
@@ -94,15 +92,21 @@ def function_xml(definition: FunctionDefinition) -> str:
         pool_wait_seconds=POOL_WAIT_SECONDS,
         silence_milliseconds=SILENCE_MILLISECONDS,
         termination_seconds=TERMINATION_SECONDS,
-        revision=definition.revision,
     )
     _check_function_xml(text, definition.sql_name)
     return text
 
 
-def launcher(model: str, python: Path, settings: Path) -> str:
-    """The shell script that ClickHouse starts: it names the interpreter and the settings, both absolute."""
-    return _render("launch.j2", model=model, python=python, settings=settings)
+def launcher(model: str, python: Path, settings: Path, own: Sequence[Path] = ()) -> str:
+    """The shell script that ClickHouse starts: it names the interpreter and the settings, both absolute.
+
+    Args:
+        model: Name of the model.
+        python: The interpreter.
+        settings: The settings of every function, but those whose name ``own`` has.
+        own: Files ``FUNCTION.json`` with the settings of single functions.
+    """
+    return _render("launch.j2", model=model, python=python, settings=settings, own=own)
 
 
 def drop_in_xml(pattern: str) -> str:

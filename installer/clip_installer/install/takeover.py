@@ -121,7 +121,7 @@ def _believed(values: Document, disk: Disk, notes: list[str]) -> InstalledModel 
         return None
     names = tuple(one for one in (function.sql_name(suffix) for function in FUNCTIONS.values()))
     functions = tuple(one for one in values.texts("functions", 100) if one in names)
-    placement = Placement.of(disk.config, name)
+    placement = Placement.of(disk.config, name, "")
     files, refused = [], []
     for file in values.objects("files", _MOST_FILES):
         path, digest = Path(file.text("path")), file.text("sha256", pattern="[0-9a-f]{64}")
@@ -151,5 +151,5 @@ def _believed(values: Document, disk: Disk, notes: list[str]) -> InstalledModel 
         functions=functions,
         files=tuple(files),
         drops=tuple(one for one in values.texts("drops", 100) if _DROP.fullmatch(one)),
-        schema=values.text("schema", pattern="([0-9a-f]{64})?"),
+        options={"model": name},
     )

@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from clip_installer.errors import ApplyError
 from clip_installer.install.change import Change, discard
 from clip_installer.install.disk import ROOTS_STATE, Disk
 from clip_installer.install.folder import STAGED
+from clip_installer.install.placement import is_definition
 from clip_installer.server.user import ServerUser
 from clip_udfs.document import Document
 from clip_udfs.errors import ClipUdfError
@@ -109,15 +110,27 @@ class Transaction:
         with disk.folder(disk.places.state) as folder:
             folder.write(JOURNAL, self.to_json())
 
-    def roll_back(self, disk: Disk) -> None:
+    def roll_back(self, disk: Disk, *, reload: Callable[[], None] | None = None) -> None:
         """Put everything back as it was.
+
+        Args:
+            disk: Where.
+            reload: Makes the server read its definitions again; called when they are back, before what they named in
+                the meantime goes.
 
         Raises:
             OSError: A step failed; the journal stays for the next attempt.
             ConflictError: Somebody else has put something into the way; likewise.
         """
+        swapping = self.phase != "staging"
+        back = [change for change in reversed(self.changes) if is_definition(change.target)]
+        for change in back:
+            change.undo(disk, swapping=swapping)
+        if swapping and back and reload is not None:
+            reload()
         for change in reversed(self.changes):
-            change.undo(disk, swapping=self.phase != "staging")
+            if not is_definition(change.target):
+                change.undo(disk, swapping=swapping)
         for one in reversed(self.adopted):
             _own(disk, one.path, one.uid, one.gid, one.mode)
         self._close(disk, tuple(reversed(self.directories)))
@@ -186,13 +199,22 @@ def recover(disk: Disk) -> str | None:
 
 
 @contextmanager
-def all_or_nothing(disk: Disk, transaction: Transaction, user: ServerUser) -> Iterator[None]:
+def all_or_nothing(
+    disk: Disk,
+    transaction: Transaction,
+    user: ServerUser,
+    *,
+    prove: Callable[[], None] | None = None,
+    reload: Callable[[], None] | None = None,
+) -> Iterator[None]:
     """Perform ``transaction``, run the body, remove the rest, commit; any failure rolls everything back.
 
     Args:
         disk: Where.
         transaction: What.
         user: Whose the server's own directories are.
+        prove: Called when everything but the definitions is in place, so that the server does not see it yet.
+        reload: Makes the server read its definitions again after a failure.
 
     Raises:
         ApplyError: A step failed; says what, and that it was undone.
@@ -202,8 +224,14 @@ def all_or_nothing(disk: Disk, transaction: Transaction, user: ServerUser) -> It
     try:
         _prepare(disk, transaction, user)
         begun = _entered(disk, transaction, "swapping")
-        for change in transaction.changes:
-            if not change.late:
+        early = [change for change in transaction.changes if not change.late]
+        for change in early:
+            if not is_definition(change.target) and change.staged is not None:
+                change.swap(disk)
+        if prove is not None:
+            prove()
+        for change in early:
+            if is_definition(change.target) or change.staged is None:
                 change.swap(disk)
         _sync(disk, transaction.changes)
         yield
@@ -215,7 +243,7 @@ def all_or_nothing(disk: Disk, transaction: Transaction, user: ServerUser) -> It
     except BaseException as error:
         with quiet, _uninterrupted():
             try:
-                begun.roll_back(disk)
+                begun.roll_back(disk, reload=reload)
             except (OSError, ClipUdfError) as second:
                 raise ApplyError(
                     f"{describe(error)}; undoing it failed too ({describe(second)}): the next run tries again"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from clip_installer.install import render
-from clip_installer.install.placement import Placement
+from clip_installer.install.placement import Placement, place
+from clip_installer.server.config import ServerConfig
 from clip_installer.tables.label import ModelLabel
 from clip_udfs import __version__
 from clip_udfs.bundle import MANIFEST, Bundle
 from clip_udfs.bundle import sha256 as sha256_of_file
-from clip_udfs.encoders.prepared import FOLDER
+from clip_udfs.encoders.prepared import FOLDER, RECORD
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
 
@@ -61,7 +62,8 @@ class Installation:
         placement: Where everything goes.
         python: The interpreter that runs the workers.
         settings: The workers' settings; its ``bundle`` is the final directory.
-        pool_size: Processes of each function's pool.
+        pool_sizes: Processes of each function's pool, by the function's name.
+        own_settings: Settings of the functions that have their own, by the function's name.
         graphs: Folder with the bundle's graphs prepared for this machine; None where there are none.
     """
 
@@ -69,8 +71,41 @@ class Installation:
     placement: Placement
     python: Path
     settings: WorkerSettings
-    pool_size: int
+    pool_sizes: Mapping[str, int]
+    own_settings: Mapping[str, WorkerSettings] = field(default_factory=dict)
     graphs: Path | None = None
+
+    @classmethod
+    def placed(
+        cls,
+        config: ServerConfig,
+        bundle: Bundle,
+        python: Path,
+        settings: WorkerSettings,
+        pool_sizes: Mapping[str, int],
+        own_settings: Mapping[str, WorkerSettings] | None = None,
+        graphs: Path | None = None,
+    ) -> Installation:
+        """An installation at its place on the server, which depends on all that a worker loads.
+
+        Raises:
+            ConfigurationError: There is no place for it.
+        """
+        own = own_settings or {}
+        unplaced = [replace(one, bundle=Path()).to_json() for one in (settings, *own.values())]
+        prepared = (graphs / RECORD).read_text() if graphs is not None else ""
+        loaded = (__version__, str(python), ModelLabel.of(bundle.manifest).comment, *unplaced, *own, prepared)
+        revision = sha256("\0".join(loaded).encode()).hexdigest()[:12]
+        placement = place(config, bundle.manifest.name, revision)
+        return cls(
+            bundle,
+            placement,
+            python,
+            replace(settings, bundle=placement.bundle),
+            pool_sizes,
+            {name: replace(one, bundle=placement.bundle) for name, one in own.items()},
+            graphs,
+        )
 
     @property
     def suffix(self) -> str:
@@ -88,8 +123,7 @@ def wanted_files(installation: Installation) -> list[WantedFile]:
 
     The definitions come last: ClickHouse must not see a function before what it starts is complete.
     """
-    started = [*_bundle_files(installation), *_launch_files(installation)]
-    return [*started, *_definitions(installation, started)]
+    return [*_bundle_files(installation), *_launch_files(installation), *_definitions(installation)]
 
 
 def _bundle_files(installation: Installation) -> Iterator[WantedFile]:
@@ -106,14 +140,17 @@ def _bundle_files(installation: Installation) -> Iterator[WantedFile]:
 def _launch_files(installation: Installation) -> Iterator[WantedFile]:
     placement = installation.placement
     name = installation.bundle.manifest.name
-    text = render.launcher(name, installation.python, placement.settings)
+    own = [placement.own_settings(function) for function in installation.own_settings]
+    text = render.launcher(name, installation.python, placement.settings, own)
     yield WantedFile(placement.settings, READABLE, "worker settings", installation.settings.to_json().encode())
+    for function, settings in installation.own_settings.items():
+        path = placement.own_settings(function)
+        yield WantedFile(path, READABLE, f"worker settings of {function}", settings.to_json().encode())
     yield WantedFile(placement.launcher, EXECUTABLE, "what ClickHouse starts", text.encode())
 
 
-def _definitions(installation: Installation, others: Sequence[WantedFile]) -> Iterator[WantedFile]:
+def _definitions(installation: Installation) -> Iterator[WantedFile]:
     placement = installation.placement
-    revision = sha256("".join((__version__, *(file.digest for file in others))).encode()).hexdigest()[:12]
     for function in FUNCTIONS.values():
         definition = render.FunctionDefinition(
             function=function,
@@ -121,8 +158,7 @@ def _definitions(installation: Installation, others: Sequence[WantedFile]) -> It
             directory=placement.command_directory,
             model=ModelLabel.of(installation.bundle.manifest),
             format=installation.settings.format,
-            pool_size=installation.pool_size,
-            revision=revision,
+            pool_size=installation.pool_sizes[function.name],
         )
         name = definition.sql_name
         text = render.function_xml(definition)

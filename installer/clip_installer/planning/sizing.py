@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clip_installer.tables.schema import SchemaParameters
 from clip_udfs.bundle import Manifest
-from clip_udfs.functions import ENCODERS, FUNCTIONS, Tower
+from clip_udfs.functions import FUNCTIONS, Tower
 
 MIB = 1 << 20
 # Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.
@@ -30,7 +31,6 @@ class WorkerMemory:
         weights: Weights of each tower.
         worker: One process of each tower without its weights.
         shared: Whether all processes of a tower share its weights; otherwise each has its own.
-        pool_size: Processes of each function.
         without_model: All pools of the functions that need no model.
         total: All pools of all functions filled, which happens only if every function is called in parallel.
     """
@@ -38,7 +38,6 @@ class WorkerMemory:
     weights: dict[Tower, int]
     worker: dict[Tower, int]
     shared: bool
-    pool_size: int
     without_model: int
     total: int
 
@@ -63,22 +62,24 @@ class IndexMemory:
 
 
 def worker_memory(
-    manifest: Manifest, pool_size: int, engine: str, *, threads: int = 1, shared: bool = True
+    manifest: Manifest, pool_size: int | Mapping[str, int], engine: str, *, threads: int = 1, shared: bool = True
 ) -> WorkerMemory:
     """Memory of the workers of a model with so many engine threads each, from the size of its weights.
 
+    ``pool_size`` is the number of workers of each function, or of every function by its name.
     A process starts when the first query needs it, and each loads the tower of its own function only.
     """
     weights: dict[Tower, int] = {tower: _weights(manifest, tower, engine) for tower in ("text", "image")}
+    sizes = {name: pool_size if isinstance(pool_size, int) else pool_size[name] for name in FUNCTIONS}
     processes: dict[Tower, int] = {
-        tower: pool_size * sum(function.tower == tower for function in FUNCTIONS.values()) for tower in weights
+        tower: sum(sizes[name] for name, function in FUNCTIONS.items() if function.tower == tower) for tower in weights
     }
     worker = without_weights(threads)
     total = sum(
         processes[tower] * worker[tower] + (1 if shared else processes[tower]) * weights[tower] for tower in weights
     )
-    without_model = pool_size * (len(FUNCTIONS) - len(ENCODERS)) * _WITHOUT_MODEL
-    return WorkerMemory(weights, worker, shared, pool_size, without_model, total + without_model)
+    without_model = _WITHOUT_MODEL * sum(size for name, size in sizes.items() if FUNCTIONS[name].tower is None)
+    return WorkerMemory(weights, worker, shared, without_model, total + without_model)
 
 
 def without_weights(threads: int = 1) -> dict[Tower, int]:

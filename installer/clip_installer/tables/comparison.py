@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from clip_installer.clickhouse.sql import identifier, literal, render
 from clip_installer.errors import CheckFailed
@@ -112,6 +113,56 @@ def check_model(database: Database, table: str, suffix: str, sample: int) -> Ver
         )
     verdict = judge(tuple(comparisons))
     return replace(verdict, table_comment=comment, table_model=labels[0], checked_model=labels[1])
+
+
+class Encode(Protocol):
+    """A model that encodes values outside the server."""
+
+    def __call__(self, kind: str, values: Sequence[str]) -> list[Sequence[float]]:
+        """The vectors of ``values``, captions or (``kind`` is ``pictures``) paths; [] for one that it cannot encode."""
+        ...
+
+
+def compare_sample(database: Database, table: str, sample: int, encode: Encode) -> tuple[Comparison, ...]:
+    """Compare ``sample`` captions and pictures of ``table`` with what a model outside the server makes of them.
+
+    Raises:
+        SqlError: ClickHouse refused.
+    """
+    comparisons = []
+    for kind, value, vector, condition in (
+        ("captions", "caption", "text_embedding", "caption != '' AND length(caption) < 1000"),
+        ("pictures", "url", "image_embedding", "url != '' AND url NOT LIKE 'http%://%'"),
+    ):
+        rows = database.rows(
+            f"SELECT {value}, {vector} FROM {identifier(table)} WHERE {condition} AND notEmpty({vector})"
+            f" ORDER BY cityHash64(id) LIMIT {sample}"
+        )
+        encoded = encode(kind, [str(row[0]) for row in rows]) if rows else []
+        pairs = [(row[1], made) for row, made in zip(rows, encoded, strict=True) if made]
+        if pairs:
+            comparisons.append(_compared(kind, pairs))
+    return tuple(comparisons)
+
+
+def _compared(kind: str, pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Comparison:
+    import numpy as np
+
+    stored = np.array([pair[0] for pair in pairs], dtype=np.float64)
+    encoded = np.array([pair[1] for pair in pairs], dtype=np.float64)
+    lengths = np.linalg.norm(stored, axis=1), np.linalg.norm(encoded, axis=1)
+    alike = stored.shape == encoded.shape
+    cosines = (stored * encoded).sum(axis=1) / (lengths[0] * lengths[1]) if alike else np.zeros(len(pairs))
+    return Comparison(
+        kind,
+        len(pairs),
+        stored.shape[1],
+        encoded.shape[1],
+        float(np.median(cosines)),
+        float(cosines.min()),
+        float(np.median(lengths[0])),
+        float(np.median(lengths[1])),
+    )
 
 
 def judge(comparisons: tuple[Comparison, ...]) -> Verdict:

@@ -1,17 +1,24 @@
-"""Deploying the schema: all of its statements, or none of them."""
+"""Deploying the schema: what is there, what would change, and then all of the statements or none of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from clip_installer.clickhouse.sql import Statement, identifier
-from clip_installer.errors import ApplyError, ConflictError, SqlError
-from clip_installer.tables.schema import INDEXES, SchemaObject, SchemaParameters, index_statements, objects
+from clip_installer.clickhouse.database import Database
+from clip_installer.clickhouse.sql import Statement, identifier, is_table
+from clip_installer.errors import ApplyError, SqlError
+from clip_installer.tables.schema import (
+    INDEXES,
+    SchemaObject,
+    SchemaParameters,
+    definition_of_comment,
+    index_statements,
+    objects,
+)
 
-if TYPE_CHECKING:
-    from clip_installer.clickhouse.database import Database
+ObjectAction = Literal["create", "replace", "unchanged", "refused"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Schema:
 
     Attributes:
         parameters: What it was rendered from.
-        objects: Tables and views, in the order in which they can be created.
+        objects: Table and views with their statements, in the order in which they can be run.
         index_statements: The vector indexes, for after the load.
     """
 
@@ -35,13 +42,8 @@ class Schema:
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """What creates the objects, in order."""
+        """The statements that make the objects."""
         return tuple(one.statement for one in self.objects)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the statements that are run."""
-        return sha256("\n".join(statement.sql for statement in self.statements).encode()).hexdigest()
 
     def drops(self) -> tuple[str, ...]:
         """Statements that remove what can be made again (views, indexes, the sample), and keep the data."""
@@ -51,61 +53,108 @@ class Schema:
         return (*made, *(f"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS {index}" for index in INDEXES))
 
 
-def is_deployed(database: Database, schema: Schema, recorded: str) -> bool:
-    """Whether exactly this schema was deployed, by the records, and everything of it is still there."""
-    return recorded == schema.digest and all(_exists(database, one.name) for one in schema.objects)
+@dataclass(frozen=True)
+class ObjectStep:
+    """What happens to one table or view.
+
+    Attributes:
+        action: ``create`` it, ``replace`` its definition, leave it ``unchanged``, or be ``refused``.
+        made: The object as it shall be.
+        reason: Why, in a few words.
+        on_cluster: The clause ``ON CLUSTER``, with a space before it; '' for one server.
+        before: Its definition now, as ``SHOW CREATE`` gives it; '' where there is none.
+    """
+
+    action: ObjectAction
+    made: SchemaObject
+    reason: str
+    on_cluster: str = ""
+    before: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether the step runs a statement."""
+        return self.action in ("create", "replace")
 
 
-def deploy(database: Database, schema: Schema, *, replace: bool) -> None:
-    """Run the statements; when one fails, the objects are as they were before.
+def plan_schema(database: Database, schema: Schema, *, force: bool) -> list[ObjectStep]:
+    """What :func:`deploy` would do, from what the server has; changes nothing.
 
     Args:
-        database: Where to run them.
-        schema: What to run.
-        replace: Whether views that are there may get another definition.
+        database: The server.
+        schema: The schema as it shall be.
+        force: Whether a view that install-udfs did not make may be replaced.
+
+    Raises:
+        SqlError: The user may not look.
+    """
+    steps = (_step(database, one, force=force) for one in schema.objects)
+    return [replace(step, on_cluster=schema.parameters.on_cluster) for step in steps]
+
+
+def deploy(database: Database, steps: Sequence[ObjectStep]) -> bool:
+    """Run the statements of ``steps``; when one fails, the objects are as they were before.
+
+    Returns:
+        Whether anything was changed.
 
     Raises:
         ApplyError: ClickHouse refused a statement; names it and says why.
-        ConflictError: A view of somebody else's would be lost.
     """
     undo: list[str] = []
+    changing = [step for step in steps if step.changes]
     try:
-        for one in schema.objects:
+        for step in changing:
+            undo.append(_undo(step))
             try:
-                before = _definition(database, one)
-                undo.extend(_undo(one, before, schema.parameters.on_cluster))
-                database.command(one.statement.sql)
-                if before is not None and not replace and _definition(database, one) != before:
-                    raise ConflictError(
-                        f"the view {one.name} is there with another definition, which install-udfs did not make;"
-                        " --force replaces it, --no-ddl leaves the schema to you"
-                    )
+                database.command(step.made.statement.sql)
             except SqlError as error:
-                raise ApplyError(f"{one.statement.name}: {error}") from error
+                raise ApplyError(f"{step.made.statement.name}: {error}") from error
     except BaseException as error:
         for step_back in reversed(undo):
             try:
                 database.command(step_back)
             except SqlError as second:
-                raise ApplyError(f"{error}; undoing failed too, at {step_back}: {second}") from error
+                raise ApplyError(
+                    f"{error}; {step_back.splitlines()[0]} would undo a part, and failed: {second}"
+                ) from error
         raise
+    return bool(changing)
 
 
-def _definition(database: Database, one: SchemaObject) -> str | None:
-    if not _exists(database, one.name):
-        return None
-    # For a view this refuses a table of that name, which CREATE OR REPLACE VIEW would destroy.
-    return str(database.value(f"SHOW CREATE {one.kind} {one.name}"))
+def _step(database: Database, made: SchemaObject, *, force: bool) -> ObjectStep:
+    there = database.rows(
+        "SELECT engine, comment, create_table_query FROM system.tables WHERE " + is_table(made.plain_name, "name")
+    )
+    if not there:
+        return ObjectStep("create", made, made.statement.purpose)
+    engine, comment, before = (str(value) for value in there[0])
+    is_view = engine == "View"
+    if is_view != (made.kind == "VIEW"):
+        what = "a view" if is_view else "a table"
+        way_out = "rename or drop it, or use --table NAME" if is_view else "rename it, or use --suffix NAME or --no-ddl"
+        return ObjectStep("refused", made, f"{what} of this name is there; {way_out}", before=before)
+    if made.kind == "TABLE":
+        return ObjectStep("unchanged", made, "is there, and its rows stay", before=before)
+    definition = definition_of_comment(comment)
+    if definition == made.definition:
+        return ObjectStep("unchanged", made, made.statement.purpose, before=before)
+    if definition is not None:
+        return ObjectStep("replace", made, "another definition than this version and model have", before=before)
+    if force:
+        return ObjectStep("replace", made, "a view that install-udfs did not make (--force)", before=before)
+    return ObjectStep(
+        "refused",
+        made,
+        "is there with a definition that install-udfs did not make; --force replaces it, --no-ddl leaves the schema to"
+        " you",
+        before=before,
+    )
 
 
-def _undo(one: SchemaObject, before: str | None, on_cluster: str) -> list[str]:
-    if before is None:
-        return [f"DROP {one.kind} IF EXISTS {one.name}{on_cluster}"]
-    if one.kind == "TABLE":
-        return []
-    old_name, rest = before.partition("CREATE VIEW ")[2].split(maxsplit=1)
-    return [f"CREATE OR REPLACE VIEW {old_name}{on_cluster} {rest}"]
-
-
-def _exists(database: Database, name: str) -> bool:
-    return bool(database.value(f"EXISTS TABLE {name}"))
+def _undo(step: ObjectStep) -> str:
+    made = step.made
+    if not step.before:
+        return f"DROP {made.kind} IF EXISTS {made.name}{step.on_cluster}"
+    old_name, rest = step.before.partition("CREATE VIEW ")[2].split(maxsplit=1)
+    return f"CREATE OR REPLACE VIEW {old_name}{step.on_cluster} {rest}"

@@ -1,14 +1,15 @@
-"""Whose vectors a table holds, asked before a model is let loose on it."""
+"""Whose vectors a table holds, asked before a model is put before it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import identifier, literal
-from clip_installer.errors import CheckFailed, ConflictError, SqlError
-from clip_installer.tables.comparison import check_model
+from clip_installer.errors import ConflictError
+from clip_installer.tables.comparison import Encode, compare_sample, judge
 from clip_installer.tables.label import ModelLabel, label_of_comment, table_comment
 from clip_installer.tables.schema import SchemaParameters, stored_dimension
 
@@ -19,34 +20,38 @@ _SAMPLE = 50
 _OWN_TABLE = "give this model a table of its own with --table NAME"
 
 
-@contextmanager
-def fitting_table(database: Database, parameters: SchemaParameters, neighbours: Sequence[str]) -> Iterator[None]:
-    """See that the table of ``parameters``, where there is one, is for the vectors of their model.
+@dataclass(frozen=True)
+class TableCheck:
+    """What a look at the table has shown, where nothing stands against the model.
 
-    The rows of a table with another model's name, or with none, are compared with what the functions give now. The
-    COMMENT follows the model only while the table is empty, and goes back where the body of the ``with`` fails.
+    Attributes:
+        text: One line for a person.
+        outdated_comment: The table's COMMENT where it has to follow the model; None where it stays.
+    """
+
+    text: str
+    outdated_comment: str | None = None
+
+
+def check_table(
+    database: Database, parameters: SchemaParameters, neighbours: Sequence[str], encode: Encode
+) -> TableCheck | None:
+    """See that the table of ``parameters``, where there is one, is for the vectors of their model; changes nothing.
+
+    The rows of a table that does not name exactly this build of the model are compared with what ``encode`` gives.
 
     Args:
-        database: Where the table is, and the model's functions.
+        database: The server.
         parameters: The schema; its comment names the model.
         neighbours: Names of the models that are installed beside it.
+        encode: The model, which need not be installed yet.
+
+    Returns:
+        None where there is no table yet.
 
     Raises:
         ConflictError: The table is for another model's vectors, or its vectors have another length.
     """
-    before = _outdated_comment(database, parameters, neighbours)
-    if before is None:
-        yield
-        return
-    _comment(database, parameters, parameters.comment)
-    try:
-        yield
-    except BaseException:
-        _comment(database, parameters, before)
-        raise
-
-
-def _outdated_comment(database: Database, parameters: SchemaParameters, neighbours: Sequence[str]) -> str | None:
     stored = stored_dimension(database, parameters.stored_table)
     if stored is None:
         return None
@@ -59,33 +64,53 @@ def _outdated_comment(database: Database, parameters: SchemaParameters, neighbou
             f" {_OWN_TABLE}"
         )
     if comment == parameters.comment:
-        return None
+        return TableCheck("its COMMENT names this model")
     if there is not None and there.name in neighbours:
         raise ConflictError(f"the table {table} is for {there}, which stays installed beside this model; {_OWN_TABLE}")
     if not database.rows(f"SELECT 1 FROM {identifier(table)} LIMIT 1"):
-        return comment
-    _compare(database, parameters, there)
-    return None
+        return TableCheck("is empty", comment)
+    return TableCheck(_compare(database, parameters, there, comment, encode))
 
 
-def _compare(database: Database, parameters: SchemaParameters, there: ModelLabel | None) -> None:
-    table = parameters.table
+@contextmanager
+def labelled(database: Database, parameters: SchemaParameters, check: TableCheck | None) -> Iterator[None]:
+    """Let the COMMENT of an empty table name the model; it goes back where the body fails."""
+    before = check.outdated_comment if check is not None else None
+    if before is None:
+        yield
+        return
+    _comment(database, parameters, parameters.comment)
+    try:
+        yield
+    except BaseException:
+        _comment(database, parameters, before)
+        raise
+
+
+def _compare(
+    database: Database, parameters: SchemaParameters, there: ModelLabel | None, comment: str, encode: Encode
+) -> str:
+    table, model = parameters.table, label_of_comment(parameters.comment)
     way_out = (
-        f"{_OWN_TABLE}, or, to fill this one anew, empty it first: TRUNCATE TABLE {identifier(table)}"
+        f"{_OWN_TABLE}, or, to fill this one again, empty it first: TRUNCATE TABLE {identifier(table)}"
         if there
         else f"install the model that made them, or {_OWN_TABLE}"
     )
-    try:
-        verdict = check_model(database, table, parameters.suffix, _SAMPLE)
-    except (CheckFailed, SqlError) as error:
+    comparisons = compare_sample(database, table, _SAMPLE, encode)
+    if not comparisons:
         if there is None:
-            return  # imported, or older than these comments: nothing says that it is another model's
+            return "has vectors of which no row can be compared, and nothing says that they are another model's"
         raise ConflictError(
-            f"the table {table} says it was filled by {there}, and no row shows whether this model makes the same"
-            f" vectors ({error}); {way_out}"
-        ) from error
+            f"the table {table} says it was filled by {there}, and no row shows whether {model} makes the same"
+            f" vectors: no caption, and no image that can be read; {way_out}"
+        )
+    verdict = judge(comparisons)
     if verdict.code == "different":
-        raise ConflictError(f"the table {table} has other vectors: {verdict.text}; {verdict.origin}; {way_out}")
+        said = f"its COMMENT says {comment!r}" if comment else "it does not say which model filled it"
+        raise ConflictError(
+            f"the table {table} has other vectors: {verdict.text}; {said}; the model is {model}; {way_out}"
+        )
+    return f"{verdict.text}, {sum(one.compared for one in comparisons)} rows compared"
 
 
 def _comment(database: Database, parameters: SchemaParameters, comment: str) -> None:

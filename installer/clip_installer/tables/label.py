@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
 _COMMENT = re.compile(r"CLIP vectors of (?P<name>\S+), (?P<dimension>\d+) numbers, bundle (?P<bundle>[0-9a-f]{12})")
-_COMMAND = re.compile(r"clip_udfs/(?P<name>[^/ ]+)/launch \w+ (?P<dimension>\d+) (?P<bundle>[0-9a-f]{12})")
+_COMMAND = re.compile(
+    r"clip_udfs/(?P<name>[^/ ]+)(?:/[0-9a-f]{12})?/launch \w+ (?P<dimension>\d+) (?P<bundle>[0-9a-f]{12})"
+)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal
 
 from clip_installer.clickhouse.sql import Statement, identifier, literal, render
 from clip_installer.errors import UsageProblem
@@ -19,6 +20,9 @@ QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
 INDEXES = {"image_index": "image_embedding", "text_index": "text_embedding"}
 # Rows of the sample that relevance is reckoned from: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024
+# The COMMENT of a view ends with a digest of its definition: who made it, and whether it is this version's.
+_NO_DEFINITION = "0" * 12
+_DEFINITION = re.compile(r"CLIP vectors.*, definition ([0-9a-f]{12})", re.DOTALL)
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
 
 
@@ -79,10 +83,10 @@ class SchemaParameters:
         return f" ON CLUSTER {identifier(self.cluster)}" if self.cluster else ""
 
     def view_name(self, name: str) -> str:
-        """The quoted name of the view ``name``, with the table's database and the model's suffix."""
+        """The view ``name``, with the table's database and the model's suffix, not quoted."""
         database = self.table.rpartition(".")[0]
         ending = f"_{self.suffix}" if self.suffix else ""
-        return identifier(f"{database}.{name}{ending}" if database else f"{name}{ending}")
+        return f"{database}.{name}{ending}" if database else f"{name}{ending}"
 
     def values(self) -> dict[str, Any]:
         """What the templates may use."""
@@ -114,22 +118,32 @@ class SchemaObject:
 
     Attributes:
         kind: ``TABLE`` or ``VIEW``.
-        name: Its quoted name.
+        plain_name: ``name`` or ``database.name``, not quoted.
         is_data: Whether it holds what cannot be made again, so that an uninstall keeps it.
         statement: What creates it, again and again.
     """
 
-    kind: str
-    name: str
+    kind: Literal["TABLE", "VIEW"]
+    plain_name: str
     is_data: bool
     statement: Statement
+
+    @property
+    def name(self) -> str:
+        """The name as a statement has it."""
+        return identifier(self.plain_name)
+
+    @property
+    def definition(self) -> str | None:
+        """What :func:`definition_of_comment` gives for it."""
+        return definition_of_comment(self.statement.sql)
 
 
 def table_objects(parameters: SchemaParameters) -> list[SchemaObject]:
     """The table alone; of a cluster the shards' own and the distributed one."""
     names = dict.fromkeys((parameters.stored_table, parameters.table))
     return [
-        SchemaObject("TABLE", identifier(name), True, statement)
+        SchemaObject("TABLE", name, True, statement)
         for name, statement in zip(names, render("schema/table", parameters.values()), strict=True)
     ]
 
@@ -139,9 +153,15 @@ def objects(parameters: SchemaParameters) -> list[SchemaObject]:
     (sample,) = sample_statements(parameters)
     return [
         *table_objects(parameters),
-        SchemaObject("TABLE", identifier(parameters.sample_table), False, sample),
+        SchemaObject("TABLE", parameters.sample_table, False, sample),
         *_views(parameters),
     ]
+
+
+def definition_of_comment(comment: str) -> str | None:
+    """The digest of a view's definition, from its COMMENT; None where install-udfs did not make the view."""
+    found = _DEFINITION.search(comment)
+    return found[1] if found else None
 
 
 def table_statements(parameters: SchemaParameters) -> list[Statement]:
@@ -174,7 +194,12 @@ def stored_dimension(database: Database, table: str) -> int | None:
 
 
 def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
+    values = parameters.values()
+    comment = f"{parameters.comment or 'CLIP vectors'}, definition {_NO_DEFINITION}"
+    values["comment"] = f"\nCOMMENT {literal(comment)}"
     for view in VIEWS:
         name = parameters.view_name(view.name)
-        (statement,) = render(view.template, {**parameters.values(), **vars(view), "name": name})
-        yield SchemaObject("VIEW", name, False, statement)
+        (statement,) = render(view.template, {**values, **vars(view), "name": identifier(name)})
+        digest = sha256(statement.sql.encode()).hexdigest()[:12]
+        defined = replace(statement, sql=statement.sql.replace(_NO_DEFINITION, digest))
+        yield SchemaObject("VIEW", name, False, defined)

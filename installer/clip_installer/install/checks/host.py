@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from clip_installer.errors import CheckFailed, ConflictError
@@ -13,6 +13,7 @@ from clip_installer.install.checks.golden import Golden, deviation, precision_lo
 from clip_installer.install.checks.launch import answers, closed_directory, last_line, refuse_changeable_program
 from clip_installer.install.disk import Disk
 from clip_installer.install.folder import is_private
+from clip_installer.install.placement import is_definition
 from clip_installer.install.records import InstalledModel
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
@@ -25,8 +26,13 @@ from clip_udfs.settings import WorkerSettings
 _IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers; print(clip_udfs.__version__)"
 
 
-def check_files(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
-    """Every file as it was installed, the installer's own, where ClickHouse finds it, and readable by its user."""
+def check_files(
+    config: ServerConfig, model: InstalledModel, user: ServerUser, edited: Collection[Path] = ()
+) -> Iterator[Finding]:
+    """Every file as it was installed, the installer's own, where ClickHouse finds it, and readable by its user.
+
+    An edited definition works on, and is a note; so are the files of ``edited``. Any other edit is a problem.
+    """
     disk = Disk(config)
     wrong = 0
     for finding in _changeable_directories(disk, model):
@@ -43,6 +49,8 @@ def check_files(config: ServerConfig, model: InstalledModel, user: ServerUser) -
         if digest is None or status is None:
             wrong += 1
             yield problem("file", f"{path} is missing", "run install-udfs again")
+        elif digest != file.sha256 and (file.path in edited or is_definition(file.path)):
+            yield note("file", f"{path} was edited since it was installed; --diff shows the edit, --force replaces it")
         elif digest != file.sha256:
             wrong += 1
             yield problem(

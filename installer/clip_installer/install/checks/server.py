@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import SqlError
@@ -56,13 +59,17 @@ def reload_functions(database: Database) -> None:
     try:
         database.command("SYSTEM RELOAD FUNCTIONS")
     except SqlError as error:
-        remedy = "connect as a user with the grant SYSTEM RELOAD FUNCTION"
-        raise SqlError(f"SYSTEM RELOAD FUNCTIONS: {error.reason}", error.number, error.name, remedy) from error
+        raise SqlError(
+            f"SYSTEM RELOAD FUNCTIONS: {error.reason}",
+            error.number,
+            error.name,
+            "connect as a user with the grant SYSTEM RELOAD FUNCTION",
+        ) from error
 
 
 def check_server(database: Database) -> Iterator[Finding]:
     """The server's version and what it implies."""
-    ((text,),) = database.rows("SELECT version()")
+    text = database.value("SELECT version()")
     version = _version(str(text))
     yield ok("server", f"ClickHouse {text}")
     if version < _INDEX_GA:
@@ -75,8 +82,7 @@ def check_server(database: Database) -> Iterator[Finding]:
 
 def check_definitions(database: Database, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """What the server loaded for each function; ``expected`` is what its definition says."""
-    ((text,),) = database.rows("SELECT version()")
-    if _version(str(text)) < _STATUS_TABLE:
+    if _version(str(database.value("SELECT version()"))) < _STATUS_TABLE:
         return
     names = ", ".join(literal(name) for name in expected)
     columns = ("load_status", "loading_error_message", *COMPARED)
@@ -106,68 +112,128 @@ def check_definitions(database: Database, expected: Mapping[str, Mapping[str, st
                     )
 
 
-def check_calls(database: Database, settings: WorkerSettings, golden: Golden) -> Iterator[Finding]:
-    """Call each function once and compare the answers with the model's own vectors."""
+def check_calls(
+    database: Database, settings: WorkerSettings, golden: Golden, *, deep: bool, root: Path | None = None
+) -> Iterator[Finding]:
+    """Call the functions and compare the answers with the model's own vectors.
+
+    Nothing of it is written to ``system.query_log``, where the user may decide that, and no call fails on purpose. The
+    settings of the user's profile apply, as they would to an analyst's query.
+
+    Args:
+        database: The server.
+        settings: The workers' settings.
+        golden: The model's own vectors.
+        deep: Also read an image by its path, from a file that is put below ``root`` for the call.
+        root: The first image directory on this machine; None where it is out of reach.
+    """
+    quiet = {} if _is_read_only(database) else {"log_queries": 0}
     for function in FUNCTIONS.values():
         name = function.sql_name(settings.suffix)
         try:
-            yield _call(database, function, name, golden, settings)
+            if function.tower is None and (deep or not function.strict or function.source != "path"):
+                yield _call_without_model(database, function, name, golden, quiet)
+            elif function.source != "path":
+                yield _call(database, function, name, golden, settings, quiet)
+            elif deep and function.tower is not None:
+                yield _call_by_path(database, name, golden, settings, root, quiet)
+            elif not function.strict and function.tower is not None:
+                yield _call_for_absent(database, name, quiet)
         except SqlError as error:
-            yield problem(name, _reason(error), "the worker says why; install-udfs --verify repeats this")
+            yield problem(name, _reason(error), "the worker says why; install-udfs --verify repeats this check")
 
 
-def _call(database: Database, function: Function, name: str, golden: Golden, settings: WorkerSettings) -> Finding:
-    if function.source == "path":
-        return _call_by_path(database, function, name)
-    if function.tower is None:
-        return _call_without_model(database, function, name, golden)
+def _call(
+    database: Database,
+    function: Function,
+    name: str,
+    golden: Golden,
+    settings: WorkerSettings,
+    quiet: Mapping[str, Any],
+) -> Finding:
     if function.source == "text":
         samples = golden.texts
         values = ", ".join(literal(sample.value.decode()) for sample in samples)
     else:
         samples = golden.pictures
         values = ", ".join(f"base64Decode('{base64.b64encode(sample.value).decode()}')" for sample in samples)
-    rows = database.rows(f"SELECT {name}(value) FROM (SELECT arrayJoin([{values}]) AS value)")
+    rows = database.rows(f"SELECT {name}(value) FROM (SELECT arrayJoin([{values}]) AS value)", settings=quiet)
     wrong = deviation([row[0] for row in rows], samples, normalized=settings.normalize)
     if wrong:
-        return problem(name, f"answers {wrong}", "is a second server, or an older worker, answering?")
+        return problem(
+            name,
+            f"answers {wrong}",
+            "is a second server, an older worker, or a setting of the user's profile at work?",
+        )
     dimension = len(samples[0].vector)
     return ok(name, f"answers the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
 
 
-def _call_without_model(database: Database, function: Function, name: str, golden: Golden) -> Finding:
-    picture = f"base64Decode('{base64.b64encode(golden.pictures[0].value).decode()}')"
-    ((right,),) = database.rows(f"SELECT {_EXPECTED[function.answer].format(call=_call_of(function, name, picture))}")
-    if not right:
+def _call_without_model(
+    database: Database, function: Function, name: str, golden: Golden, quiet: Mapping[str, Any]
+) -> Finding:
+    if function.source != "path":
+        picture = f"base64Decode('{base64.b64encode(golden.pictures[0].value).decode()}')"
+        condition = _EXPECTED[function.answer].format(call=_call_of(function, name, picture))
+        if database.rows(f"SELECT {condition}", settings=quiet)[0][0]:
+            return ok(name, f"answers the {function.return_name} of a golden picture")
         return problem(name, "answers something else for a golden picture", "is an older worker answering?")
-    return ok(name, f"answers the {function.return_name} of a golden picture")
+    call = _call_of(function, name, literal(_ABSENT))
+    try:
+        answered = database.rows(f"SELECT {_EMPTY[function.answer].format(call=call)}", settings=quiet)[0][0]
+    except SqlError as error:
+        if function.strict and _ABSENT in str(error):
+            return ok(name, "loads, and refuses a missing picture by its name")
+        raise
+    if function.strict or not answered:
+        return problem(name, "answers for a picture that does not exist", "look at --image-root")
+    return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing picture")
 
 
 def _call_of(function: Function, name: str, argument: str) -> str:
     return f"{name}({argument}, 64)" if function.takes_size else f"{name}({argument})"
 
 
-def _call_by_path(database: Database, function: Function, name: str) -> Finding:
-    # No picture of the server's is known here, and none is written: that the worker loads and refuses is
-    # the check.
-    call = _call_of(function, name, literal(_ABSENT))
-    if function.strict:
-        try:
-            database.rows(f"SELECT {call}")
-        except SqlError as error:
-            if _ABSENT in str(error):
-                return ok(name, "loads, and refuses a missing picture by its name")
-            raise
+def _call_by_path(
+    database: Database,
+    name: str,
+    golden: Golden,
+    settings: WorkerSettings,
+    root: Path | None,
+    quiet: Mapping[str, Any],
+) -> Finding:
+    sample = golden.pictures[0]
+    if root is None:
+        return note(name, "no image was read by its path: its directory is not on this machine")
+    path = root / f".clip-udfs-verify-{os.getpid()}-{name}.png"
+    try:
+        path.write_bytes(sample.value)
+        path.chmod(0o644)
+        rows = database.rows(f"SELECT {name}({literal(path.name)})", settings=quiet)
+    except OSError as error:
+        return note(name, f"no image was read by its path: {root}: {error.strerror}")
+    finally:
+        with suppress(OSError):
+            path.unlink()
+    wrong = deviation([row[0] for row in rows], [sample], normalized=settings.normalize)
+    if wrong:
+        return problem(name, f"answers {wrong}", f"can the server's user read files below {root}? see --image-root")
+    return ok(name, f"answers the model's own vector for an image read by its path below {root}")
+
+
+def _call_for_absent(database: Database, name: str, quiet: Mapping[str, Any]) -> Finding:
+    if list(database.rows(f"SELECT {name}({literal(_ABSENT)})", settings=quiet)[0][0]):
         return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    ((empty,),) = database.rows(f"SELECT {_EMPTY[function.answer].format(call=call)}")
-    if not empty:
-        return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing picture")
+    return ok(name, "loads, and answers [] for a missing picture; --deep reads a real one")
+
+
+def _is_read_only(database: Database) -> bool:
+    return str(database.value("SELECT value FROM system.settings WHERE name = 'readonly'")) == "1"
 
 
 def _reason(error: SqlError) -> str:
     # ClickHouse wraps the worker's own line into several of its own.
-    return error.reason.rpartition("Stderr: ")[2]
+    return str(error).rpartition("Stderr: ")[2]
 
 
 def _version(text: str) -> tuple[int, ...]:

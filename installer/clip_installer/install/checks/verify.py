@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,13 +32,28 @@ if TYPE_CHECKING:
 _MOST_SETTINGS = 1 << 20
 
 
-def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -> Iterator[Finding]:
-    """Check files, interpreter, packages, picture directories, workers; of a staged tree only the files."""
+def verify_host(
+    config: ServerConfig,
+    model: InstalledModel,
+    user: ServerUser,
+    *,
+    edited: Collection[Path] = (),
+    installed: bool = True,
+) -> Iterator[Finding]:
+    """Check files, interpreter, packages, image directories, workers; of a staged tree only the files.
+
+    Args:
+        config: The server's configuration.
+        model: The installed model.
+        user: Its system user.
+        edited: Files whose edits are known, and no problem.
+        installed: Whether the files are all in place; otherwise only what they start is checked.
+    """
     if config.destdir != Path("/"):
-        yield from check_files(config, model, user)
+        yield from check_files(config, model, user, edited) if installed else ()
         return
     interpreter = check_interpreter(model, user)
-    files = list(check_files(config, model, user))
+    files = list(check_files(config, model, user, edited)) if installed else []
     yield interpreter
     yield from files
     if interpreter.level == "problem":
@@ -46,9 +61,9 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
     if any(finding.level == "problem" and finding.subject in ("file", "directory") for finding in files):
         yield note("workers", "not started, because their files are not as they were installed")
         return
-    placement = Placement.of(config, model.model)
+    placement = Placement.of(config, model.model, model.revision)
     try:
-        settings = installed_settings(Disk(config), model)
+        settings = installed_settings(Disk(config), model, edited)
         golden = Golden.of(settings.bundle)
     except ClipUdfError as error:
         yield problem("settings", str(error), "run install-udfs again")
@@ -58,30 +73,40 @@ def verify_host(config: ServerConfig, model: InstalledModel, user: ServerUser) -
     yield from check_workers(placement.launcher, settings, golden, user)
 
 
-def installed_settings(disk: Disk, model: InstalledModel) -> WorkerSettings:
-    """The settings of the model's workers.
+def installed_settings(disk: Disk, model: InstalledModel, edited: Collection[Path] = ()) -> WorkerSettings:
+    """The settings of the model's workers; an edit is a fault unless ``edited`` has their file.
 
     Raises:
         ConflictError: They are not as they were installed.
         SettingsError: They cannot work.
     """
-    path = Placement.of(disk.config, model.model).settings
+    path = Placement.of(disk.config, model.model, model.revision).settings
     digest = next((file.sha256 for file in model.files if file.path == path), "")
+    if path in edited:
+        digest = disk.digest(path) or digest
     content = disk.read_installed(path, digest, _MOST_SETTINGS)
     return WorkerSettings.from_mapping(json.loads(content), str(disk.here(path)))
 
 
-def verify_server(config: ServerConfig, model: InstalledModel, database: Database) -> Iterator[Finding]:
-    """Check through ClickHouse what the server loaded and what each function answers."""
+def verify_server(
+    config: ServerConfig,
+    model: InstalledModel,
+    database: Database,
+    *,
+    deep: bool = True,
+    edited: Collection[Path] = (),
+) -> Iterator[Finding]:
+    """Check through ClickHouse what the server loaded and what the functions answer."""
     try:
-        settings = installed_settings(Disk(config), model)
+        settings = installed_settings(Disk(config), model, edited)
         golden = Golden.of(config.on_disk(settings.bundle))
         definitions = _definitions(config, model)
     except ClipUdfError as error:
         yield problem("settings", str(error), "run install-udfs again")
         return
     yield from check_definitions(database, definitions)
-    yield from check_calls(database, settings, golden)
+    root = settings.image_roots[0] if config.destdir == Path("/") and settings.image_roots[0].is_dir() else None
+    yield from check_calls(database, settings, golden, deep=deep, root=root)
 
 
 def _definitions(config: ServerConfig, model: InstalledModel) -> dict[str, dict[str, str]]:

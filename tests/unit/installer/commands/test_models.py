@@ -26,7 +26,7 @@ def listed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
     """A server with the model ``paper`` under the suffix ``second``; no worker was started."""
-    monkeypatch.setattr("clip_installer.install.flow.verify_host", lambda *_: [])
+    monkeypatch.setattr("clip_installer.install.flow.verify_host", lambda *_, **__: [])
     directory = make_config(tmp_path / "server")
     bundle = make_bundle(tmp_path / "bundle", weights=b"x" * 5000).directory
     arguments = ["--server-config", directory, "--model", bundle, "--suffix", "second", "--engine", "torch"]
@@ -52,7 +52,7 @@ def test_installed_models_are_named_with_their_function_and_size(
 
 
 def test_a_damaged_model_is_listed_with_what_is_wrong(server: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    next(server.parent.glob("var/user_scripts/clip_udfs/paper/bundle/text.weights")).unlink()
+    next(server.parent.glob("var/user_scripts/clip_udfs/paper/*/bundle/text.weights")).unlink()
     status, out, _ = listed(capsys, "--server-config", server)
     assert status == 0
     assert "paper  installed as encode_text_second, but not in order: bundle file " in out

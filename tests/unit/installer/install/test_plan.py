@@ -12,13 +12,10 @@ from clip_installer.install.apply import applied
 from clip_installer.install.disk import Disk
 from clip_installer.install.placement import finds, place
 from clip_installer.install.plan import plan_removal
-from clip_installer.install.records import load_records, records_path
+from clip_installer.install.records import records_path
 from clip_installer.server.config import ServerConfig
-from clip_installer.server.user import ServerUser
 from clip_udfs.functions import FUNCTIONS
-from tests.server_trees import GLOB, make_bundle, make_config, make_plan, snapshot
-
-USER = ServerUser.current("test")
+from tests.server_trees import GLOB, make_bundle, make_config, make_plan, make_target, snapshot
 
 
 def install(directory: Path, *arguments: object, **options: object) -> None:
@@ -27,8 +24,7 @@ def install(directory: Path, *arguments: object, **options: object) -> None:
 
 
 def remove(directory: Path, *suffixes: str, force: bool = False) -> None:
-    config = ServerConfig.read(directory)
-    with applied(plan_removal(config, load_records(config), USER, suffixes or [""], force=force)):
+    with applied(plan_removal(make_target(directory), suffixes or [""], force=force)):
         pass
 
 
@@ -38,12 +34,12 @@ def test_a_plan_is_complete_ordered_and_writes_nothing(tmp_path: Path) -> None:
     plan = make_plan(directory, bundle)
     assert snapshot(tmp_path) == before
     paths = [str(step.path.relative_to(tmp_path / "server")) for step in plan.steps[:-1]]
-    home = "var/user_scripts/clip_udfs"
+    home = f"var/user_scripts/clip_udfs/paper/{plan.records.models[0].revision}"
     assert paths[:7] == [
-        *(f"{home}/paper/bundle/{name}" for name in sorted(bundle.manifest.files)),
-        f"{home}/paper/bundle/manifest.json",
-        f"{home}/paper/worker.json",
-        f"{home}/paper/launch",
+        *(f"{home}/bundle/{name}" for name in sorted(bundle.manifest.files)),
+        f"{home}/bundle/manifest.json",
+        f"{home}/worker.json",
+        f"{home}/launch",
     ]
     assert sorted(paths[7:]) == sorted(f"etc/{name}_function.xml" for name in FUNCTIONS)
     assert plan.steps[-1].path == records_path(Disk(plan.config))
@@ -68,7 +64,7 @@ def test_another_model_takes_the_place_of_the_first(tmp_path: Path) -> None:
     install(directory, make_bundle(tmp_path / "two", "two"))
     home = tmp_path / "server/var/user_scripts/clip_udfs"
     assert sorted(path.name for path in home.iterdir()) == ["two"]
-    assert "clip_udfs/two/launch" in (directory / "encode_text_function.xml").read_text()
+    assert "clip_udfs/two/" in (directory / "encode_text_function.xml").read_text()
 
 
 def test_new_weights_change_every_definition(tmp_path: Path) -> None:
@@ -77,7 +73,7 @@ def test_new_weights_change_every_definition(tmp_path: Path) -> None:
     plan = make_plan(directory, make_bundle(tmp_path / "new", weights=b"new"))
     changed = {step.path.name for step in plan.steps if step.changes}
     assert {f"{name}_function.xml" for name in FUNCTIONS} <= changed
-    assert "launch" not in changed
+    assert {"launch", "worker.json"} <= changed  # in a directory of their own, beside the old
 
 
 def test_two_models_side_by_side(tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_a_foreign_file_is_kept_as_a_copy_and_restored(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match=r"encode_text_function\.xml .*--force"):
         make_plan(directory, bundle)
     install(directory, bundle, force=True)
-    assert "clip_udfs/paper/launch" in theirs.read_text()
+    assert "clip_udfs/paper/" in theirs.read_text()
     install(directory, make_bundle(tmp_path / "newer", weights=b"newer"))
     remove(directory)
     assert snapshot(tmp_path / "server") == before
@@ -167,7 +163,7 @@ def test_an_edited_file_is_kept_and_told(tmp_path: Path) -> None:
 def test_a_wrong_mode_is_put_right(tmp_path: Path) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     install(directory, bundle)
-    launcher = tmp_path / "server/var/user_scripts/clip_udfs/paper/launch"
+    (launcher,) = tmp_path.glob("server/var/user_scripts/clip_udfs/paper/*/launch")
     launcher.chmod(0o600)
     changed = [step for step in make_plan(directory, bundle).steps if step.changes]
     assert [step.path for step in changed] == [launcher]
@@ -203,7 +199,7 @@ def test_definitions_go_where_the_configuration_looks(
     )
     directory = make_config(tmp_path / "server", f"<clickhouse><path>@/var</path>{elements}</clickhouse>")
     config = ServerConfig.read(directory)
-    placement = place(config, "paper")
+    placement = place(config, "paper", "1")
     assert placement.definitions == tmp_path / "server" / definitions
     assert (placement.drop_in is not None) == drop_in
     before = snapshot(tmp_path / "server")
@@ -221,7 +217,7 @@ def test_a_directory_with_a_wildcard_in_its_name(tmp_path: Path) -> None:
     # ClickHouse expands the whole pattern, so what lies in such a directory is never found by it.
     directory = make_config(tmp_path / "se[r]ver", f"<clickhouse><path>@/var</path>{GLOB}</clickhouse>")
     with pytest.raises(ConfigurationError, match=r"\[r\].*wildcard"):
-        place(ServerConfig.read(directory), "paper")
+        place(ServerConfig.read(directory), "paper", "1")
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ def model(disk: Disk) -> InstalledModel:
         files=(OwnFile(definition, "0" * 64), OwnFile(disk.places.home / "m/bundle/torch/a.bin", "1" * 64)),
         backups=(Backup(definition, disk.places.state / "replaced" / "00-x"),),
         drops=("DROP VIEW v",),
-        schema="2" * 64,
         user="clickhouse",
-        options={"pool_size": 4, "image_roots": ["/a"]},
+        revision="0123456789ab",
+        options={"pool-size": 4, "image-root": ["/a"], "functions": {"encode_text": {"pool-size": 1}}},
+        effective={"pool-size": "4"},
     )
 
 

@@ -24,7 +24,6 @@ def definition(**changes: object) -> render.FunctionDefinition:
         "model": ModelLabel("model-1.0", 512, "fedcba987654"),
         "format": "TabSeparated",
         "pool_size": 3,
-        "revision": "0123456789ab",
     }
     return render.FunctionDefinition(**{**values, **changes})
 

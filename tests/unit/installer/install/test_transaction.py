@@ -16,11 +16,9 @@ from clip_installer.errors import ApplyError, ConflictError
 from clip_installer.install.apply import applied, locked, was_interrupted
 from clip_installer.install.disk import STATE_VARIABLE
 from clip_installer.install.plan import plan_removal
-from clip_installer.install.records import load_records
 from clip_installer.server.config import ServerConfig
-from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle
-from tests.server_trees import make_bundle, make_config, make_plan, snapshot
+from tests.server_trees import make_bundle, make_config, make_plan, make_target, snapshot
 
 _WRITES = {"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.chown", "os.utime"}
 _KILLED, _FAILED, _DONE = 9, 1, 0
@@ -33,10 +31,8 @@ def install(directory: Path, bundle: Bundle) -> None:
 
 def remove(directory: Path) -> None:
     config = ServerConfig.read(directory)
-    with locked(config):
-        plan = plan_removal(config, load_records(config), ServerUser.current("test"), [""])
-        with applied(plan):
-            pass
+    with locked(config), applied(plan_removal(make_target(directory), [""])):
+        pass
 
 
 class Injection:

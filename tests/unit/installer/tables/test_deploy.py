@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clip_installer.tables.deploy import Schema
+from clip_installer.errors import ApplyError, SqlError
+from clip_installer.tables.deploy import Schema, deploy, plan_schema
 from clip_installer.tables.schema import SchemaParameters
 
 
@@ -36,9 +37,78 @@ def test_objects_and_drops(table: str, suffix: str, cluster: str | None, stored:
     )
 
 
-def test_the_digest_follows_the_statements() -> None:
-    digests = {
-        Schema.render(SchemaParameters(**changes)).digest
-        for changes in ({}, {"table": "t"}, {"dimension": 768}, {"suffix": "x"}, {"cluster": "c"})
-    }
-    assert len(digests) == 5
+def test_a_views_comment_tells_its_definition_from_every_other() -> None:
+    changes = (
+        {},
+        {"table": "t"},
+        {"comment": "CLIP vectors of m"},
+        {"suffix": "x"},
+        {"cluster": "c"},
+        {"ef_search": 8},
+    )
+    views = [
+        one
+        for change in changes
+        for one in Schema.render(SchemaParameters(**change)).objects
+        if one.plain_name in ("search_by_text", "search_by_text_x")
+    ]
+    assert len({one.definition for one in views}) == len(changes)
+    assert None not in {one.definition for one in views}
+
+
+class Server:
+    """A server with some tables and views, by name: engine, COMMENT and definition."""
+
+    def __init__(self, **there: tuple[str, str, str]) -> None:
+        self.there = there
+        self.told: list[str] = []
+        self.refused = ""
+
+    def rows(self, statement: str) -> list[tuple[str, str, str]]:
+        return [row for name, row in self.there.items() if f"name = '{name}'" in statement]
+
+    def command(self, statement: str) -> None:
+        self.told.append(statement)
+        if self.refused and self.refused in statement:
+            raise SqlError("no")
+
+
+def actions(server: Server, *, force: bool = False) -> dict[str, str]:
+    """What would happen to each object."""
+    steps = plan_schema(server, Schema.render(SchemaParameters()), force=force)
+    return {step.made.plain_name: step.action for step in steps}
+
+
+def test_the_plan_of_a_schema_follows_what_the_server_has() -> None:
+    made = {one.plain_name: one for one in Schema.render(SchemaParameters()).objects}
+    ours = f"CLIP vectors, definition {made['search_by_text'].definition}"
+    old = "CLIP vectors of a model, 512 numbers, bundle 0123456789ab, definition 0123456789ab"
+    server = Server(
+        laion=("MergeTree", "", ""),
+        search_by_text=("View", ours, ""),
+        search_by_image=("View", old, ""),
+        search_by_embedding=("View", "", "CREATE VIEW theirs"),
+        search_captions_by_text=("MergeTree", "", ""),
+    )
+    planned = actions(server)
+    assert planned.pop("laion") == planned.pop("search_by_text") == "unchanged"
+    assert planned.pop("search_by_image") == "replace"
+    assert planned.pop("search_by_embedding") == planned.pop("search_captions_by_text") == "refused"
+    assert set(planned.values()) == {"create"}
+    forced = actions(server, force=True)
+    assert (forced["search_by_embedding"], forced["search_captions_by_text"]) == ("replace", "refused")
+    assert server.told == []
+
+
+def test_a_refused_statement_takes_back_those_before_it() -> None:
+    server = Server(search_by_text=("View", "", "CREATE VIEW default.search_by_text AS SELECT 1"))
+    server.refused = "VIEW search_by_image"
+    steps = plan_schema(server, Schema.render(SchemaParameters()), force=True)
+    with pytest.raises(ApplyError, match="no"):
+        deploy(server, steps)
+    assert [told.splitlines()[-1] for told in server.told[-4:]] == [
+        "DROP VIEW IF EXISTS search_by_image",
+        "CREATE OR REPLACE VIEW default.search_by_text AS SELECT 1",
+        "DROP TABLE IF EXISTS laion_relevance_sample",
+        "DROP TABLE IF EXISTS laion",
+    ]

@@ -1,0 +1,180 @@
+"""The options that an installation remembers: which there are, what they are when not given, and how they merge.
+
+An installation keeps what was asked for. A later run changes what it names (on the command line or in the
+configuration file) and, with ``--reset``, what shall have its default again; everything else stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from clip_installer.errors import ConfigurationError
+from clip_installer.models.source import BUILTIN_MODEL
+from clip_udfs.functions import FUNCTIONS
+from clip_udfs.settings import WorkerSettings
+
+FUNCTIONS_KEY = "functions"
+EVERYTHING = "all"
+DEFAULT_POOL_SIZE = 2
+DEFAULT_QUANTIZATION = "bf16"
+DEFAULT_ROWS = 1_000_000
+LIMITS = ("max-text-bytes", "max-image-bytes", "max-image-pixels")
+PER_FUNCTION = ("pool-size", *LIMITS)
+
+
+def _worker(name: str) -> Any:
+    return WorkerSettings.__dataclass_fields__[name].default
+
+
+# What an option is when neither this run nor the installation says it; None follows from the server or the machine.
+DEFAULTS: Mapping[str, Any] = {
+    "model": BUILTIN_MODEL,
+    "image-root": None,
+    "pool-size": DEFAULT_POOL_SIZE,
+    "threads": None,
+    "engine": _worker("engine"),
+    "device": None,
+    "wire-format": _worker("format"),
+    "jpeg-decoding": _worker("jpeg_decoding"),
+    **{name: _worker(name.replace("-", "_")) for name in LIMITS},
+    "raw": False,
+    "python": None,
+    "user": None,
+    "ddl": True,
+    "table": None,
+    "cluster": None,
+    "quantization": DEFAULT_QUANTIZATION,
+    "rows": DEFAULT_ROWS,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options with a value, by name; those that are not in it have their default.
+
+    Attributes:
+        values: The value of each option that was asked for: text, number, truth or a list of texts.
+        functions: The same of single functions, by the function's name without suffix.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    functions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of the option ``name``, or its default."""
+        return self.values.get(name, DEFAULTS[name])
+
+    def of_function(self, function: str, name: str) -> int:
+        """The value of the option ``name`` for ``function``, which may have its own."""
+        own = self.functions.get(function, {})
+        return int(own[name] if name in own else self[name])
+
+    def merged(self, given: Options, reset: Iterable[str] = ()) -> Options:
+        """These options without those of ``reset``, then with what is ``given``.
+
+        Raises:
+            ConfigurationError: There is no option of a name in ``reset``.
+        """
+        kept = self
+        for name in reset:
+            kept = kept._without(name)
+        functions = {
+            function: {**kept.functions.get(function, {}), **given.functions.get(function, {})}
+            for function in FUNCTIONS
+            if function in kept.functions or function in given.functions
+        }
+        return Options({**kept.values, **given.values}, functions)
+
+    def _without(self, name: str) -> Options:
+        if name == EVERYTHING:
+            return Options({key: value for key, value in self.values.items() if key == "model"})
+        function, _, own = name.rpartition(".")
+        if function in FUNCTIONS and own in PER_FUNCTION:
+            rest = {key: value for key, value in self.functions.get(function, {}).items() if key != own}
+            others = {key: value for key, value in self.functions.items() if key != function}
+            return Options(self.values, {**others, function: rest} if rest else others)
+        if name not in DEFAULTS:
+            known = [EVERYTHING, *DEFAULTS, *(f"{one}.{key}" for one in FUNCTIONS for key in PER_FUNCTION)]
+            raise ConfigurationError(f"--reset {name}: there is no such option{did_you_mean(name, known)}")
+        return Options({key: value for key, value in self.values.items() if key != name}, self.functions)
+
+    def to_record(self) -> dict[str, Any]:
+        """The options as the installer's records keep them."""
+        record = dict(self.values)
+        if self.functions:
+            record[FUNCTIONS_KEY] = {function: dict(values) for function, values in self.functions.items()}
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Options:
+        """The options that :meth:`to_record` gave."""
+        values = {name: value for name, value in record.items() if name in DEFAULTS}
+        return cls(values, record.get(FUNCTIONS_KEY, {}))
+
+
+@dataclass(frozen=True)
+class Change:
+    """An option whose effective value is not what it was."""
+
+    name: str
+    old: str
+    new: str
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+    """The options that differ between two installations' effective values, in the order of ``new``."""
+    names = dict.fromkeys((*new, *old))
+    return [
+        Change(name, old.get(name, "-"), new.get(name, "-"))
+        for name in names
+        if old.get(name, "-") != new.get(name, "-")
+    ]
+
+
+def shown(value: Any) -> str:
+    """An option's value in a plan."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(one) for one in value)
+    return str(value)
+
+
+def function_options(values: Mapping[str, Any], where: str) -> dict[str, dict[str, int]]:
+    """The table ``[functions]`` of a configuration file, checked.
+
+    Raises:
+        ConfigurationError: A function or an option in it is unknown, or a value is not a positive number.
+    """
+    checked: dict[str, dict[str, int]] = {}
+    for function, own in values.items():
+        if function not in FUNCTIONS:
+            raise ConfigurationError(f"{where}: there is no function {function}{did_you_mean(function, FUNCTIONS)}")
+        if not isinstance(own, Mapping):
+            raise ConfigurationError(f"{where}: functions.{function} is {own!r}; write a table [functions.{function}]")
+        for name, value in own.items():
+            place = f"{where}: functions.{function}.{name}"
+            if name not in PER_FUNCTION:
+                raise ConfigurationError(
+                    f"{place}: no option of one function{did_you_mean(name, PER_FUNCTION)}; there are"
+                    f" {', '.join(PER_FUNCTION)}"
+                )
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{place} is {value!r}; it must be a whole number, at least 1")
+        checked[function] = dict(own)
+    return checked
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the name of ``known`` that is nearest to ``name``, to end a message with; '' for none near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def absolute(path: Path | str) -> str:
+    """A path as it is remembered, independent of the directory that a command ran in."""
+    return str(Path(path).absolute())

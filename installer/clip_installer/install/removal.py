@@ -1,0 +1,109 @@
+"""An uninstall: name what depends on the functions, forget the definitions, then remove what they started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from clip_installer.clickhouse.database import Database
+from clip_installer.clickhouse.sql import literal
+from clip_installer.errors import CheckFailed, ConflictError
+from clip_installer.install.apply import applied
+from clip_installer.install.checks.dependents import Dependent, dependents
+from clip_installer.install.checks.server import reload_functions
+from clip_installer.install.flow import Outcome, Say, refuse_interrupted, wait_for_queries
+from clip_installer.install.plan import Plan, plan_removal
+from clip_installer.install.records import InstalledModel
+from clip_installer.install.target import Target
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An uninstall that was planned; nothing was changed.
+
+    Attributes:
+        target: The server.
+        models: The models that go.
+        plan: The changes of files.
+        dependents: What depends on their functions; empty where no server was asked.
+        force: Whether that may break.
+    """
+
+    target: Target
+    models: tuple[InstalledModel, ...]
+    plan: Plan
+    dependents: tuple[Dependent, ...]
+    force: bool
+
+    @property
+    def drops(self) -> list[str]:
+        """Statements that remove the views and indexes of the models."""
+        return [drop for model in self.models for drop in model.drops]
+
+    def require_possible(self) -> None:
+        """Refuse to break a table's columns, unless asked to.
+
+        Raises:
+            ConflictError: Names what would break.
+        """
+        breaking = [one for one in self.dependents if one.breaks]
+        if breaking and not self.force:
+            more = f" (and {len(breaking) - 1} more, listed by --dry-run)" if len(breaking) > 1 else ""
+            raise ConflictError(
+                f"{breaking[0]}{more}: inserts into it would fail once the function is gone; drop or change it first,"
+                " or --force removes the functions all the same"
+            )
+
+
+def propose_removal(
+    target: Target, suffix: str | None, *, every: bool, force: bool, database: Database | None
+) -> Removal:
+    """Plan to remove the model of ``suffix`` (None: the only one, or ``every`` one); changes nothing.
+
+    Raises:
+        ConflictError: It is not clear which, or a file of it was edited.
+    """
+    refuse_interrupted(target.config)
+    suffixes = _chosen(target, suffix, every=every)
+    models = tuple(model for model in target.records.models if model.suffix in suffixes)
+    names = [name for model in models for name in model.functions]
+    found = tuple(dependents(database, names)) if database is not None and names else ()
+    return Removal(target, models, plan_removal(target, suffixes, force=force), found, force)
+
+
+def carry_out_removal(removal: Removal, database: Database | None, say: Say, recovered: str | None) -> Outcome:
+    """Remove what was planned, restoring what it replaced; when a step fails, everything is as it was.
+
+    Raises:
+        ClipUdfError: It was refused, or undone; the message says which.
+    """
+    removal.require_possible()
+    plan = removal.plan
+    reload = None if database is None or not plan.changed else partial(reload_functions, database)
+    with applied(plan, reload=reload):
+        if database is not None and reload is not None:
+            say("reloading the functions")
+            reload()
+            for model in removal.models:
+                _require_gone(database, model)
+                wait_for_queries(database, model.functions, say)
+    return Outcome(plan, (), recovered=recovered)
+
+
+def _chosen(target: Target, suffix: str | None, *, every: bool) -> Sequence[str]:
+    installed = [model.suffix for model in target.records.models]
+    if suffix is not None:
+        return [suffix] if suffix in installed else []
+    if len(installed) > 1 and not every:
+        names = ", ".join(f"--suffix '{one}'" for one in installed)
+        raise ConflictError(f"{len(installed)} models are installed; say which one to remove, {names}, or --all")
+    return installed
+
+
+def _require_gone(database: Database, model: InstalledModel) -> None:
+    names = ", ".join(literal(name) for name in model.functions)
+    query = f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'ExecutableUserDefined' LIMIT 1"
+    left = database.value(query)
+    if left:
+        raise CheckFailed(f"the server still has {left}; is it the server of that configuration?")
