@@ -36,7 +36,7 @@ def start(bench: Bench) -> Iterator[Measurement]:
     """Each step's seconds of CPU, in as many fresh processes as there are repetitions of the first query."""
     from benchmarks.measurement import Measurement
 
-    (settings,) = bench.deployment.data.glob("user_scripts/clip_udfs/vit-b-32-fp32-onnx/worker.json")
+    (settings,) = bench.deployment.data.glob("user_scripts/clip_udfs/vit-b-32-fp32-onnx/*/worker.json")
     runs = []
     for _ in range(bench.scale.starts):
         done = subprocess.run(

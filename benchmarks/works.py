@@ -154,7 +154,7 @@ def search(bench: Bench) -> Iterator[Measurement]:
 
 def engine_only(bench: Bench) -> Iterator[Measurement]:
     """Pictures through the engine alone, as a share of the fp32 matrix product that this machine reaches."""
-    (bundle,) = (bench.deployment.data / "user_scripts/clip_udfs").glob("*/bundle")
+    (bundle,) = (bench.deployment.data / "user_scripts/clip_udfs").glob("*/*/bundle")
     command = [sys.executable, "-m", "benchmarks.engine_only", str(bundle), str(bench.scale.rounds)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     yield Measurement("engine, share of peak", "ours", "share", (found.pop("share_of_peak"),), found["batch"], found)

@@ -235,7 +235,7 @@ def test_a_constant_in_with_reaches_the_worker_once(tmp_path: Path, tiny_bundle:
     """Counted on the pipe itself: a launcher that copies what ClickHouse sends into a file."""
     server = make_tree(tmp_path / "host")
     server.install("--model", str(tiny_bundle))
-    (launcher,) = server.data.glob("user_scripts/clip_udfs/*/launch")
+    (launcher,) = server.data.glob("user_scripts/clip_udfs/*/*/launch")
     real = launcher.rename(launcher.with_name("launch.real"))
     log = tmp_path / "sent"
     launcher.write_text(f"#!/bin/sh\ntee -a '{log}' | '{real}' \"$@\"\n")

@@ -51,7 +51,7 @@ class Reference:
     @classmethod
     def of(cls, tree: ServerTree) -> Reference:
         """The model that is installed in ``tree``."""
-        (settings,) = tree.data.glob("user_scripts/clip_udfs/*/worker.json")
+        (settings,) = tree.data.glob("user_scripts/clip_udfs/*/*/worker.json")
         return cls(WorkerSettings.load(settings))
 
     def vectors(self, function: str, contents: Sequence[bytes | None]) -> list[NDArray[np.float32]]:
@@ -121,7 +121,7 @@ class Case:
     @property
     def folder(self) -> Path:
         """Where the installer put the model, its launcher and its settings."""
-        (launcher,) = self.tree.data.glob("user_scripts/clip_udfs/*/launch")
+        (launcher,) = self.tree.data.glob("user_scripts/clip_udfs/*/*/launch")
         return launcher.parent
 
     @property

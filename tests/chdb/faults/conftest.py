@@ -35,7 +35,7 @@ def case(tree: ServerTree, reference: Reference, tmp_path: Path) -> Iterator[Cas
     control, temporary = tmp_path / "control", tmp_path / "temporary"
     control.mkdir()
     temporary.mkdir()
-    changed = [*tree.data.glob("user_scripts/clip_udfs/*/launch"), *tree.config.glob("*_function.xml")]
+    changed = [*tree.data.glob("user_scripts/clip_udfs/*/*/launch"), *tree.config.glob("*_function.xml")]
     contents = {path: path.read_bytes() for path in changed}
     before = files(tree.data / "user_scripts")
     case = Case(tree, control, reference, {**os.environ, "TMPDIR": str(temporary)})

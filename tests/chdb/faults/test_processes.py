@@ -162,5 +162,5 @@ def test_the_launcher_is_removed(fault: Case) -> None:
     """The launcher is removed."""
     with altered(fault.folder / "launch", None):
         for _ in range(2):
-            fault.fails("Executable file clip_udfs/emoji/launch does not exist inside user scripts folder")
+            fault.fails("Executable file clip_udfs/emoji/…/launch does not exist inside user scripts folder")
     fault.exact()
