@@ -120,6 +120,11 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
 @click.option("--destdir", type=_PATH, default=_ROOT, help="Install into the tree below this directory.")
 @optional_connection_options
 @click.option("--ddl/--no-ddl", default=None, help="Deploy table and views [default], or leave them to you.")
+@click.option(
+    "--search-page/--no-search-page",
+    default=None,
+    help="Serve a search page at /clip, or /clip_SUFFIX, of the server's HTTP port, or do not [default].",
+)
 @click.option("--table", help="Table that the views search [default: laion, or laion_SUFFIX].")
 @click.option("--cluster", help="Cluster for the schema: ON CLUSTER, replicated and distributed tables.")
 @click.option("--quantization", help="Quantization of the vector indexes [default: bf16].")

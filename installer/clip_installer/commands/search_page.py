@@ -72,10 +72,9 @@ def _tell(page: SearchPage, steps: list[HandlerStep], *, dry_run: bool, changed:
     for step in steps:
         click.echo(f"{step.action:<10} {step.url}  {step.reason}")
     if dry_run:
-        shown = {handler.name: handler.shown for handler in page.handlers}
         for step in steps:
             if step.changes:
-                click.echo(f"\n{f'DROP HANDLER {step.name}' if step.action == 'remove' else shown[step.name]};")
+                click.echo(f"\n{step.shown};")
         click.echo("\nNothing was changed: this was a dry run.")
     elif remove:
         click.echo(

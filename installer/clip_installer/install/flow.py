@@ -26,6 +26,7 @@ from clip_installer.install.checks.preflight import (
     check_objects,
     check_rights,
 )
+from clip_installer.install.checks.search_page import check_handlers, plan_handlers
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
 from clip_installer.install.options import Change, changes
@@ -36,6 +37,7 @@ from clip_installer.install.wanted import Installation
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.deploy import ObjectStep, Schema, deploy, plan_schema
 from clip_installer.tables.guard import TableCheck, check_table, labelled
+from clip_installer.tables.page_deployment import HandlerStep, deploy_page
 from clip_udfs.bundle import Bundle
 
 Say = Callable[[str], None]
@@ -54,6 +56,7 @@ class Proposal:
         schema: Its schema; None where none is wanted.
         plan: The changes of files.
         objects: The changes of tables and views; empty where no server is asked.
+        handlers: The changes of the search page; empty where none is wanted, or no server is asked.
         table: What a look at the table has shown; None without a server, or a table.
         options: The options whose value changes.
         findings: The checks that were made.
@@ -64,6 +67,7 @@ class Proposal:
     schema: Schema | None
     plan: Plan
     objects: tuple[ObjectStep, ...]
+    handlers: tuple[HandlerStep, ...]
     table: TableCheck | None
     options: tuple[Change, ...]
     findings: tuple[Finding, ...]
@@ -84,7 +88,7 @@ class Proposal:
     @property
     def changed(self) -> bool:
         """Whether anything would not be as it is."""
-        return self.plan.changed or self.schema_changes
+        return self.plan.changed or self.schema_changes or any(step.changes for step in self.handlers)
 
     def require_possible(self) -> None:
         """Refuse to go on where a check failed.
@@ -114,11 +118,12 @@ class Outcome:
     objects: tuple[ObjectStep, ...] = ()
     recovered: str | None = None
     schema_changed: bool = False
+    page_changed: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether anything is not as it was."""
-        return self.plan.changed or self.schema_changed or self.recovered is not None
+        return self.plan.changed or self.schema_changed or self.page_changed or self.recovered is not None
 
 
 def propose(
@@ -146,6 +151,7 @@ def propose(
     )
     findings = list(check_host(plan))
     objects: tuple[ObjectStep, ...] = ()
+    handlers: tuple[HandlerStep, ...] = ()
     table = None
     if database is not None:
         say("checking the server")
@@ -154,9 +160,11 @@ def propose(
         findings += check_names(database, installation)
         if schema is not None:
             objects, table = _look_at_schema(settled, installation, schema, database, findings)
+        handlers = plan_handlers(settled, bundle.manifest, database)
+        findings += check_handlers(handlers)
     before = settled.before.effective if settled.before is not None else None
     differing = tuple(changes(before, effective)) if before is not None else ()
-    return Proposal(settled, installation, schema, plan, objects, table, differing, tuple(findings))
+    return Proposal(settled, installation, schema, plan, objects, handlers, table, differing, tuple(findings))
 
 
 def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered: str | None = None) -> Outcome:
@@ -171,7 +179,8 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
     assert model is not None
     findings: list[Finding] = []
     connection = proposal.settled.request.connection
-    objects, table = proposal.objects, proposal.table
+    objects, handlers, table = proposal.objects, proposal.handlers, proposal.table
+    page_changed = False
 
     def prove() -> None:
         say("checking the workers")
@@ -187,6 +196,7 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
                 objects, table = _look_at_schema(
                     proposal.settled, proposal.installation, proposal.schema, database, findings
                 )
+            handlers = plan_handlers(proposal.settled, proposal.installation.bundle.manifest, database)
         if database is not None:
             if plan.changed:
                 _reload(database, plan, say)
@@ -196,11 +206,12 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
                 say("creating tables and views")
                 with labelled(database, proposal.schema.parameters, table):
                     deploy(database, objects)
+            page_changed = deploy_page(database, handlers)
         if plan.changed:
             _wait_for_old_workers(proposal, database, say)
     made = tuple(step for step in objects if step.changes)
     relabelled = table is not None and table.outdated_comment is not None
-    return Outcome(plan, tuple(findings), made, recovered, schema_changed=bool(made) or relabelled)
+    return Outcome(plan, tuple(findings), made, recovered, bool(made) or relabelled, page_changed)
 
 
 def refuse_interrupted(config: ServerConfig) -> None:

@@ -12,6 +12,7 @@ from clip_installer.install.removal import Removal
 from clip_installer.planning.sizing import IndexMemory, WorkerMemory
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.deploy import ObjectStep
+from clip_installer.tables.page_deployment import HandlerStep
 
 
 def proposal_object(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | None) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def proposal_object(proposal: Proposal, workers: WorkerMemory, index: IndexMemor
         "pool_sizes": dict(installation.pool_sizes),
         **plan_object(proposal.plan),
         "objects": [_object_step(step) for step in proposal.objects],
+        "handlers": [handler_object(step) for step in proposal.handlers],
         "sql": [{"name": one.name, "sql": one.sql} for one in schema.statements] if schema else [],
         "memory": {
             "text_worker": workers.worker["text"],
@@ -72,6 +74,7 @@ def removal_object(removal: Removal, outcome: Outcome | None) -> dict[str, Any]:
             {"what": one.what, "table": one.table, "function": one.function, "breaks": one.breaks}
             for one in removal.dependents
         ],
+        "handlers": [handler_object(step) for step in removal.handlers],
         "drops": removal.drops,
     }
 
@@ -84,6 +87,11 @@ def plan_object(plan: Plan) -> dict[str, Any]:
         "user": plan.user.name,
         "notes": list(plan.notes),
     }
+
+
+def handler_object(step: HandlerStep) -> dict[str, str]:
+    """What happens to one handler of a search page."""
+    return {"name": step.name, "url": step.url, "action": step.action, "reason": step.reason}
 
 
 def finding_object(finding: Finding) -> dict[str, str]:

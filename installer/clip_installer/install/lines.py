@@ -18,6 +18,7 @@ from clip_installer.install.removal import Removal
 from clip_installer.planning.sizing import IndexMemory, WorkerMemory, spoken
 from clip_installer.server.user import user_name
 from clip_installer.tables.deploy import ObjectStep
+from clip_installer.tables.page_deployment import HandlerStep
 
 Style = Callable[[str, str], str]
 _TEXT_LIMIT = 16_384
@@ -54,6 +55,10 @@ def plan_lines(
         yield ""
         yield "Tables and views"
         yield from (f"  {line}" for line in object_lines(proposal.objects, style))
+    if proposal.handlers:
+        yield ""
+        yield "Search page"
+        yield from (f"  {line}" for line in handler_lines(proposal.handlers, style))
     yield ""
     yield "Memory"
     yield from (f"  {line}" for line in memory_lines(workers, index))
@@ -62,14 +67,28 @@ def plan_lines(
         yield "Checks before the change"
         yield from finding_lines(proposal.findings, style)
     yield ""
-    yield count_line(plan, proposal.objects)
+    yield count_line(plan, proposal.objects, proposal.handlers)
 
 
-def count_line(plan: Plan, objects: Sequence[ObjectStep] = ()) -> str:
-    """How much a plan adds, changes and removes, counting files, tables and views."""
-    add = plan.count(*_ADDS) + sum(step.action == "create" for step in objects)
-    change = plan.count(*_CHANGES) + sum(step.action == "replace" for step in objects)
-    return f"Plan: {add} to add, {change} to change, {plan.count(*_REMOVES)} to remove."
+def handler_lines(handlers: Sequence[HandlerStep], style: Style = unstyled) -> Iterator[str]:
+    """What happens to the handlers of a search page; those that stay as they are in one line."""
+    signs = {"create": "+", "replace": "~", "remove": "-", "refused": "!"}
+    for step in handlers:
+        if step.action != "unchanged":
+            sign = signs[step.action]
+            yield f"{style(sign, _COLOURS.get(sign, 'red'))} {step.url}  {step.reason}"
+    unchanged = sum(step.action == "unchanged" for step in handlers)
+    if unchanged:
+        yield f"  {unchanged} handlers stay as they are"
+
+
+def count_line(plan: Plan, objects: Sequence[ObjectStep] = (), handlers: Sequence[HandlerStep] = ()) -> str:
+    """How much a plan adds, changes and removes, counting files, tables, views and handlers."""
+    made = [*(step.action for step in objects), *(step.action for step in handlers)]
+    add = plan.count(*_ADDS) + made.count("create")
+    change = plan.count(*_CHANGES) + made.count("replace")
+    remove = plan.count(*_REMOVES) + made.count("remove")
+    return f"Plan: {add} to add, {change} to change, {remove} to remove."
 
 
 def _summary_lines(proposal: Proposal) -> Iterator[str]:

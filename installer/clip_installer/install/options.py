@@ -45,6 +45,7 @@ DEFAULTS: Mapping[str, Any] = {
     "python": None,
     "user": None,
     "ddl": True,
+    "search-page": False,
     "table": None,
     "cluster": None,
     "quantization": DEFAULT_QUANTIZATION,

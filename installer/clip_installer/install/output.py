@@ -87,7 +87,7 @@ class Output:
             done = f"Staged {name} below {settled.request.destdir}."
         else:
             done = f"Installed {name}. Try: SELECT {proposal.installation.sql_names[0]}('cat')"
-        self._print([done])
+        self._print([done, *_page_lines(proposal)])
 
     def removal(self, removal: Removal, outcome: Outcome | None, *, connected: bool) -> None:
         """An uninstall, planned or done."""
@@ -104,12 +104,13 @@ class Output:
         self._print(lines.file_lines(plan, style))
         if self.diff:
             self._print(lines.diff_lines(plan, style))
+        self._print(lines.handler_lines(removal.handlers, style))
         self._print(lines.dependent_lines(removal))
         if removal.drops:
             self._print(
                 lines.sql_lines("\nTables and data stay. To drop the views and indexes as well:", removal.drops)
             )
-        self._print(["", lines.count_line(plan)])
+        self._print(["", lines.count_line(plan, handlers=removal.handlers)])
         if outcome is None:
             self._print(["Nothing was changed: this was a dry run."])
         elif connected:
@@ -142,6 +143,9 @@ class Output:
         if schema is not None and (not connected or proposal.schema_changes):
             after = [statement.sql for statement in schema.index_statements]
             self._print(lines.sql_lines("\nAfter the data is loaded", after))
+        handlers = [step.shown for step in proposal.handlers if step.changes]
+        if handlers:
+            self._print(lines.sql_lines("\nSQL of the search page, run last", handlers))
         if not connected:
             self._print(lines.sql_lines("\nTo check it on the server", lines.smoke_statements(proposal)))
 
@@ -160,6 +164,19 @@ def style(text: str, colour: str) -> str:
     if not colour or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return click.style(text, fg=colour)
+
+
+def _page_lines(proposal: Proposal) -> list[str]:
+    settled = proposal.settled
+    page = settled.search_page(proposal.installation.bundle.manifest, "")
+    if page is None:
+        return []
+    connection = settled.request.connection
+    if connection is None:
+        return ["For the search page, run clip-udfs search-page --url with the address of the server."]
+    if connection.address is None:
+        return [f"The search page is at {page.url} of the server's HTTP port."]
+    return [f"The search page is at {connection.address}{page.url}"]
 
 
 def _memory(proposal: Proposal) -> tuple[WorkerMemory, IndexMemory | None]:

@@ -16,6 +16,7 @@ from clip_installer.install.flow import Outcome, Say, refuse_interrupted, wait_f
 from clip_installer.install.plan import Plan, plan_removal
 from clip_installer.install.records import InstalledModel
 from clip_installer.install.target import Target
+from clip_installer.tables.page_deployment import HandlerStep, deploy_page, plan_page_removal
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Removal:
         models: The models that go.
         plan: The changes of files.
         dependents: What depends on their functions; empty where no server was asked.
+        handlers: The handlers of their search pages, which go with them.
         force: Whether that may break.
     """
 
@@ -34,6 +36,7 @@ class Removal:
     models: tuple[InstalledModel, ...]
     plan: Plan
     dependents: tuple[Dependent, ...]
+    handlers: tuple[HandlerStep, ...]
     force: bool
 
     @property
@@ -69,7 +72,9 @@ def propose_removal(
     models = tuple(model for model in target.records.models if model.suffix in suffixes)
     names = [name for model in models for name in model.functions]
     found = tuple(dependents(database, names)) if database is not None and names else ()
-    return Removal(target, models, plan_removal(target, suffixes, force=force), found, force)
+    pages = [] if database is None else [plan_page_removal(database, model.suffix) for model in models]
+    handlers = tuple(step for page in pages for step in page)
+    return Removal(target, models, plan_removal(target, suffixes, force=force), found, handlers, force)
 
 
 def carry_out_removal(removal: Removal, database: Database | None, say: Say, recovered: str | None) -> Outcome:
@@ -87,6 +92,7 @@ def carry_out_removal(removal: Removal, database: Database | None, say: Say, rec
             reload()
             for model in removal.models:
                 _require_gone(database, model)
+                deploy_page(database, plan_page_removal(database, model.suffix))
                 wait_for_queries(database, model.functions, say)
     return Outcome(plan, (), recovered=recovered)
 

@@ -18,6 +18,7 @@ from clip_installer.install.wanted import Installation
 from clip_installer.tables.deploy import Schema
 from clip_installer.tables.label import ModelLabel
 from clip_installer.tables.schema import SchemaParameters
+from clip_installer.tables.search_page import SearchPage
 from clip_udfs.bundle import Bundle, Manifest
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
@@ -201,6 +202,17 @@ class SettledRequest:
                 comment=ModelLabel.of(manifest).comment,
             )
         )
+
+    def search_page(self, manifest: Manifest, database: str) -> SearchPage | None:
+        """The search page to deploy, for a table of ``database`` unless its name says another; None for none.
+
+        Raises:
+            UsageProblem: A parameter cannot work.
+        """
+        schema = self.schema(manifest)
+        if schema is None or not self.options["search-page"]:
+            return None
+        return SearchPage.render(schema.parameters, database, manifest.name)
 
     def effective(self, manifest: Manifest) -> dict[str, str]:
         """What each option comes to, defaults included, for the plan and for the comparison with a later one."""

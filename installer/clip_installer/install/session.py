@@ -12,6 +12,7 @@ from clip_installer.install.apply import locked
 from clip_installer.install.checks.dependents import dependents
 from clip_installer.install.checks.findings import Finding, note, ok, problems
 from clip_installer.install.checks.schema import check_schema
+from clip_installer.install.checks.search_page import check_page
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
 from clip_installer.install.flow import carry_out, propose, refuse_interrupted
@@ -26,6 +27,7 @@ from clip_installer.install.settled_model import installed_bundle, settled_model
 from clip_installer.install.target import Target
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.deploy import Schema
+from clip_installer.tables.search_page import SearchPage
 from clip_udfs.errors import BundleError
 
 
@@ -93,6 +95,8 @@ def verify(request: InstallRequest, output: Output, suffix: str | None, *, deep:
             for model in models:
                 findings += verify_server(target.config, model, database, deep=deep)
                 findings += check_schema(database, model, _schema(request, target, model))
+                page = _search_page(request, target, model, database)
+                findings += check_page(database, page) if page is not None else ()
             names = [name for model in models for name in model.functions]
             found = [str(one) for one in dependents(database, names)]
             findings += [note("dependents", one) for one in found] or [ok("dependents", "nothing else calls them")]
@@ -109,6 +113,18 @@ def _schema(request: InstallRequest, target: Target, model: InstalledModel) -> S
         return settled.schema(installed_bundle(target.config, model).manifest)
     except BundleError:
         return None  # the checks of the files say why
+
+
+def _search_page(
+    request: InstallRequest, target: Target, model: InstalledModel, database: Database
+) -> SearchPage | None:
+    """The search page of an installed model; None where it has none, or its bundle is not in order."""
+    settled = SettledRequest(replace(request, suffix=model.suffix), target, model, Options.from_record(model.options))
+    try:
+        manifest = installed_bundle(target.config, model).manifest
+    except BundleError:
+        return None  # as above
+    return settled.search_page(manifest, str(database.value("SELECT currentDatabase()")))
 
 
 @contextmanager

@@ -40,6 +40,14 @@ class HandlerStep:
         """Whether the step runs a statement."""
         return self.action in ("create", "replace", "remove")
 
+    @property
+    def shown(self) -> str:
+        """The statement for a person: of the page itself only its beginning."""
+        if not self.statement:
+            return f"DROP HANDLER {self.name}"
+        begin, quote, rest = self.statement.partition("'<!doctype html>")
+        return f"{begin}{quote}… ({len(rest):,} characters)' AS page\n…" if quote else self.statement
+
 
 def has_handlers(database: Database) -> bool:
     """Whether the server knows handlers made by SQL."""

@@ -70,12 +70,6 @@ class Handler:
         target = f"CREATE HANDLER {self.name} URL {literal(self.url)} METHODS ({self.method})"
         return f"{target} AS\n{self.query_with_settings}"
 
-    @property
-    def shown(self) -> str:
-        """The statement for a person: of the page itself only its beginning."""
-        begin, quote, rest = self.statement.partition("'<!doctype html>")
-        return f"{begin}{quote}… ({len(rest):,} characters)' AS page\n…" if quote else self.statement
-
 
 @dataclass(frozen=True)
 class SearchPage:

@@ -192,6 +192,6 @@ def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own(tmp_p
 
 def test_a_person_is_shown_the_statement_without_the_whole_page() -> None:
     """A plan is for reading."""
-    shown = rendered().handlers[0].shown
+    shown = plan_page(Server(), rendered())[0].shown
     assert len(shown) < 300
     assert "characters)" in shown
