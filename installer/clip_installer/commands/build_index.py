@@ -8,7 +8,8 @@ from dataclasses import asdict
 import click
 
 from clip_installer.clickhouse.connection import ConnectionOptions
-from clip_installer.commands.options import connection_options, json_option, table_option
+from clip_installer.clickhouse.sql import identifier
+from clip_installer.commands.options import connection_options, json_option, say_note, table_option
 from clip_installer.errors import TableUnfit
 from clip_installer.tables.schema import QUANTIZATIONS, SchemaParameters, stored_dimension
 
@@ -17,7 +18,7 @@ Add image_index and text_index to a table and build them for its rows.
 
 Run it after loading, since merges during the load would build an existing index again, and once more after the table
 has grown: it also draws the sample of vectors from which the search views compute relevance. clip-udfs recall
-shows what other parameters cost and bring.
+shows what other parameters cost and bring. A build that is running is waited for, and goes on after Ctrl-C.
 
 \b
   clip-udfs build-index --table laion --url http://localhost:8123
@@ -38,6 +39,8 @@ shows what other parameters cost and bring.
 @click.option("--ef-construction", default=256, show_default=True, help="Candidates seen while building.")
 @click.option("--cluster", help="The table is <table>_local on the shards of this cluster.")
 @click.option("--rebuild", is_flag=True, help="Replace indexes of other parameters.")
+@click.option("--no-wait", is_flag=True, help="Begin, and leave the server to it.")
+@click.option("--cancel", is_flag=True, help="End a build that is running, instead of beginning one.")
 @json_option
 def build_index(
     connection: ConnectionOptions,
@@ -47,10 +50,13 @@ def build_index(
     ef_construction: int,
     cluster: str | None,
     rebuild: bool,
+    no_wait: bool,
+    cancel: bool,
     as_json: bool,
 ) -> None:
     """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
+    from clip_installer.tables import index_mutations
     from clip_installer.tables.sample import draw_sample
     from clip_installer.tables.vector_index import build_indexes
 
@@ -67,12 +73,20 @@ def build_index(
             ef_construction=ef_construction,
             cluster=cluster,
         )
-        changed, built = build_indexes(database, parameters, rebuild, advance)
+        if cancel:
+            _say_cancelled(index_mutations.cancel(database, parameters), stored, as_json=as_json)
+            return
+        if not database.rows(f"SELECT 1 FROM {identifier(table)} LIMIT 1"):
+            say_note(f"{table} has no rows yet: run build-index again after they are loaded", as_json=as_json)
+        changed, built = build_indexes(database, parameters, rebuild, advance, wait=not no_wait)
+        running = no_wait and index_mutations.is_building(database, parameters)
         drawn = draw_sample(database, parameters)
     if as_json:
-        click.echo(
-            json.dumps({"table": stored, "changed": changed or drawn, "indexes": [asdict(index) for index in built]})
-        )
+        answer = {"table": stored, "changed": changed or drawn, "running": running}
+        click.echo(json.dumps({**answer, "indexes": [asdict(index) for index in built]}))
+        return
+    if running:
+        click.echo(f"the indexes of {stored} are being built; run build-index again to wait for them, or with --cancel")
         return
     if not changed:
         click.echo(f"unchanged: the indexes of {stored} are built")
@@ -80,3 +94,12 @@ def build_index(
         click.echo(f"{index.name}: {index.definition}, {index.bytes_on_disk / 2**20:,.1f} MiB")
     if drawn:
         click.echo(f"{parameters.sample_table}: drawn, for the relevance in the search views")
+
+
+def _say_cancelled(number: int, table: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"table": table, "changed": number > 0, "cancelled": number}))
+    elif number:
+        click.echo(f"cancelled: {number} mutations of {table}; what they had built stays, the rest has no index")
+    else:
+        click.echo(f"unchanged: no index of {table} is being built")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clip_installer.clickhouse.connection import ConnectionOptions
-from clip_installer.commands.options import connection_options, json_option
+from clip_installer.commands.options import connection_options, json_option, say_note
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -76,8 +76,7 @@ def import_laion(
         downloader = Downloader(advance=advance)
         opened = open_source(source, downloads or cache_folder("laion"), keep_downloads, downloader)
         importer = Importer((one, another), table, opened, advance, any_model=any_model)
-        if not as_json:
-            _warn_of_indexes(one, table)
+        _warn_of_indexes(one, table, as_json=as_json)
         for part in parts:
             outcome = importer.run(part)
             outcomes.append(outcome)
@@ -100,7 +99,7 @@ def import_laion(
         click.echo(f"nothing imported: {table} has these parts already")
 
 
-def _warn_of_indexes(database: Database, table: str) -> None:
+def _warn_of_indexes(database: Database, table: str, *, as_json: bool) -> None:
     from clip_installer.clickhouse.sql import is_table
 
     found = database.rows(
@@ -108,4 +107,4 @@ def _warn_of_indexes(database: Database, table: str) -> None:
     )
     if found:
         names = " and ".join(str(name) for (name,) in found)
-        click.echo(f"note: {table} has {names} already, which each merge of the import will build again", err=True)
+        say_note(f"{table} has {names} already, which each merge of the import will build again", as_json=as_json)

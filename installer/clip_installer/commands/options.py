@@ -44,6 +44,12 @@ _SERVER_CONFIG = click.option(
 )
 
 
+def say_note(text: str, *, as_json: bool) -> None:
+    """Say something worth knowing on standard error, where nothing but an error object may stand with ``--json``."""
+    if not as_json:
+        click.echo(f"note: {text}", err=True)
+
+
 def connection_options(command: _Command) -> _Command:
     """Give a command the options that say where ClickHouse is; it receives them as ``connection``."""
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.sql import identifier, is_table, literal
+from clip_installer.clickhouse.sql import identifier, is_table
 from clip_installer.errors import ConflictError, SqlError, TableUnfit
 from clip_installer.progress import Advance
+from clip_installer.tables.index_mutations import NUMBER_BYTES, check_space, is_building, rows_to_do
+from clip_installer.tables.index_mutations import system as _system
 from clip_installer.tables.schema import INDEXES, SchemaParameters, index_statements
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
 _POLL_SECONDS = 0.5
-# Bytes that an index keeps of each number, the graph not counted.
-_BYTES = {"f64": 8.0, "f32": 4.0, "f16": 2.0, "bf16": 2.0, "i8": 1.0, "b1": 0.125}
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,28 @@ def build_indexes(
     rebuild: bool,
     advance: Advance,
     sleep: Callable[[float], None] = time.sleep,
+    *,
+    wait: bool = True,
 ) -> tuple[bool, list[BuiltIndex]]:
     """Add both vector indexes and build them for the rows that are there, waiting until they are done.
+
+    A build that is running already is waited for, not begun again. An interrupt, or a connection that is lost, leaves
+    it running.
 
     Args:
         database: The connection.
         parameters: The table and the indexes' parameters.
         rebuild: Drop indexes of other parameters first, instead of refusing.
-        advance: Is shown the data parts that are done, with the fraction of those under way.
+        advance: Is shown the rows that are done, each index counted.
         sleep: Waits between two looks at ``system.mutations``.
+        wait: Whether to wait for the end.
 
     Returns:
         Whether there was anything to do, and both indexes.
 
     Raises:
         ConflictError: The indexes are there with other parameters.
-        TableUnfit: A row has a vector of zeros; names it.
+        TableUnfit: A row has a vector of zeros; names it. Or the disk has no room.
         SqlError: ClickHouse cannot build them; the definitions that were replaced are back.
     """
     wanted = f"'hnsw', 'cosineDistance', {parameters.dimension}, '{parameters.quantization}'"
@@ -70,14 +76,18 @@ def build_indexes(
         )
     if not replaced and _are_built(database, parameters):
         return False, vector_indexes(database, parameters)
-    _refuse_zero_vectors(database, parameters)
+    attached = not replaced and is_building(database, parameters)
+    if not attached:
+        _refuse_zero_vectors(database, parameters)
+        check_space(database, parameters)
     for index in replaced:
         _drop(database, parameters, index.name)
     try:
-        for statement in index_statements(parameters):
+        for statement in () if attached else index_statements(parameters):
             database.command(statement.sql, mutations_sync=0, alter_sync=1)
-        _wait(database, parameters, advance, sleep)
-    except BaseException as error:
+        if wait:
+            _wait(database, parameters, advance, sleep)
+    except SqlError as error:
         _put_back(database, parameters, replaced, error)
         raise
     return True, vector_indexes(database, parameters)
@@ -101,7 +111,7 @@ def _are_built(database: Database, parameters: SchemaParameters) -> bool:
     """
     if len(vector_indexes(database, parameters)) < len(INDEXES):
         return False
-    row_bytes = len(INDEXES) * parameters.dimension * _BYTES[parameters.quantization]
+    row_bytes = len(INDEXES) * parameters.dimension * NUMBER_BYTES[parameters.quantization]
     unbuilt = database.value(
         f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes})"
         f" FROM {_system('parts', parameters)}"
@@ -130,7 +140,7 @@ def _drop(database: Database, parameters: SchemaParameters, index: str) -> None:
 
 
 def _put_back(
-    database: Database, parameters: SchemaParameters, replaced: Sequence[BuiltIndex], error: BaseException
+    database: Database, parameters: SchemaParameters, replaced: Sequence[BuiltIndex], error: SqlError
 ) -> None:
     """Drop what could not be built, since merges would fail on it, and define the indexes that it replaced again."""
     table = identifier(parameters.stored_table)
@@ -149,13 +159,12 @@ def _put_back(
 
 def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None]) -> None:
     table = parameters.stored_table
-    total = 0
     while True:
         mutations = database.rows(
-            f"SELECT mutation_id, parts_to_do, latest_fail_reason FROM {_system('mutations', parameters)}"
+            f"SELECT mutation_id, latest_fail_reason FROM {_system('mutations', parameters)}"
             f" WHERE {is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
         )
-        for mutation, _, reason in mutations:
+        for mutation, reason in mutations:
             if reason:
                 # ClickHouse would try again for ever, and hold every later mutation of the table back.
                 where = f"{is_table(table)} AND mutation_id = '{mutation}'"
@@ -164,19 +173,8 @@ def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sl
                     f"an index of {table} cannot be built: {reason.splitlines()[0]}",
                     remedy="the definitions from before are back: build-index --rebuild with those builds them again",
                 )
-        to_do = sum(parts for _, parts, _ in mutations)
-        total = max(total, to_do)
-        under_way = database.value(
-            f"SELECT sum(progress) FROM {_system('merges', parameters)} WHERE {is_table(table)} AND is_mutation"
-        )
-        advance(f"indexes of {table}", total - to_do + min(under_way, to_do), total, "parts")
+        to_do, total = rows_to_do(database, parameters)
+        advance(f"indexes of {table}", total - min(to_do, total), total, "rows")
         if not mutations:
             return
         sleep(_POLL_SECONDS)
-
-
-def _system(table: str, parameters: SchemaParameters) -> str:
-    """A system table, of every server that holds rows."""
-    if parameters.cluster is None:
-        return f"system.{table}"
-    return f"clusterAllReplicas({literal(parameters.cluster)}, system.{table})"

@@ -1,0 +1,95 @@
+"""The mutations that build a table's vector indexes: whether they run, how far they are, their room, their end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clip_installer.clickhouse.sql import is_table, literal
+from clip_installer.errors import SqlError, TableUnfit
+from clip_installer.tables.schema import INDEXES, SchemaParameters
+
+if TYPE_CHECKING:
+    from clip_installer.clickhouse.database import Database
+
+# Bytes that an index keeps of each number, the graph not counted.
+NUMBER_BYTES = {"f64": 8.0, "f32": 4.0, "f16": 2.0, "bf16": 2.0, "i8": 1.0, "b1": 0.125}
+_NEIGHBOUR_BYTES = 4
+
+
+def system(table: str, parameters: SchemaParameters) -> str:
+    """A system table, of every server that holds rows."""
+    if parameters.cluster is None:
+        return f"system.{table}"
+    return f"clusterAllReplicas({literal(parameters.cluster)}, system.{table})"
+
+
+def is_building(database: Database, parameters: SchemaParameters) -> bool:
+    """Whether a server is building an index of the table: then asking for it again would build it twice."""
+    return bool(database.value(f"SELECT count() {_unfinished(parameters)}"))
+
+
+def cancel(database: Database, parameters: SchemaParameters) -> int:
+    """End the mutations that build indexes of the table, on all servers; gives how many there were.
+
+    Data parts that are done keep their index, searches of the others compare all of their vectors.
+    """
+    running = int(database.value(f"SELECT count() {_unfinished(parameters)}") or 0)
+    if running:
+        table = parameters.stored_table
+        where = f"{is_table(table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
+        database.command(f"KILL MUTATION{parameters.on_cluster} WHERE {where}")
+    return running
+
+
+def rows_to_do(database: Database, parameters: SchemaParameters) -> tuple[int, int]:
+    """How many rows still lack an index, each index counted, and how many rows of these parts there are in all.
+
+    A row of a part that is under way counts as far as the part is.
+    """
+    active = (
+        f"SELECT hostName() AS host, name, rows FROM {system('parts', parameters)}"
+        f" WHERE {is_table(parameters.stored_table)} AND active"
+    )
+    waiting = f"SELECT hostName() AS host, arrayJoin(parts_to_do_names) AS name {_unfinished(parameters)}"
+    left = database.value(f"SELECT sum(rows) FROM ({waiting}) AS w INNER JOIN ({active}) AS p USING (host, name)")
+    done = database.value(
+        f"SELECT sum(progress * rows) FROM (SELECT hostName() AS host, source_part_names[1] AS name, progress"
+        f" FROM {system('merges', parameters)} WHERE {is_table(parameters.stored_table)} AND is_mutation) AS m"
+        f" INNER JOIN ({active}) AS p USING (host, name)"
+    )
+    rows = database.value(f"SELECT sum(rows) FROM ({active})")
+    return max(0, round((left or 0) - (done or 0))), len(INDEXES) * int(rows or 0)
+
+
+def check_space(database: Database, parameters: SchemaParameters) -> None:
+    """Refuse to begin what the disks of a server have no room for.
+
+    Raises:
+        TableUnfit: Naming the server, what it needs and what it has.
+    """
+    active = f"{system('parts', parameters)} WHERE {is_table(parameters.stored_table)} AND active"
+    try:
+        rows = dict(database.rows(f"SELECT hostName(), sum(rows) FROM {active} GROUP BY 1"))
+        disks = f"SELECT hostName(), max(free_space) FROM {system('disks', parameters)} GROUP BY 1"
+        free = dict(database.rows(disks))
+    except SqlError as error:
+        if error.name == "ACCESS_DENIED":
+            return
+        raise
+    row_bytes = len(INDEXES) * (
+        parameters.dimension * NUMBER_BYTES[parameters.quantization] + 2 * parameters.m * _NEIGHBOUR_BYTES
+    )
+    for host, count in rows.items():
+        needed = count * row_bytes
+        if host in free and needed > free[host]:
+            raise TableUnfit(
+                f"the indexes of {parameters.stored_table} need about {needed / 2**30:.1f} GiB on {host}, whose disk"
+                f" has {free[host] / 2**30:.1f} GiB free: make room, or choose a smaller --quantization or --m"
+            )
+
+
+def _unfinished(parameters: SchemaParameters) -> str:
+    return (
+        f"FROM {system('mutations', parameters)}"
+        f" WHERE {is_table(parameters.stored_table)} AND NOT is_done AND command LIKE '%MATERIALIZE INDEX%'"
+    )
