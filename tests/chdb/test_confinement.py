@@ -45,7 +45,7 @@ def reason(engine: Engine, path: str) -> str:
         engine.rows(f"SELECT encode_image('{path}')")
     message = str(failed.value)
     assert SECRET.decode() not in message
-    line = message.split("Stderr: ", 1)[1].splitlines()[0]
+    line = message.split("Executable generates stderr: ", 1)[1].splitlines()[0]
     before = f"encode_image: row 1: '{path}': "
     assert line.startswith(before)
     return line.removeprefix(before)

@@ -123,8 +123,8 @@ def refusal(engine: Engine, sql: str) -> str:
     with pytest.raises(QueryFailed) as failed:
         engine.rows(sql)
     text = str(failed.value)
-    assert "Stderr: " in text
-    return text.split("Stderr: ", 1)[1]
+    assert "Executable generates stderr: " in text
+    return text.split("Executable generates stderr: ", 1)[1]
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_what_is_loaded(watched: Engine) -> None:
     rows = watched.rows(
         "SELECT name, load_status, model, pool_size, silence_milliseconds FROM clip_functions ORDER BY 1"
     )
-    assert rows == [(name, "Success", "emoji", 2, 600_000) for name in sorted(FUNCTIONS)]
+    assert rows == [(name, "Success", "emoji", 2, 60_000) for name in sorted(FUNCTIONS)]
 
 
 def test_what_was_done_since_the_start(watched: Engine) -> None:

@@ -1,7 +1,8 @@
 """What ClickHouse starts: ``python -I -m clip_udfs FUNCTION --settings FILE``.
 
-Before anything else is imported, the answer pipe moves to a private descriptor and descriptor 1 becomes standard error:
-one stray byte on the pipe would be taken for the answer of the next query.
+Before anything else is imported, the pipes for answers and for reasons move to private descriptors, and descriptors 1
+and 2 lead nowhere: one stray byte among the answers would be taken for the answer of the next query, and ClickHouse
+fails the query for anything on standard error (``stderr_reaction`` is ``throw``).
 """
 
 import os
@@ -10,11 +11,16 @@ import sys
 
 def main() -> int:
     """Serve one function until the end of input; the exit status ClickHouse sees."""
-    answers = os.dup(1)
-    os.dup2(2, 1)
-    from clip_udfs.worker import main as serve
-
-    return serve(sys.argv[1:], answers)
+    answers, reasons = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        from clip_udfs.worker import main as serve
+    except Exception as error:
+        os.write(reasons, f"the worker cannot start: {type(error).__name__}: {error}\n".encode())
+        return 1
+    return serve(sys.argv[1:], answers, reasons)
 
 
 if __name__ == "__main__":

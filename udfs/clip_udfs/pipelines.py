@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -21,6 +22,9 @@ from clip_udfs.wire import Oversized, Value, Vectors
 TEXT_WINDOW = 1024
 # Bytes of text from which on a window is full: a tokenized text takes up to a hundred times its size.
 WINDOW_BYTES = 1 << 20
+# Seconds of encoding after which texts are answered: ClickHouse gives a worker up that is silent for
+# ``command_read_timeout``. The second number is the tokens for each thread that are encoded before the speed is known.
+ANSWER_SECONDS, FIRST_TOKENS = 5, 1024
 # Bytes of pictures from which on no more are taken while they wait to be decoded.
 AHEAD_BYTES = 64 << 20
 # Texts whose lengths differ by less are sorted by their tokens, so that those with a common beginning, which the engine
@@ -81,20 +85,23 @@ class TextPipeline:
         self._engines = ThreadPoolExecutor(encoder.at_once, thread_name_prefix="engines")
         self._capacity = cache
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._tokens_at_once = float(FIRST_TOKENS * encoder.at_once)
 
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
         """See :class:`Pipeline`."""
         row = 1
         for window in _windows(values):
             texts = [self._text(value, row + index) for index, value in enumerate(window)]
-            known = self._vectors(dict.fromkeys(text for text in texts if text is not None))
-            present = np.array([text is not None for text in texts])
-            if known:
-                blank = np.zeros_like(next(iter(known.values())))
-                matrix = np.stack([blank if text is None else known[text] for text in texts])
-            else:
-                matrix = np.zeros((len(texts), 0), np.float32)
-            yield Vectors(matrix, present)
+            known = self._remembered(texts)
+            missing = [text for text in dict.fromkeys(texts) if text is not None and text not in known]
+            tokens = dict(zip(missing, self._tokenizer(missing), strict=True)) if missing else {}
+            for part in self._parts(texts, tokens):
+                self._encode_part({text: tokens[text] for text in part if text in tokens and text not in known}, known)
+                present = np.array([text is not None for text in part])
+                matrix = np.zeros((len(part), self._dimension), np.float32)
+                if present.any():
+                    matrix[present] = [known[text] for text in part if text is not None]
+                yield Vectors(matrix, present)
             row += len(window)
 
     def _text(self, value: Value, row: int) -> str | None:
@@ -104,14 +111,36 @@ class TextPipeline:
             raise RowRefused(row, refusal(value))
         return None
 
-    def _vectors(self, texts: dict[str, None]) -> dict[str, NDArray[np.float32]]:
+    def _remembered(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.float32]]:
         known: dict[str, NDArray[np.float32]] = {}
         for text in texts:
-            if (vector := self._cache.get(text)) is not None:
+            if text is not None and (vector := self._cache.get(text)) is not None:
                 self._cache.move_to_end(text)
                 known[text] = vector
-        missing = [text for text in texts if text not in known]
-        tokens = self._tokenizer(missing) if missing else []
+        return known
+
+    def _parts(self, texts: Sequence[str | None], tokens: Mapping[str, Sequence[int]]) -> Iterator[list[str | None]]:
+        """Consecutive texts that take about ANSWER_SECONDS to encode; each text counts once."""
+        part: list[str | None] = []
+        counted: set[str] = set()
+        size = 0
+        for text in texts:
+            part.append(text)
+            if text is not None and text in tokens and text not in counted:
+                counted.add(text)
+                size += self._tokenizer.padded(len(tokens[text]))
+            if size >= self._tokens_at_once:
+                yield part
+                part, size = [], 0
+        if part:
+            yield part
+
+    def _encode_part(self, wanted: Mapping[str, Sequence[int]], known: dict[str, NDArray[np.float32]]) -> None:
+        """Add the vectors of the texts in ``wanted`` to ``known``, and learn how quick the model is."""
+        if not wanted:
+            return
+        started = time.monotonic()
+        missing, tokens = list(wanted), list(wanted.values())
         alike = sorted(range(len(missing)), key=lambda index: (-(-len(tokens[index]) // LENGTH_STEP), tokens[index]))
         batches = list(self._batches(alike, tokens))
         padded = (self._tokenizer.pad([tokens[index] for index in chosen]) for chosen in batches)
@@ -119,7 +148,9 @@ class TextPipeline:
             for index, vector in zip(chosen, _finished(vectors, self._dimension, self._normalize), strict=True):
                 known[missing[index]] = vector
         self._remember(missing, known)
-        return known
+        size = sum(self._tokenizer.padded(len(ids)) for ids in tokens)
+        seconds = max(time.monotonic() - started, 1e-3)
+        self._tokens_at_once = max(self._batch * TOKENS_PER_ROW, size / seconds * ANSWER_SECONDS)
 
     def _encoded(self, batches: Iterator[NDArray[np.int64]], count: int) -> Iterator[NDArray[np.float32]]:
         at_once = self._encoder.at_once

@@ -11,7 +11,8 @@ from typing import Any
 from clip_udfs.errors import SettingsError
 
 ENGINES = ("onnx", "torch")
-FORMATS = ("TabSeparated", "RowBinary")
+# The first is the default of what is installed: the settings of a query change what TabSeparated means.
+FORMATS = ("RowBinary", "TabSeparated")
 JPEG_DECODINGS = ("exact", "scaled")
 # Pillow decodes no more, whatever it is asked for.
 MOST_IMAGE_PIXELS = 178_956_970
@@ -45,7 +46,7 @@ class WorkerSettings:
     engine: str = "onnx"
     device: str | None = None
     threads: int = 0
-    format: str = "TabSeparated"
+    format: str = FORMATS[0]
     normalize: bool = True
     image_roots: tuple[Path, ...] = ()
     max_text_bytes: int = 1_048_576

@@ -173,7 +173,8 @@ class TabSeparatedReader(_BlockReader):
         line = self._source.line(2 * self._max_value)
         if line is None:
             raise ProtocolError("the input ended in the middle of a block")
-        return line
+        # ClickHouse escapes a value's own CR, so this one is of output_format_tsv_crlf_end_of_line.
+        return line if isinstance(line, Oversized) else line.removesuffix(b"\r")
 
     def _unescaped(self, field: bytes | Oversized) -> Value:
         if isinstance(field, Oversized) or field == b"\\N":

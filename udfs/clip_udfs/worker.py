@@ -9,16 +9,16 @@ import argparse
 import os
 import select
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from clip_udfs.bundle import TOKENIZER, Bundle, Digests, ImageManifest, vouched
 from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
-from clip_udfs.errors import ClipUdfError, ValueRefused
+from clip_udfs.errors import ClipUdfError, SettingsError, ValueRefused
 from clip_udfs.functions import FUNCTIONS, Function, Tower
 from clip_udfs.settings import WorkerSettings
 
@@ -37,33 +37,34 @@ _MAX_PATH_BYTES = 4096
 _SHOWN = 200
 
 
-def main(arguments: Sequence[str], answers: int) -> int:
+def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
     """Serve the function that ``arguments`` name, writing answers to descriptor ``answers``.
 
     Returns:
-        0 at the end of input, 1 after an error, which is then the one line on standard error.
+        0 at the end of input, 1 after an error, which is then the one line on descriptor ``reasons``.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    warnings.simplefilter("ignore")  # ClickHouse reports the last line of standard error: it must be the reason
-    parser = argparse.ArgumentParser(prog="python -m clip_udfs", description=__doc__)
+    warnings.simplefilter("ignore")
+    parser = _Parser(prog="python -m clip_udfs", description=__doc__)
     parser.add_argument("function", choices=FUNCTIONS)
     parser.add_argument("--settings", type=Path, required=True, help="the JSON file that the installer wrote")
-    options = parser.parse_args(arguments)
-    function = FUNCTIONS[options.function]
-    name = function.name
+    name = "clip_udfs"
     try:
+        options = parser.parse_args(arguments)
+        function = FUNCTIONS[options.function]
+        name = function.name
         threading.Thread(target=_end_when_nobody_reads, args=(answers,), daemon=True).start()
         settings = WorkerSettings.load(options.settings)
         name = function.sql_name(settings.suffix)
         _serve_function(function, settings, answers)
     except ClipUdfError as error:
-        return _fail(name, str(error))
+        return _fail(name, str(error), reasons)
     except MemoryError:
-        return _fail(name, "out of memory")
+        return _fail(name, "out of memory", reasons)
     except BrokenPipeError:
         return 0  # ClickHouse closed the pool; nobody is left to tell
     except Exception as error:
-        return _fail(name, f"internal error: {type(error).__name__}: {error}")
+        return _fail(name, f"internal error: {type(error).__name__}: {error}", reasons)
     return 0
 
 
@@ -240,8 +241,20 @@ def _read(size: int) -> bytes:
     return os.read(0, size)
 
 
-def _fail(name: str, reason: str) -> int:
+def _fail(name: str, reason: str, reasons: int) -> int:
     line = "".join(character if character.isprintable() else " " for character in f"{name}: {reason}")
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a full disk: the exit status says the rest
+        os.write(reasons, line.encode("utf-8", "replace") + b"\n")  # one write: ClickHouse throws what it reads at once
     return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is a reason like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        """See :class:`argparse.ArgumentParser`.
+
+        Raises:
+            SettingsError: Always.
+        """
+        raise SettingsError(f"{message}: was the launcher written by another version? Install again")

@@ -99,7 +99,9 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
 @click.option("--engine", type=click.Choice(ENGINES), help=f"Inference engine [default: {ENGINES[0]}].")
 @click.option("--device", help="Device of the torch engine, e.g. cuda:0 [default: a GPU where there is one].")
 @click.option(
-    "--wire-format", type=click.Choice(FORMATS), help="Format between ClickHouse and the workers [default: RowBinary]."
+    "--wire-format",
+    type=click.Choice(FORMATS),
+    help=f"Format between ClickHouse and the workers; a query can break TabSeparated [default: {FORMATS[0]}].",
 )
 @click.option(
     "--jpeg-decoding",

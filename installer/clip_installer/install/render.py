@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import jinja2
 
 POOL_WAIT_SECONDS = 300
-SILENCE_MILLISECONDS = 600_000
 TERMINATION_SECONDS = 3
 
 _NUMBER = re.compile(r"\d+")
@@ -59,6 +58,7 @@ class FunctionDefinition:
         model: The model that answers; the command says it, so that it can be asked for in SQL.
         format: ClickHouse format of the pool.
         pool_size: Processes of the pool.
+        silence_seconds: Longest time without a byte after which ClickHouse gives a worker up.
     """
 
     function: Function
@@ -67,6 +67,7 @@ class FunctionDefinition:
     model: ModelLabel
     format: str
     pool_size: int
+    silence_seconds: int
 
     @property
     def sql_name(self) -> str:
@@ -90,7 +91,7 @@ def function_xml(definition: FunctionDefinition) -> str:
         command=f"{definition.directory}/launch {definition.function.name} {definition.model.command_arguments}",
         pool_size=definition.pool_size,
         pool_wait_seconds=POOL_WAIT_SECONDS,
-        silence_milliseconds=SILENCE_MILLISECONDS,
+        silence_milliseconds=definition.silence_seconds * 1000,
         termination_seconds=TERMINATION_SECONDS,
     )
     _check_function_xml(text, definition.sql_name)

@@ -16,8 +16,14 @@ from clip_udfs import __version__
 from clip_udfs.bundle import MANIFEST, Bundle
 from clip_udfs.bundle import sha256 as sha256_of_file
 from clip_udfs.encoders.prepared import FOLDER, RECORD
-from clip_udfs.functions import FUNCTIONS
+from clip_udfs.functions import FUNCTIONS, Function
 from clip_udfs.settings import WorkerSettings
+
+# Seconds until a busy machine has imported the engine, the slowest disk to count on, and many times the seconds for
+# which clip_udfs.pipelines lets a worker be silent.
+_START_SECONDS = {"onnx": 20, "torch": 60}
+_LOADED_BYTES_PER_SECOND = 50_000_000
+_FLUSH_SECONDS = 40
 
 PRIVATE = 0o600
 READABLE = 0o644
@@ -112,6 +118,13 @@ class Installation:
         """Suffix of the SQL names, '' for the default model."""
         return self.settings.suffix
 
+    def silence_seconds(self, function: Function) -> int:
+        """Longest time without a byte from a worker of ``function``: it starts, loads, and encodes what it flushes."""
+        if function.tower is None:
+            return _START_SECONDS["onnx"] + _FLUSH_SECONDS
+        weights = sum(record.bytes for record in self.bundle.manifest.files.values())
+        return _START_SECONDS[self.settings.engine] + weights // _LOADED_BYTES_PER_SECOND + _FLUSH_SECONDS
+
     @property
     def sql_names(self) -> list[str]:
         """The SQL names of the functions."""
@@ -159,6 +172,7 @@ def _definitions(installation: Installation) -> Iterator[WantedFile]:
             model=ModelLabel.of(installation.bundle.manifest),
             format=installation.settings.format,
             pool_size=installation.pool_sizes[function.name],
+            silence_seconds=installation.silence_seconds(function),
         )
         name = definition.sql_name
         text = render.function_xml(definition)

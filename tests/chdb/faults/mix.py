@@ -45,7 +45,7 @@ class Statement:
             return ("Cannot convert NULL",)
         for row, value in enumerate(self.values, 1):
             if value.reason:
-                return (f"Stderr: {self.function.name}: row {row}: ", value.reason)
+                return (f"Executable generates stderr: {self.function.name}: row {row}: ", value.reason)
         return ()
 
 

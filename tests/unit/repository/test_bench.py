@@ -208,7 +208,7 @@ def test_every_step_for_a_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
 
 def test_the_steps_of_a_start(tiny_bundle: Path, tmp_path: Path) -> None:
     settings = tmp_path / "worker.json"
-    settings.write_text(WorkerSettings(tiny_bundle, threads=1).to_json())
+    settings.write_text(WorkerSettings(tiny_bundle, threads=1, format="TabSeparated").to_json())
     taken = start.steps(settings)
     assert next(iter(taken)) == "interpreter"
     assert {"graph", "tokenizer", "first text", "import of numpy"} <= set(taken)

@@ -49,7 +49,9 @@ def test_the_page_has_the_messages_of_the_faults_too() -> None:
     listed = said("Of ClickHouse, when a function is called")
     for message in listed:
         fragment = max(re.split(r"…|\d+", message), key=len)
-        known = fragment in faults or message.startswith(("Cannot convert NULL", "Function with name", "Child process"))
+        known = fragment in faults or message.startswith(
+            ("Executable generates", "Cannot convert NULL", "Function with name", "Child process")
+        )
         assert known, message
     seen = re.findall(r"`((?:Child process|Could not get|Pipe read|Cannot write|Query was|Timeout)[^`]*)`", faults)
     for message in seen:

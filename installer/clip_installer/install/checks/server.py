@@ -233,7 +233,7 @@ def _is_read_only(database: Database) -> bool:
 
 def _reason(error: SqlError) -> str:
     # ClickHouse wraps the worker's own line into several of its own.
-    return str(error).rpartition("Stderr: ")[2]
+    return str(error).rpartition("Executable generates stderr: ")[2]
 
 
 def _version(text: str) -> tuple[int, ...]:

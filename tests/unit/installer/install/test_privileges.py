@@ -62,7 +62,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Pat
     place = tmp_path_factory.mktemp("launch")
     (place / "pictures").mkdir()
     settings = place / "worker.json"
-    settings.write_text(WorkerSettings(tiny_bundle, image_roots=(place / "pictures",)).to_json())
+    settings.write_text(WorkerSettings(tiny_bundle, image_roots=(place / "pictures",), format="TabSeparated").to_json())
     file = place / "launch"
     file.write_text(render.launcher("tiny", Path(sys.executable), settings))
     file.chmod(0o755)

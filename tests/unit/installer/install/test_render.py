@@ -24,6 +24,7 @@ def definition(**changes: object) -> render.FunctionDefinition:
         "model": ModelLabel("model-1.0", 512, "fedcba987654"),
         "format": "TabSeparated",
         "pool_size": 3,
+        "silence_seconds": 60,
     }
     return render.FunctionDefinition(**{**values, **changes})
 
@@ -34,7 +35,7 @@ def test_function_xml() -> None:
     assert values["name"] == "try_encode_image_l_14"
     assert values["command"] == "clip_udfs/model-1.0/launch try_encode_image 512 fedcba987654"
     assert values["pool_size"] == "3"
-    assert (values["stderr_reaction"], values["check_exit_code"], values["send_chunk_header"]) == ("log_last", "1", "1")
+    assert (values["stderr_reaction"], values["check_exit_code"], values["send_chunk_header"]) == ("throw", "1", "1")
     assert [element.text for element in function.find("argument")] == ["Nullable(String)", "path"]
 
 

@@ -52,7 +52,7 @@ def worker(tmp_path: Path) -> Path:
     [(b"cat", 4), (b"", 1), (b"a\tb\nc\\d\re\0f\bg\fh", 23), (b"x" * 300, 301)],
 )
 def test_tab_separated(worker: Path, value: bytes, sent: int) -> None:
-    settings = WorkerSettings(bundle=Path("/none"))
+    settings = WorkerSettings(bundle=Path("/none"), format="TabSeparated")
     assert answers(worker, "tsv", [value], settings, ME) == [[sent, 0, 1]]
     assert answers(worker, "tsv", [value, value], settings, ME) == [[2 * sent, 0, 1]] * 2
 
@@ -67,7 +67,7 @@ def test_row_binary(worker: Path, value: bytes, sent: int) -> None:
 @pytest.mark.parametrize(("function", "said"), [("fails", "^the reason$"), ("chatters", "not a vector")])
 def test_failures(worker: Path, function: str, said: str) -> None:
     with pytest.raises(CheckFailed, match=said):
-        answers(worker, function, [b""], WorkerSettings(bundle=Path("/none")), ME)
+        answers(worker, function, [b""], WorkerSettings(bundle=Path("/none"), format="TabSeparated"), ME)
 
 
 def test_half_a_vector_is_none(worker: Path) -> None:
@@ -78,7 +78,7 @@ def test_half_a_vector_is_none(worker: Path) -> None:
 def test_a_launcher_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "launch").write_text("#!/bin/sh\n")
     with pytest.raises(CheckFailed, match=r"cannot start .*/launch: Permission denied"):
-        answers(tmp_path / "launch", "x", [b""], WorkerSettings(bundle=Path("/none")), ME)
+        answers(tmp_path / "launch", "x", [b""], WorkerSettings(bundle=Path("/none"), format="TabSeparated"), ME)
 
 
 def test_a_closed_directory_is_named(tmp_path: Path) -> None:
