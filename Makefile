@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo server test check lint lock test-latest test-lowest soak fuzz bench dist clean
+.PHONY: demo server test check lint lock test-latest test-lowest soak fuzz bench dist man clean
 
 demo: $(VENV)/demo
 	$(BIN)/clip-udfs demo --output demo
@@ -68,6 +68,7 @@ dist: $(VENV)/release
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
+	$(MAKE) man
 	set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; wheel=$$(ls $(CURDIR)/dist/*.whl); \
 	$(PYTHON) -m venv "$$place/venv"; \
 	"$$place/venv/bin/python" -m pip install --quiet --require-hashes --requirement locks/demo.txt; \
@@ -77,8 +78,14 @@ dist: $(VENV)/release
 	case "$$wheel" in *"-$${said##* }-"*) ;; *) echo "the wheel's name has another version"; exit 1 ;; esac; \
 	"$$place/venv/bin/clip-udfs" demo
 
+# A page for each command, from its help.
+man: $(VENV)/release
+	mkdir -p man
+	$(BIN)/python -c "from click_man.core import write_man_pages; from clip_installer.cli import program; from clip_udfs import __version__; \
+		write_man_pages('clip-udfs', program, version=__version__, target_dir='man')"
+
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) demo dist man
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

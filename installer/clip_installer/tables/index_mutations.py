@@ -69,9 +69,9 @@ def check_space(database: Database, parameters: SchemaParameters) -> None:
     """
     active = f"{system('parts', parameters)} WHERE {is_table(parameters.stored_table)} AND active"
     try:
-        rows = dict(database.rows(f"SELECT hostName(), sum(rows) FROM {active} GROUP BY 1"))
+        rows = _by_host(database, f"SELECT hostName(), sum(rows) FROM {active} GROUP BY 1")
         disks = f"SELECT hostName(), max(free_space) FROM {system('disks', parameters)} GROUP BY 1"
-        free = dict(database.rows(disks))
+        free = _by_host(database, disks)
     except SqlError as error:
         if error.name == "ACCESS_DENIED":
             return
@@ -86,6 +86,10 @@ def check_space(database: Database, parameters: SchemaParameters) -> None:
                 f"the indexes of {parameters.stored_table} need about {needed / 2**30:.1f} GiB on {host}, whose disk"
                 f" has {free[host] / 2**30:.1f} GiB free: make room, or choose a smaller --quantization or --m"
             )
+
+
+def _by_host(database: Database, query: str) -> dict[str, int]:
+    return {str(host): int(number) for host, number in database.rows(query)}
 
 
 def _unfinished(parameters: SchemaParameters) -> str:
