@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from clip_installer.clickhouse.failures import REMEDIES
 from clip_installer.errors import MissingExtra
 from tests.messages import BLANK, PAGE, messages, texts_of
 
@@ -29,6 +30,11 @@ def test_no_message_on_the_page_is_gone_from_the_code() -> None:
     ours.add(str(MissingExtra(BLANK, BLANK, BLANK)))
     listed = said("Of the worker: what a query can say") | said("Of install-udfs and of clip-udfs")
     assert listed - ours == set()
+
+
+def test_the_page_says_what_the_commands_add_to_clickhouses_own_refusals() -> None:
+    for name, remedy in REMEDIES.items():
+        assert f"| `{name}` | {remedy} |" in TEXT
 
 
 def test_a_message_is_read_as_it_will_be_seen() -> None:
