@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchmarks.bulk import beside_ours
 from benchmarks.measurement import Bench, Measurement
-from clip_udfs.bundle import INT8
+from clip_udfs.manifest import INT8
 
 
 def int8(bench: Bench) -> Iterator[Measurement]:

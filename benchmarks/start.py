@@ -63,8 +63,9 @@ def steps(settings: Path) -> dict[str, float]:
 
     for module in _IMPORTS:
         timed(f"import of {module}", partial(import_module, module))
-    from clip_udfs.bundle import TOKENIZER, Bundle
+    from clip_udfs.bundle import Bundle
     from clip_udfs.encoders import engine_files, open_encoder
+    from clip_udfs.manifest import TOKENIZER
     from clip_udfs.settings import WorkerSettings
     from clip_udfs.tokenizer import Tokenizer
 
@@ -79,7 +80,7 @@ def steps(settings: Path) -> dict[str, float]:
 
 
 def _vouch(files: dict[Path, Any]) -> None:
-    from clip_udfs.bundle import vouched
+    from clip_udfs.integrity import vouched
 
     with vouched(files):
         pass

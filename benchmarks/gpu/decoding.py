@@ -11,8 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.gpu.figure import Figure, rate
-from clip_udfs.bundle import Bundle, ImageManifest
+from clip_udfs.bundle import Bundle
 from clip_udfs.images import decode
+from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import WorkerSettings
 
 _NVJPEG_BATCH = 64

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from benchmarks import material
 from benchmarks.gpu.figure import Figure, rate
 from benchmarks.gpu.model import Scale
-from clip_udfs.bundle import TOKENIZER, Bundle
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.packing import pack
 from clip_udfs.encoders.torch import TorchEncoder
 from clip_udfs.functions import Tower
+from clip_udfs.manifest import TOKENIZER
 from clip_udfs.tokenizer import Tokenizer
 
 TOWERS: tuple[Tower, ...] = ("image", "text")

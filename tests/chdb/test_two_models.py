@@ -13,7 +13,8 @@ import pytest
 from clip_installer import resources
 from clip_installer.tables.label import ModelLabel
 from clip_installer.tables.schema import SchemaParameters, index_statements
-from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.bundle import Bundle
+from clip_udfs.integrity import sha256
 from tests.chdb import commands
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.chdb.driver import Engine, QueryFailed

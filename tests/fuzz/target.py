@@ -109,9 +109,9 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 def _image(content: bytes) -> Outcome:
-    from clip_udfs.bundle import ImageManifest
     from clip_udfs.errors import ValueRefused
     from clip_udfs.images import decode
+    from clip_udfs.manifest import ImageManifest
 
     mode = MODES[zlib.crc32(content) % len(MODES)]
     manifest = ImageManifest((32, 32), mode, "bicubic", 0, (0, 0, 0), (1, 1, 1))
@@ -181,7 +181,8 @@ def _tokenizer(content: bytes) -> Outcome:
 def _loaded_tokenizer() -> Any:
     if not _cache:
         from clip_installer.resources import builtin_models
-        from clip_udfs.bundle import TOKENIZER, Bundle
+        from clip_udfs.bundle import Bundle
+        from clip_udfs.manifest import TOKENIZER
         from clip_udfs.tokenizer import Tokenizer
 
         bundle = Bundle.open(builtin_models() / "emoji")

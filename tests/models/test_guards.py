@@ -16,7 +16,7 @@ from clip_installer.models.build import activation
 from clip_installer.models.build import source as sources
 from clip_installer.models.build.activation import check_activation
 from clip_installer.models.build.source import load_source
-from clip_udfs.bundle import sha256
+from clip_udfs.integrity import sha256
 from tests.models.families import save
 
 WRONG = (

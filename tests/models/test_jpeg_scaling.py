@@ -13,11 +13,12 @@ from PIL import Image, JpegImagePlugin
 
 from benchmarks import material
 from clip_installer.resources import builtin_models
-from clip_udfs.bundle import Bundle, ImageManifest
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.onnx import OnnxEncoder
 from clip_udfs.errors import ValueRefused
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.images import MIN_SCALED, decode, scale_down
+from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.worker import open_pipeline
 

@@ -12,8 +12,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from clip_installer.models.build.source import image_manifest
-from clip_udfs.bundle import ImageManifest
 from clip_udfs.images import decode
+from clip_udfs.manifest import ImageManifest
 from tests.models.pictures import corpus
 
 BASE = ImageManifest((64, 64), "shortest", "bicubic", 0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

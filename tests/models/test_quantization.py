@@ -14,9 +14,10 @@ from clip_installer.errors import ModelError
 from clip_installer.install.checks.golden import Golden, deviation, precision_loss
 from clip_installer.models.build import RANDOM, build_model
 from clip_installer.models.build.parity import TEXTS, GoldenVectors, compare, of_bundle
-from clip_udfs.bundle import FLOAT32, INT8, Bundle
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import prepared
 from clip_udfs.encoders.onnx import OnnxEncoder
+from clip_udfs.manifest import FLOAT32, INT8
 from tests.conftest import TINY_CLIP
 
 

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from clip_installer.cli import program
-from clip_udfs.bundle import TOKENIZER, Bundle
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.torch import TorchEncoder
 from clip_udfs.functions import Tower
+from clip_udfs.manifest import TOKENIZER
 from clip_udfs.tokenizer import Tokenizer
 
 

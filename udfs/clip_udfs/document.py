@@ -145,16 +145,18 @@ class Document:
         """An object."""
         return self._object(key, self.raw(key, default))
 
-    def mapping(self, key: str, most: int, read: Callable[[Document, str], _Found]) -> dict[str, _Found]:
+    def mapping(
+        self, key: str, most: int, read: Callable[[Document, str], _Found], default: Any = _MISSING
+    ) -> dict[str, _Found]:
         """An object of at most ``most`` keys, each read with ``read(object, key)``."""
-        inner = self.object(key)
+        inner = self.object(key, default)
         if len(inner._values) > most:
             self.refuse(f"has more than {most} entries in {key!r}")
         return {name: read(inner, name) for name in inner._values}
 
     def refuse(self, problem: str) -> NoReturn:
         """Raise the error that says ``problem`` of this object."""
-        raise self._error(f"{self._where} {problem}")
+        raise self._error(printable(f"{self._where} {problem}"))
 
     def _object(self, key: str, value: Any) -> Document:
         if not isinstance(value, dict):

@@ -27,8 +27,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from clip_udfs.bundle import ImageManifest
 from clip_udfs.errors import ValueRefused
+from clip_udfs.manifest import ImageManifest
 
 # Decoders that run inside the process. Not among them: EPS and the like, which start other programs; ICO, whose header
 # does not tell the size of the picture in it; TGA, which has no signature and takes any file for a picture.

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as TokensOfText
 
-from clip_udfs.bundle import TextManifest
 from clip_udfs.errors import BundleError
+from clip_udfs.manifest import TextManifest
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 

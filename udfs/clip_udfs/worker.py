@@ -16,10 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from clip_udfs.bundle import TOKENIZER, Bundle, Digests, ImageManifest, vouched
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
 from clip_udfs.errors import ClipUdfError, SettingsError, ValueRefused
 from clip_udfs.functions import FUNCTIONS, Function, Tower
+from clip_udfs.integrity import Digests, vouched
+from clip_udfs.manifest import TOKENIZER, ImageManifest
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import click
 
 from clip_installer.commands.options import json_option
 from clip_installer.progress import say
-from clip_udfs.bundle import FLOAT32, PRECISIONS
+from clip_udfs.manifest import FLOAT32, PRECISIONS
 
 _ENGINES = ("auto", "onnx", "torch", "both")
 

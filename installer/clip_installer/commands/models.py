@@ -117,6 +117,7 @@ def _row(manifest: Any, where: str, size: int, engine: str, threads: int = 1, fu
 
 def _line(row: dict[str, Any]) -> str:
     from clip_installer.planning.sizing import spoken
+    from clip_udfs.errors import printable
 
     where = f"{row['where']} as {row['function']}" if row["function"] else row["where"]
     if "problem" in row:
@@ -129,4 +130,4 @@ def _line(row: dict[str, Any]) -> str:
         sizes = f"{about}{spoken(row['bytes'])} on disk, {text} a text worker, {image} an image worker"
     line = f"{row['name']}  {where}, vectors of {row['dimension']} numbers, {sizes}"
     tags = f"tags: {', '.join(row['tags'])}" if row.get("tags") else None
-    return "\n    ".join(filter(None, (line, row.get("precision_loss"), row.get("notice"), tags)))
+    return "\n    ".join(filter(None, (line, row.get("precision_loss"), printable(row.get("notice", "")), tags)))

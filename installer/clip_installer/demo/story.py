@@ -19,7 +19,7 @@ from clip_installer.demo.searches import SEARCHES, hits
 from clip_installer.errors import InstallerError
 from clip_installer.models.source import BUILTIN_MODEL
 from clip_installer.clickhouse.sql import render
-from clip_udfs.bundle import MANIFEST
+from clip_udfs.manifest import MANIFEST
 
 TABLE = "laion"
 _SIDE = 112

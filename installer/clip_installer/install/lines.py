@@ -19,6 +19,7 @@ from clip_installer.planning.sizing import IndexMemory, WorkerMemory, spoken
 from clip_installer.server.user import user_name
 from clip_installer.tables.deploy import ObjectStep
 from clip_installer.tables.page_deployment import HandlerStep
+from clip_udfs.errors import printable
 
 Style = Callable[[str, str], str]
 _TEXT_LIMIT = 16_384
@@ -96,7 +97,7 @@ def _summary_lines(proposal: Proposal) -> Iterator[str]:
     manifest, placement, config = installation.bundle.manifest, installation.placement, proposal.plan.config
     yield _entry("model", f"{manifest.name}, vectors of {manifest.dimension} numbers")
     if manifest.notice:
-        yield _entry("", manifest.notice)
+        yield _entry("", printable(manifest.notice))
     elif installation.bundle.directory.parent == resources.builtin_models():
         yield _entry("", "the package's demo model: for production, choose another with --model")
     if loss := precision_loss(manifest):

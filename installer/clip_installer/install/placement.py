@@ -12,6 +12,7 @@ from pathlib import Path
 from clip_installer.errors import ConfigurationError
 from clip_installer.server.config import ServerConfig
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.manifest import is_plain_name
 
 HOME = "clip_udfs"
 BUNDLE = "bundle"
@@ -19,10 +20,6 @@ OLD_RECORDS = "manifest.json"  # of versions that kept them beside the models
 LAUNCHER = "launch"
 SETTINGS = "worker.json"
 OWN_DEFINITIONS = "clip_udfs_functions"
-# What ClickHouse can split a command at spaces with, and what is no hidden file of ours.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# Names in the directory of all models that a model cannot have.
-RESERVED_NAMES = frozenset({OLD_RECORDS, "installed.json", "replaced"})
 _REVISION = re.compile(r"[0-9a-f]{12}")
 _DROP_IN = "clip_udfs.xml"
 _DEFINITION_SUFFIX = "_function.xml"
@@ -146,7 +143,7 @@ class Places:
         if self.home not in path.parents:
             return False
         model, *rest = path.relative_to(self.home).parts
-        if not is_model_name(model):
+        if not is_plain_name(model):
             return False
         if rest and _REVISION.fullmatch(rest[0]):
             rest = rest[1:]
@@ -172,11 +169,6 @@ class Places:
         if path.parent == self.state:
             return path.name == "installed.json"
         return path.parent in (self.state / "replaced", self.state / "edited") and not path.name.startswith(".")
-
-
-def is_model_name(name: str) -> bool:
-    """Whether a model can be called ``name``: as a directory beside ours, and in a ClickHouse command."""
-    return MODEL_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 
 
 def place(config: ServerConfig, model: str, revision: str) -> Placement:

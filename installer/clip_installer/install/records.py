@@ -11,9 +11,9 @@ from typing import Any
 
 from clip_installer.errors import ConfigurationError, ConflictError
 from clip_installer.install.disk import Disk
-from clip_installer.install.placement import is_model_name
 from clip_installer.server.config import ServerConfig
 from clip_udfs.document import Document
+from clip_udfs.manifest import is_plain_name
 
 FORMAT_VERSION = 2
 RECORDS = "installed.json"
@@ -183,7 +183,7 @@ def load_records(config: ServerConfig) -> Records:
 def _model(values: Document, disk: Disk) -> InstalledModel:
     values.only(*InstalledModel.__dataclass_fields__)
     name = values.text("model", most=128)
-    if not is_model_name(name):
+    if not is_plain_name(name):
         values.refuse(f"has the model {name!r}, which is no name of a model")
     return InstalledModel(
         suffix=values.text("suffix", pattern="[A-Za-z0-9_]{0,100}"),

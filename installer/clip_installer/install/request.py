@@ -19,8 +19,9 @@ from clip_installer.tables.deploy import Schema
 from clip_installer.tables.label import ModelLabel
 from clip_installer.tables.schema import SchemaParameters
 from clip_installer.tables.search_page import SearchPage
-from clip_udfs.bundle import Bundle, Manifest
+from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.manifest import Manifest
 from clip_udfs.settings import WorkerSettings
 
 ROOT = Path("/")

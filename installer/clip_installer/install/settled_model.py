@@ -13,8 +13,9 @@ from clip_installer.install.records import InstalledModel
 from clip_installer.install.request import SettledRequest
 from clip_installer.models.source import builtin_names, opened_model
 from clip_installer.server.config import ServerConfig
-from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.bundle import Bundle
 from clip_udfs.errors import BundleError
+from clip_udfs.integrity import sha256
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from clip_installer.errors import ConfigurationError, ConflictError
 from clip_installer.install.disk import Disk
-from clip_installer.install.placement import OLD_RECORDS, Placement, is_definition, is_model_name
+from clip_installer.install.placement import OLD_RECORDS, Placement, is_definition
 from clip_installer.install.records import MOST_BYTES, RECORDS, InstalledModel, OwnFile, Records
 from clip_udfs.document import Document
 from clip_udfs.errors import ClipUdfError, printable
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.manifest import is_plain_name
 
 _OLD_VERSION = 1
 _MOST_MODELS, _MOST_FILES = 64, 10_000
@@ -116,7 +117,7 @@ def _shared(disk: Disk, server: Path) -> ConflictError:
 
 def _believed(values: Document, disk: Disk, notes: list[str]) -> InstalledModel | None:
     name, suffix = values.text("model", most=128), values.text("suffix", pattern="[A-Za-z0-9_]{0,100}")
-    if not is_model_name(name):
+    if not is_plain_name(name):
         notes.append(f"not taken over: a model called {printable(name)!r}, which is no name of a model")
         return None
     names = tuple(one for one in (function.sql_name(suffix) for function in FUNCTIONS.values()))

@@ -13,10 +13,12 @@ from clip_installer.install.placement import Placement, place
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.label import ModelLabel
 from clip_udfs import __version__
-from clip_udfs.bundle import MANIFEST, Bundle
-from clip_udfs.bundle import sha256 as sha256_of_file
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.prepared import FOLDER, RECORD
+from clip_udfs.errors import BundleError
 from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.integrity import sha256 as sha256_of_file
+from clip_udfs.manifest import MANIFEST
 from clip_udfs.settings import WorkerSettings
 
 # Seconds until a busy machine has imported the engine, the slowest disk to count on, and many times the seconds for
@@ -144,7 +146,13 @@ def _bundle_files(installation: Installation) -> Iterator[WantedFile]:
     target = installation.placement.bundle
     for name in (*sorted(bundle.manifest.files), MANIFEST):
         source = bundle.directory / PurePosixPath(name)
-        yield WantedFile(target / PurePosixPath(name), READABLE, "model bundle", source)
+        file = WantedFile(target / PurePosixPath(name), READABLE, "model bundle", source)
+        record = bundle.manifest.files.get(name)
+        if record is not None and file.digest != record.sha256:
+            raise BundleError(
+                f"bundle file {source} was altered: its SHA-256 is not the recorded one; bring the bundle here again"
+            )
+        yield file
     if installation.graphs is not None:
         for source in sorted(installation.graphs.iterdir()):
             yield WantedFile(target / FOLDER / source.name, READABLE, "graphs for this machine", source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +9,11 @@ from pathlib import Path
 
 from clip_installer import resources
 from clip_installer.errors import MissingExtra, ModelError
-from clip_udfs.bundle import TORCH_FOLDER, Bundle
+from clip_udfs.bundle import Bundle
+from clip_udfs.errors import printable
+from clip_udfs.manifest import TORCH_FOLDER, is_plain_name
 
 BUILTIN_MODEL = "emoji"
-# ClickHouse splits a command at spaces and supports no quoting.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def opened_model(model: str, engine: str, report: Callable[[str], None] = lambda
     builtin = resources.builtin_models() / model
     if directory.is_dir():
         yield _runnable(_checked(Bundle.open(directory.absolute())), engine)
-    elif MODEL_NAME.fullmatch(model) and builtin.is_dir():
+    elif is_plain_name(model) and builtin.is_dir():
         yield _checked(Bundle.open(builtin))
     elif model.count("/") == 1 and all(model.split("/")) and not directory.parent.is_dir():
         with tempfile.TemporaryDirectory(prefix="clip-udfs-model-") as scratch:
@@ -75,9 +74,9 @@ def _runnable(bundle: Bundle, engine: str) -> Bundle:
 
 def _checked(bundle: Bundle) -> Bundle:
     name = bundle.manifest.name
-    if not MODEL_NAME.fullmatch(name):
+    if not is_plain_name(name):
         raise ModelError(
-            f"bundle {bundle.directory}: its name {name!r} cannot be used in a ClickHouse command; only"
-            " letters, digits, '.', '_' and '-' are allowed"
+            f"bundle {bundle.directory}: a model cannot be called {printable(name)!r}: use letters, digits, '.', '_'"
+            " and '-', and none of manifest.json, installed.json and replaced (clip-udfs build-model --name)"
         )
     return bundle

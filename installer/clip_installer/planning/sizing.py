@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clip_installer.tables.schema import SchemaParameters
-from clip_udfs.bundle import Manifest
 from clip_udfs.functions import FUNCTIONS, Tower
+from clip_udfs.manifest import Manifest
 
 MIB = 1 << 20
 # Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.

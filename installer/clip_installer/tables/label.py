@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import is_table, literal
 from clip_installer.errors import SqlError
-from clip_udfs.bundle import Manifest
+from clip_udfs.manifest import Manifest
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from clip_udfs import bundle as bundle_module
-from clip_udfs.bundle import FORMAT_VERSION, MANIFEST, Bundle, Digests, vouched
+from clip_udfs import integrity
+from clip_udfs.bundle import Bundle
 from clip_udfs.errors import BundleError, EngineError
+from clip_udfs.integrity import Digests, vouched
+from clip_udfs.manifest import FORMAT_VERSION, MANIFEST
 from tests.server_trees import make_bundle
 
 
@@ -46,7 +48,7 @@ def refusal(bundle: Bundle) -> str:
 def test_a_flipped_bit_is_refused_whatever_the_size(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(bundle_module, "_HASHED_MEANWHILE", limit)
+    monkeypatch.setattr(integrity, "_HASHED_MEANWHILE", limit)
     files = bundle.records("text.weights", "tokenizer.json")
     with vouched(files):
         pass
@@ -65,7 +67,7 @@ def test_a_flipped_bit_is_refused_whatever_the_size(
 def test_hashing_that_began_with_other_files_vouches_for_those_alone(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_module, "_HASHED_MEANWHILE", 0)
+    monkeypatch.setattr(integrity, "_HASHED_MEANWHILE", 0)
     digests = Digests(bundle.records("image.weights"))
     flip(bundle.directory / "text.weights")
     with vouched(bundle.records("image.weights"), digests):
@@ -86,7 +88,7 @@ def test_a_failure_to_load_sound_files_stays_that_failure(bundle: Bundle) -> Non
 def test_a_file_that_vanishes_while_it_is_read_is_named(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(bundle_module, "_HASHED_MEANWHILE", limit)
+    monkeypatch.setattr(integrity, "_HASHED_MEANWHILE", limit)
     files = bundle.records("text.weights")
     (bundle.directory / "text.weights").unlink()
     with pytest.raises(BundleError, match=r"text\.weights: No such file"), vouched(files):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clip_udfs.bundle import ImageManifest
 from clip_udfs.errors import SettingsError, ValueRefused
 from clip_udfs.images import FORMATS, decode
+from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import WorkerSettings
 from tests.broken_pictures import DAMAGED, EPS, HTML, encoded, odd_but_whole, png, refused
 from tests.fuzz.__main__ import ALLOWED_MEMORY, ALLOWED_SECONDS, judged

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clip_udfs.bundle import TORCH_FOLDER, Bundle, FileRecord
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.prepared import graph_files, likely_files
 from clip_udfs.functions import Tower
+from clip_udfs.manifest import TORCH_FOLDER, FileRecord
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:  # a worker has something to do before it waits for NumPy

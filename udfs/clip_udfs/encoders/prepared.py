@@ -15,10 +15,12 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
-from clip_udfs.bundle import Bundle, FileRecord
-from clip_udfs.bundle import sha256 as sha256_of_file
-from clip_udfs.errors import EngineError
+from clip_udfs.bundle import Bundle
+from clip_udfs.errors import BundleError, EngineError
 from clip_udfs.functions import Tower
+from clip_udfs.integrity import read_regular
+from clip_udfs.integrity import sha256 as sha256_of_file
+from clip_udfs.manifest import FileRecord
 
 FOLDER = "prepared"
 RECORD = "host.json"
@@ -33,7 +35,9 @@ _CPU_FLAGS = re.compile(r"(avx|amx|sse|ssse|fma|f16c|asimd|sve|sme|i8mm|bf16|fph
 # crash it, because its kernels load them aligned; so smaller ones stay inside the graph and are packed at each start.
 _MIN_EXTERNAL_BYTES = 1 << 20
 _ALIGNMENT = 64
-_NOT_WRITTEN = (OSError, ValueError, KeyError, TypeError, AttributeError)  # there is no record, or no whole one
+_MOST_RECORD_BYTES = 1 << 20
+# There is no record, or no whole one.
+_NOT_WRITTEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError)
 _PACKED_PLACE = re.compile(rb"\|(\d+);\d+;")
 _SPOKEN = {
     "machine": "kind of machine",
@@ -112,7 +116,7 @@ def _prepared(bundle: Bundle) -> tuple[str | None, dict[str, FileRecord]]:
 
 
 def _written(folder: Path) -> tuple[Mapping[str, str], dict[str, FileRecord]]:
-    record = json.loads((folder / RECORD).read_bytes())
+    record = json.loads(read_regular(folder / RECORD, _MOST_RECORD_BYTES))
     return dict(record["key"]), {name: FileRecord(**one) for name, one in record["files"].items()}
 
 

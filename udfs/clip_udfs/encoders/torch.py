@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_udfs.bundle import TEXT_CONFIG_FOLDER, TORCH_FOLDER, Bundle
+from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.packing import pack
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
+from clip_udfs.manifest import TEXT_CONFIG_FOLDER, TORCH_FOLDER
 
 WEIGHTS = f"{TORCH_FOLDER}/open_clip_model.safetensors"
 CONFIG = f"{TORCH_FOLDER}/open_clip_config.json"

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_udfs.bundle import FLOAT32, GOLDEN, INT8, MANIFEST, Manifest
-from clip_udfs.errors import BundleError
+from clip_udfs.errors import BundleError, one_line
+from clip_udfs.integrity import read_regular
+from clip_udfs.manifest import FLOAT32, GOLDEN, INT8, MANIFEST, Manifest
 
 # Quantised towers scale the activations of a batch together, so that a vector depends a little on its neighbours.
 MIN_COSINE = {FLOAT32: 0.9999, INT8: 0.99}
 _NORM_TOLERANCE = 1e-3
 _SHOWN = 40
+_MOST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,14 @@ class Golden:
             BundleError: It has none, or none of its own dimension.
         """
         try:
-            values = json.loads((bundle / GOLDEN).read_bytes())
-            content = (bundle / MANIFEST).read_bytes()
+            values = json.loads(read_regular(bundle / GOLDEN, _MOST_BYTES))
+            content = read_regular(bundle / MANIFEST, _MOST_BYTES)
             manifest = Manifest.from_json(content, str(bundle / MANIFEST))
             least = MIN_COSINE[manifest.precision]
             texts = tuple(_text(entry, least) for entry in values["texts"])
             pictures = tuple(_picture(number, entry, least) for number, entry in enumerate(values["images"], 1))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BundleError(f"bundle {bundle} has no golden vectors: {error}; build it again") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise BundleError(f"bundle {bundle} has no golden vectors: {one_line(error)}; build it again") from error
         if not texts or not pictures:
             raise BundleError(f"bundle {bundle} has no golden vectors of a text and a picture; build it again")
         for sample in (*texts, *pictures):

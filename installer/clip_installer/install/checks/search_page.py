@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
     from clip_installer.install.request import SettledRequest
     from clip_installer.tables.search_page import SearchPage
-    from clip_udfs.bundle import Manifest
+    from clip_udfs.manifest import Manifest
 
 
 def plan_handlers(settled: SettledRequest, manifest: Manifest, database: Database) -> tuple[HandlerStep, ...]:

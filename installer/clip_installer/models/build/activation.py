@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clip_installer.errors import ModelError
 from clip_installer.models.build.weights import FOLDER_CONFIG
-from clip_udfs.bundle import sha256
+from clip_udfs.integrity import sha256
 
 _TWIN = "-quickgelu"
 # open_clip's URLs of older weights contain their SHA-256 or a prefix of it.

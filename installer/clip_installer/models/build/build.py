@@ -11,7 +11,9 @@ from pathlib import Path
 
 from clip_installer.errors import ModelError
 from clip_installer.models.build.source import RANDOM, SourceModel, load_source
-from clip_udfs.bundle import FLOAT32, INT8, MANIFEST, TOKENIZER, TORCH_FOLDER, Bundle, FileRecord, Manifest, sha256
+from clip_udfs.bundle import Bundle
+from clip_udfs.integrity import sha256
+from clip_udfs.manifest import FLOAT32, INT8, MANIFEST, TOKENIZER, TORCH_FOLDER, FileRecord, Manifest
 
 _PACKAGES = (
     "clickhouse-clip-udfs",

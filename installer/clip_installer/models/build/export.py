@@ -11,11 +11,11 @@ import numpy as np
 
 from clip_installer.errors import ModelError
 from clip_installer.models.build.source import SourceModel, quiet
-from clip_udfs.bundle import TextManifest
 from clip_udfs.encoders.onnx import INPUT, OUTPUT
 from clip_udfs.encoders.packing import ENDS, ORIGINS, PLACES, POSITIONS, TOKENS, pack
 from clip_udfs.encoders.prepared import MODEL
 from clip_udfs.errors import one_line
+from clip_udfs.manifest import TextManifest
 
 if TYPE_CHECKING:
     import onnx

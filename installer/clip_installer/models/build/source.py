@@ -26,8 +26,8 @@ from clip_installer.models.build.weights import (
     misfit,
     readable,
 )
-from clip_udfs.bundle import ImageManifest
 from clip_udfs.errors import one_line
+from clip_udfs.manifest import ImageManifest
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clip_installer.errors import ModelError
 from clip_installer.models.build.source import SourceModel
-from clip_udfs.bundle import TextManifest
+from clip_udfs.manifest import TextManifest
 from clip_udfs.tokenizer import Tokenizer
 
 TEXTS = (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clip_installer.errors import ModelError
-from clip_udfs.bundle import TextManifest
 from clip_udfs.errors import one_line
+from clip_udfs.manifest import TextManifest
 
 _CLEANING = {
     "_clean_lower": "lower",

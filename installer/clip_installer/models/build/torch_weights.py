@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.models.build.source import SourceModel
-from clip_udfs.bundle import TEXT_CONFIG_FOLDER
+from clip_udfs.manifest import TEXT_CONFIG_FOLDER
 
 if TYPE_CHECKING:
     import torch

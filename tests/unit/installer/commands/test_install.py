@@ -18,8 +18,9 @@ from clip_installer.commands.install import install
 from clip_installer.errors import SqlError
 from clip_installer.install import session
 from clip_installer.install.disk import STATE_VARIABLE
-from clip_udfs.bundle import Bundle, sha256
+from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.integrity import sha256
 from clip_udfs.settings import WorkerSettings
 from tests.server_trees import GLOB, make_bundle, make_config, open_the_way, snapshot
 

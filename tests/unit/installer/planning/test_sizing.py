@@ -9,7 +9,7 @@ import pytest
 
 from clip_installer.planning.sizing import MIB, index_memory, spoken, worker_memory
 from clip_installer.tables.schema import SchemaParameters
-from clip_udfs.bundle import FileRecord
+from clip_udfs.manifest import FileRecord
 from tests.server_trees import make_bundle
 
 

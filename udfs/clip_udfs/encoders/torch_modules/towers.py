@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clip_udfs.bundle import ImageManifest, TextManifest
 from clip_udfs.encoders.torch_modules.transformer import FullRows, PackedRows, PooledBlocks, is_plain
+from clip_udfs.manifest import ImageManifest, TextManifest
 
 
 class ImageTower(nn.Module):

@@ -1,0 +1,134 @@
+"""Files that must be what their records say: opened without following links, and compared with their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from clip_udfs.errors import BundleError
+from clip_udfs.manifest import FileRecord
+
+PUT_BACK = "put the file back, for an installed bundle with: install-udfs --force"
+# Whatever is parsed (graph, tokenizer, configuration) is smaller and is hashed before its parser sees it. What is
+# larger is weights, plain numbers: they are hashed while the rest is loaded, which hides the time it takes.
+_HASHED_MEANWHILE = 32 << 20
+# Without O_NONBLOCK a pipe that lies where a file should would hold the process for ever.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[int]:
+    """A descriptor for reading the file at ``path``, which is neither a link nor a pipe nor a device.
+
+    Raises:
+        OSError: There is none, or it may not be read.
+        BundleError: It is not a regular file.
+    """
+    # Asked before it is opened as well: opening a device may do something.
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise BundleError(f"bundle file {path} is not a regular file: put the file itself there")
+    handle = os.open(path, _READ)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise BundleError(f"bundle file {path} is not a regular file: put the file itself there")
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of the regular file at ``path``.
+
+    Raises:
+        OSError: There is none, or it may not be read.
+        BundleError: It is not a regular file, or has more than ``most`` bytes.
+    """
+    with regular_file(path) as handle, os.fdopen(os.dup(handle), "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise BundleError(f"{path} has more than {most} bytes")
+    return content
+
+
+class Digests:
+    """SHA-256 of files; of large ones computed in a thread of its own from the moment that they are named."""
+
+    def __init__(self, files: Mapping[Path, FileRecord]) -> None:
+        """Begin with the large ones of ``files``."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._begun: dict[Path, Future[str]] = {}
+        self.begin(files)
+
+    def begin(self, files: Mapping[Path, FileRecord]) -> None:
+        """Have the large ones of ``files`` hashed that were not named before."""
+        for path in _large(files):
+            if path not in self._begun:
+                self._begun[path] = self._thread.submit(_sha256_at_once, path)
+
+    def of(self, path: Path) -> str:
+        """The digest of a file in hexadecimal, when it is there.
+
+        Raises:
+            OSError: The file could not be read.
+        """
+        begun = self._begun.get(path)
+        return sha256(path) if begun is None else begun.result()
+
+
+@contextmanager
+def vouched(files: Mapping[Path, FileRecord], digests: Digests | None = None) -> Iterator[None]:
+    """Compare ``files`` with their SHA-256: the small ones before the body loads them, the large ones while it does.
+
+    Args:
+        files: What each must be.
+        digests: Those that were begun before.
+
+    Raises:
+        BundleError: A file was altered or cannot be read; also where the body failed, as that is then the reason.
+    """
+    digests = digests or Digests({})
+    digests.begin(files)
+    large = _large(files)
+    _compare({path: record for path, record in files.items() if path not in large}, digests)
+    try:
+        yield
+    finally:
+        _compare(large, digests)
+
+
+def _large(files: Mapping[Path, FileRecord]) -> dict[Path, FileRecord]:
+    return {path: record for path, record in files.items() if record.bytes > _HASHED_MEANWHILE}
+
+
+def _compare(files: Mapping[Path, FileRecord], digests: Digests) -> None:
+    for path, record in files.items():
+        try:
+            digest = digests.of(path)
+        except OSError as error:
+            raise BundleError(f"bundle file {path}: {error.strerror}: {PUT_BACK}") from error
+        if digest != record.sha256:
+            raise BundleError(f"bundle file {path} was altered: its SHA-256 is not the recorded one: {PUT_BACK}")
+
+
+def _sha256_at_once(path: Path) -> str:
+    """:func:`sha256` in one call, which does not wait for the interpreter while others import, parse and load.
+
+    Like the engine, which maps the same file, it would not survive that somebody truncates it meanwhile.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, read in constant memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
