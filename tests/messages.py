@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -17,7 +18,7 @@ PAGE = REPOSITORY / "docs" / "messages.md"
 SOURCES = (REPOSITORY / "udfs" / "clip_udfs", REPOSITORY / "installer" / "clip_installer")
 BLANK = "…"
 # Functions whose arguments are messages, and the place of the message among them.
-_SPEAKERS = {"problem": 1, "note": 1, "_fail": 1}
+_SPEAKERS = {"problem": 1, "note": 1, "_fail": 1, "refuse": 0, "error": 0}
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,12 @@ def _texts(node: ast.expr, module: ast.Module) -> list[str]:
 
 
 def _named(node: ast.expr, module: ast.Module) -> list[str]:
-    """The text of a constant of the module."""
+    """The text of a constant of the module, or of one that it imports from another of ours."""
     if isinstance(node, ast.Name):
         for statement in module.body:
+            if isinstance(statement, ast.ImportFrom) and any(one.name == node.id for one in statement.names):
+                value = getattr(import_module(statement.module or ""), node.id, None)
+                return [value] if isinstance(value, str) else []
             if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
                 names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
                 if node.id in names and isinstance(statement.value.value, str):
