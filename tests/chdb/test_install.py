@@ -173,7 +173,8 @@ def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bu
     wrong = {finding["subject"]: finding["message"] for finding in findings if finding["level"] == "problem"}
     assert "text.onnx was edited" in wrong["file"]
     assert "text.onnx has 8 bytes" in wrong["encode_text"]
-    assert {"file", "bundle", *ENCODERS} == set(wrong)
+    assert {"file", *ENCODERS} == set(wrong)
+    assert any("not started" in finding["message"] for finding in findings)
     assert json.loads(done.stderr)["error"]["code"] == "verify"
 
 
