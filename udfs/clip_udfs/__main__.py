@@ -11,6 +11,9 @@ import sys
 
 def main() -> int:
     """Serve one function until the end of input; the exit status ClickHouse sees."""
+    # ClickHouse's own descriptors come along, the connections of its clients among them: while a worker holds one, a
+    # client is not told that the server closed it, and waits for an answer for ever.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     answers, reasons = os.dup(1), os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -248,3 +248,23 @@ def test_a_worker_begins_to_hash_its_weights_before_it_imports_what_takes_long()
     program = "import sys, clip_udfs.worker; print({'numpy', 'onnxruntime', 'tokenizers', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_worker_keeps_none_of_the_descriptors_that_clickhouse_has_open(settings: WorkerSettings) -> None:
+    """A connection that it kept would stay open for its client when ClickHouse closes it."""
+    path = settings.image_roots[0].parent / "worker.json"
+    path.write_text(settings.to_json())
+    reading, writing = os.pipe()
+    worker = subprocess.Popen(
+        [sys.executable, "-I", "-m", "clip_udfs", "image_info_bytes", "--settings", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[writing],
+    )
+    os.close(writing)
+    try:
+        assert os.read(reading, 1) == b""  # the end, although the worker still runs
+        assert worker.poll() is None
+    finally:
+        worker.communicate()
+        os.close(reading)
