@@ -400,25 +400,12 @@ def test_a_readonly_user_can_use_it_where_the_profile_allows_its_headers(visit: 
     assert visitor.captions
 
 
-def test_the_browser_asks_for_user_and_password(browser: Any, site: RunningServer) -> None:
-    """ClickHouse challenges a visitor without a login where the user default has a password.
-
-    In this server that user is the engine's own, so the visitor comes as default with a wrong password.
-    """
-    wrong = "Basic " + base64.b64encode(b"default:wrong").decode()
-    context = browser.new_context(extra_http_headers={"Authorization": wrong})
-    response = context.new_page().goto(f"http://{site.host}:{site.http_port}/clip")
-    assert response.status == 401
-    assert response.headers["www-authenticate"].startswith("Basic")
-    context.close()
-
-
 def test_an_empty_table_says_how_to_fill_it(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     """And a full one without an index how to build that; uninstalled, nothing of the page is left."""
     with running_server(ServerPlace.make(tmp_path_factory.mktemp("empty"))) as server:
         before = server.rows("SELECT count() FROM system.handlers")
-        server.install()
-        assert "The search page is at /clip" in search_page(server)
+        said = server.install("--search-page")
+        assert f"The search page is at http://{server.host}:{server.http_port}/clip\n" in said
         assert "Nothing changed" in search_page(server)
         visitor = Visitor.come(browser, server)
         assert "The table laion is empty" in visitor.text("#hint")
@@ -431,5 +418,5 @@ def test_an_empty_table_says_how_to_fill_it(browser: Any, tmp_path_factory: pyte
         visitor = Visitor.come(browser, server, "#q=1")
         assert "build-index --table laion" in visitor.text("#hint")
         visitor.leave()
-        search_page(server, "--remove")
+        server.install("--uninstall")
         assert server.rows("SELECT count() FROM system.handlers") == before

@@ -168,7 +168,7 @@ def style(text: str, colour: str) -> str:
 
 def _page_lines(proposal: Proposal) -> list[str]:
     settled = proposal.settled
-    page = settled.search_page(proposal.installation.bundle.manifest, "")
+    page = settled.search_page(proposal.installation.bundle.manifest, "default")
     if page is None:
         return []
     connection = settled.request.connection
