@@ -115,7 +115,8 @@ def install(deployment: Deployment, bundle: Path, pictures: Path, *options: obje
     _clip_udfs("install", *main_file, "--model", bundle, "--image-root", pictures, "--no-ddl", *options)
     os.sync()  # pages that are not on the disk yet would count as private
     name = json.loads((bundle / "manifest.json").read_bytes())["name"]
-    return deployment.data / "user_scripts/clip_udfs" / name / "launch"
+    (launcher,) = deployment.data.glob(f"user_scripts/clip_udfs/{name}/*/launch")
+    return launcher
 
 
 def empty(place: Path, models: Models) -> Deployment:

@@ -103,6 +103,6 @@ def test_the_images_installer_stages_what_the_image_shall_have(programs: Path, t
     environment = {"PATH": f"{programs}:/usr/bin:/bin"}
     subprocess.run([DOCKER / "install-clip", *arguments], env=environment, check=True, capture_output=True)
     launchers = [path.relative_to(tmp_path) for path in tmp_path.rglob("launch")]
-    assert launchers == [Path("opt/clip-udfs/user_scripts/clip_udfs/emoji/launch")]
+    assert [path.parts[:-2] for path in launchers] == [Path("opt/clip-udfs/user_scripts/clip_udfs/emoji").parts]
     assert "exec /opt/clip-udfs/bin/python3 -I -m clip_udfs" in (tmp_path / launchers[0]).read_text()
     assert len(list(config.glob("*_function.xml"))) == 6

@@ -132,6 +132,11 @@ def _value(merged: MergedConfig, main_file: Path, key: str) -> str | None:
                 f"{main_file}: <{key}> takes its value from {origin} {name}, which this command cannot see;"
                 f" provide it as the server has it, or write <{key}> into the configuration"
             )
+    if codec := element.attrib.get("encrypted_by"):
+        raise ConfigurationError(
+            f"{main_file}: <{key}> is encrypted (encrypted_by = {codec}), and only the server has its key; write <{key}>"
+            " in clear text: a path is no secret"
+        )
     return text_of(element) or None
 
 
