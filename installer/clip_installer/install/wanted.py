@@ -52,10 +52,11 @@ class WantedFile:
     def digest(self) -> str:
         """SHA-256 of the content in hexadecimal."""
         if isinstance(self.content, Path):
+            _ = self.size  # the source may be in a directory that the install removes
             return sha256_of_file(self.content)
         return sha256(self.content).hexdigest()
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Length of the content in bytes."""
         return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)

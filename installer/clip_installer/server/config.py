@@ -134,8 +134,8 @@ def _value(merged: MergedConfig, main_file: Path, key: str) -> str | None:
             )
     if codec := element.attrib.get("encrypted_by"):
         raise ConfigurationError(
-            f"{main_file}: <{key}> is encrypted (encrypted_by = {codec}), and only the server has its key; write <{key}>"
-            " in clear text: a path is no secret"
+            f"{main_file}: <{key}> is encrypted (encrypted_by = {codec}), and only the server has its key; write"
+            f" <{key}> in clear text: a path is no secret"
         )
     return text_of(element) or None
 

@@ -15,6 +15,7 @@ from lxml import etree
 
 from clip_installer.cli import program
 from clip_installer.commands.install import install
+from clip_installer.install.config_file import tomllib
 from clip_udfs import __version__
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
@@ -24,7 +25,12 @@ from training.sources import SOURCES, Role
 
 TRANSLATED = ["README.md", "docs/analyst.md"]
 EVERY_PAGE = [*documents.pages(), *map(documents.translated, TRANSLATED)]
-PARSERS = {"json": json.loads, "yaml": lambda text: list(yaml.safe_load_all(text)), "xml": etree.fromstring}
+PARSERS = {
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "yaml": lambda text: list(yaml.safe_load_all(text)),
+    "xml": etree.fromstring,
+}
 
 
 def text_of(page: str) -> str:
