@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
         if not built.exists():
             build(built)
     return built
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A temporary directory that other users may enter; each start of pytest closes its own to everybody else."""
+    with tempfile.TemporaryDirectory(prefix="clip-udfs-test-") as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
 
 
 @pytest.fixture(scope="session")

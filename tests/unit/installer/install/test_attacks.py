@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -34,7 +33,7 @@ from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
-from tests.server_trees import make_bundle, make_config, open_the_way
+from tests.server_trees import make_bundle, make_config
 from tests.users import CLICKHOUSE, as_root, as_user
 
 pytestmark = as_root
@@ -58,7 +57,6 @@ class Target:
         self.secret.write_text("root's alone")
         self.secret.chmod(0o600)
         self.bundle = make_bundle(root / "bundle")
-        open_the_way(root)
         self.before = self.roots()
 
     def roots(self) -> object:
@@ -112,15 +110,13 @@ class Target:
 
 
 @pytest.fixture
-def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    # Not below pytest's own directory, which each start of pytest closes to everybody else.
-    with tempfile.TemporaryDirectory(prefix="clip-udfs-attack-") as place:
-        root = Path(place)
-        (root / "state").mkdir()
-        monkeypatch.setenv(STATE_VARIABLE, str(root / "state"))
-        made = Target(root)
-        yield made
-        made.assert_unharmed()
+def target(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """A server to attack; what is root's must be as it was after each test."""
+    (open_path / "state").mkdir()
+    monkeypatch.setenv(STATE_VARIABLE, str(open_path / "state"))
+    made = Target(open_path)
+    yield made
+    made.assert_unharmed()
 
 
 @contextmanager
@@ -162,7 +158,7 @@ def test_the_servers_user_can_use_what_is_installed_and_change_none_of_it(target
     assert not disk.places.state.exists()
 
 
-def test_a_planted_journal_is_not_believed(target: Target, tmp_path: Path) -> None:
+def test_a_planted_journal_is_not_believed(target: Target, open_path: Path) -> None:
     """Neither where versions before looked for it, in every parent directory, nor where the own one would lie."""
     main = target.etc / "config.xml"
     key = sha256(str(main).encode()).hexdigest()[:12]
@@ -221,10 +217,10 @@ def test_a_journal_that_names_other_files_is_refused(target: Target, path: str) 
 
 
 def test_a_directory_of_records_that_the_attacker_made_is_refused(
-    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Target, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a directory of mode 1777 anybody can make the one that root would use, before root does."""
-    shared = tmp_path / "shared"
+    shared = open_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
     monkeypatch.setenv(STATE_VARIABLE, str(shared))
@@ -327,11 +323,11 @@ def test_a_home_that_is_a_link_is_refused(target: Target) -> None:
     target.home.unlink()
 
 
-def test_a_link_on_the_way_that_the_attacker_can_change_is_refused(target: Target, tmp_path: Path) -> None:
+def test_a_link_on_the_way_that_the_attacker_can_change_is_refused(target: Target, open_path: Path) -> None:
     """Root's own links are followed; those of the server's user are not, as they can lead elsewhere at any time."""
-    (tmp_path / "elsewhere").mkdir()
+    (open_path / "elsewhere").mkdir()
     target.scripts.rmdir()
-    target.attack(lambda: target.scripts.symlink_to(tmp_path / "elsewhere"))
+    target.attack(lambda: target.scripts.symlink_to(open_path / "elsewhere"))
     with pytest.raises(ConflictError, match="is a symbolic link that 4711 can change"):
         target.install()
     target.scripts.unlink()
@@ -410,10 +406,10 @@ def test_falsified_records_of_an_older_version_are_not_believed(target: Target) 
     assert target.secret.parent.is_dir()
 
 
-def test_a_changed_launcher_is_not_started(target: Target, tmp_path: Path) -> None:
+def test_a_changed_launcher_is_not_started(target: Target, open_path: Path) -> None:
     """Not as root and not as the server's user: what fails its SHA-256 is not started at all."""
     target.install()
-    marker = tmp_path / "started"
+    marker = open_path / "started"
     evil = target.scripts / "evil"
 
     launcher = target.launcher
@@ -440,16 +436,15 @@ def test_a_changed_launcher_is_not_started(target: Target, tmp_path: Path) -> No
     (target.scripts / "aside").rename(target.home)
 
 
-def test_what_is_started_runs_as_the_servers_user(tmp_path: Path) -> None:
+def test_what_is_started_runs_as_the_servers_user(open_path: Path) -> None:
     """The interpreter of the records too."""
     from clip_installer.install.checks.host import check_interpreter
     from clip_installer.install.records import InstalledModel
 
-    open_the_way(tmp_path)
-    marker = tmp_path / "marks"
+    marker = open_path / "marks"
     marker.mkdir()
     marker.chmod(0o777)
-    python = tmp_path / "python"
+    python = open_path / "python"
     python.write_text(f"#!/bin/sh\nid -u > {marker}/uid; id -G > {marker}/groups; echo 1\n")
     python.chmod(0o755)
     check_interpreter(InstalledModel("", "m", "1", str(python), (), ()), SERVER)
@@ -458,9 +453,9 @@ def test_what_is_started_runs_as_the_servers_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["file", "directory", "writable"])
-def test_nothing_that_others_can_change_is_started_as_root(tmp_path: Path, where: str) -> None:
+def test_nothing_that_others_can_change_is_started_as_root(open_path: Path, where: str) -> None:
     """Where the server itself runs as root, its programs must be root's."""
-    program = tmp_path / "bin" / "program"
+    program = open_path / "bin" / "program"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

@@ -12,7 +12,7 @@ from clip_installer.errors import ApplyError, ConfigurationError
 from clip_installer.server import user as module
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser, server_user
-from tests.server_trees import make_config, open_the_way
+from tests.server_trees import make_config
 from tests.users import CLICKHOUSE, as_root
 
 CLICKHOUSE_ENTRY = pwd.struct_passwd(("clickhouse", "x", 4711, 4712, "", "/nonexistent", "/bin/false"))
@@ -98,13 +98,12 @@ def test_a_process_of_the_servers_user_has_its_rights_and_no_others(tmp_path: Pa
 
 
 @as_root
-def test_a_directory_of_the_servers_is_made_with_the_servers_rights(tmp_path: Path) -> None:
+def test_a_directory_of_the_servers_is_made_with_the_servers_rights(open_path: Path) -> None:
     """So that a configuration which the server's user can write cannot have root make a directory for it anywhere."""
-    open_the_way(tmp_path)
     user = ServerUser("clickhouse", CLICKHOUSE, CLICKHOUSE, "test")
-    with pytest.raises(ApplyError, match=f"cannot create {tmp_path}/new: create it with install -d"):
-        user.make_directory(tmp_path / "new")
-    (tmp_path / "theirs").mkdir()
-    os.chown(tmp_path / "theirs", CLICKHOUSE, CLICKHOUSE)
-    user.make_directory(tmp_path / "theirs" / "new")
-    assert (tmp_path / "theirs" / "new").stat().st_uid == CLICKHOUSE
+    with pytest.raises(ApplyError, match=f"cannot create {open_path}/new: create it with install -d"):
+        user.make_directory(open_path / "new")
+    (open_path / "theirs").mkdir()
+    os.chown(open_path / "theirs", CLICKHOUSE, CLICKHOUSE)
+    user.make_directory(open_path / "theirs" / "new")
+    assert (open_path / "theirs" / "new").stat().st_uid == CLICKHOUSE
