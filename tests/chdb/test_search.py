@@ -202,20 +202,46 @@ def test_near_duplicates_are_found(laion: Engine) -> None:
     assert all(0 <= distance < 0.02 for *_, distance in pairs)
 
 
-def test_nearest_captions_hybrid_search_and_outliers(laion: Engine) -> None:
+def test_nearest_captions_and_outliers(laion: Engine) -> None:
     (captions,) = _recipe(laion, "nearest_captions")
     assert len(captions) == 5
-    assert _recipe(laion, "hybrid_search") == [[]]
-    laion.rows(
-        "INSERT INTO laion SELECT * REPLACE (id + 500 AS id, 'a Face!' AS caption)"
-        " FROM (SELECT * FROM laion WHERE id < 3)"
-    )
-    (hybrid,) = _recipe(laion, "hybrid_search")
-    assert [caption for _, caption, _ in hybrid] == ["a Face!"] * 3
     far, misfits = _recipe(laion, "outliers")
     assert len(far) == len(misfits) == 5
     furthest = laion.value("SELECT max(cosineDistance(image_embedding, text_embedding)) FROM laion")
     assert misfits[0][2] == pytest.approx(furthest, abs=0.001)
+
+
+def test_a_caption_that_has_all_the_words_is_found_first(laion: Engine) -> None:
+    """Whatever the vectors say: the words of a code are in one caption only."""
+    laion.rows(
+        "INSERT INTO laion SELECT * REPLACE (id + 500 AS id, caption || ' KX-2041 北京' AS caption)"
+        " FROM (SELECT * FROM laion WHERE id = 3)"
+    )
+    for query in ("kx-2041", "the KX-2041", "北京"):
+        top = laion.rows(f"SELECT id FROM search_hybrid(query = '{query}', k = 2)")
+        assert (503,) in [(int(identity),) for (identity,) in top]
+    (rows,) = _recipe(laion, "hybrid_search")
+    assert len(rows) == 10
+
+
+def test_a_combined_query_is_the_sum_of_its_parts(laion: Engine) -> None:
+    (algebra,) = _recipe(laion, "query_algebra")
+    exact = laion.rows(
+        "WITH (SELECT arrayMap((a, b, c) -> 2 * a + 0.5 * b - 0.5 * c, encode_text('a dog'), image_embedding,"
+        " encode_text('fruit')) FROM laion ORDER BY id LIMIT 1) AS q"
+        " SELECT url, round(cosineDistance(image_embedding, q), 3) AS d FROM laion ORDER BY d LIMIT 5"
+    )
+    assert np.allclose([row[2] for row in algebra], [distance for _, distance in exact], atol=0.002)
+    (alike,) = _recipe(laion, "like_these")
+    assert len(alike) == 10
+
+
+def test_what_is_counted_is_what_is_relevant(laion: Engine) -> None:
+    counted, doubtful = _recipe(laion, "how_many")
+    assert counted[0][0] == laion.value(
+        "SELECT countIf(relevance >= 0.5) FROM search_by_text(query = 'a dog', k = 1000000)"
+    )
+    assert all(relevance >= 0.3 for *_, relevance in doubtful)
 
 
 def test_the_materialized_column_encodes_what_comes_in(laion: Engine) -> None:

@@ -110,6 +110,8 @@ class Manifest:
         precision: ``fp32``, or ``int8`` for graphs with quantised weights.
         cosine: For ``int8``, the smallest cosine of each tower's vectors with open_clip's float32 ones, as measured
             when the bundle was built; empty for ``fp32``, whose vectors are open_clip's.
+        logit_scale: Factor of the cosines in the model's own probabilities, as it was trained; None in older bundles.
+        logit_bias: What is added to them, for models that were trained with a sigmoid (SigLIP); None for a softmax.
     """
 
     name: str
@@ -123,6 +125,8 @@ class Manifest:
     files: Mapping[str, FileRecord]
     precision: str = FLOAT32
     cosine: Mapping[str, float] = field(default_factory=dict)
+    logit_scale: float | None = None
+    logit_bias: float | None = None
 
     def to_json(self) -> str:
         """The content of ``manifest.json``."""
@@ -150,6 +154,8 @@ class Manifest:
             files=values.mapping("files", _MOST_FILES, _file),
             precision=_precision(values),
             cosine=values.mapping("cosine", 10, lambda inner, key: inner.number(key, -1, 1.001), {}),
+            logit_scale=_optional(values, "logit_scale", 0, 10_000),
+            logit_bias=_optional(values, "logit_bias", -1000, 1000),
         )
 
 
@@ -167,6 +173,10 @@ def _refuse_other_version(values: Document) -> None:
             f"has format version {shown}, this package reads {FORMAT_VERSION}: "
             + ("upgrade clickhouse-clip-udfs" if newer else "build the bundle again")
         )
+
+
+def _optional(values: Document, key: str, low: float, high: float) -> float | None:
+    return None if values.raw(key, None) is None else values.number(key, low, high)
 
 
 def _precision(values: Document) -> str:

@@ -57,6 +57,7 @@ def build_index(
     """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
     from clip_installer.tables import index_mutations
+    from clip_installer.tables.advice import advice
     from clip_installer.tables.sample import draw_sample
     from clip_installer.tables.vector_index import build_indexes
 
@@ -81,8 +82,9 @@ def build_index(
         changed, built = build_indexes(database, parameters, rebuild, advance, wait=not no_wait)
         running = no_wait and index_mutations.is_building(database, parameters)
         drawn = draw_sample(database, parameters)
+        worth_changing = advice(database, parameters)
     if as_json:
-        answer = {"table": stored, "changed": changed or drawn, "running": running}
+        answer = {"table": stored, "changed": changed or drawn, "running": running, "advice": worth_changing}
         click.echo(json.dumps({**answer, "indexes": [asdict(index) for index in built]}))
         return
     if running:
@@ -94,6 +96,8 @@ def build_index(
         click.echo(f"{index.name}: {index.definition}, {index.bytes_on_disk / 2**20:,.1f} MiB")
     if drawn:
         click.echo(f"{parameters.sample_table}: drawn, for the relevance in the search views")
+    for sentence in worth_changing:
+        click.echo(f"note: {sentence}")
 
 
 def _say_cancelled(number: int, table: str, *, as_json: bool) -> None:

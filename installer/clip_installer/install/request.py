@@ -17,7 +17,7 @@ from clip_installer.install.target import Target, refuse_unprintable
 from clip_installer.install.wanted import Installation
 from clip_installer.tables.deploy import Schema
 from clip_installer.tables.label import ModelLabel
-from clip_installer.tables.schema import SchemaParameters
+from clip_installer.tables.schema import DEFAULT_LOGIT_SCALE, SchemaParameters
 from clip_installer.tables.search_page import SearchPage
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
@@ -201,6 +201,8 @@ class SettledRequest:
                 quantization=self.options["quantization"],
                 cluster=self.options["cluster"],
                 comment=ModelLabel.of(manifest).comment,
+                logit_scale=manifest.logit_scale or DEFAULT_LOGIT_SCALE,
+                logit_bias=manifest.logit_bias,
             )
         )
 

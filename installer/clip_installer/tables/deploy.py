@@ -10,6 +10,7 @@ from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.sql import Statement, identifier, is_table
 from clip_installer.errors import ApplyError, SqlError
 from clip_installer.tables.schema import (
+    CAPTION_INDEX,
     INDEXES,
     SchemaObject,
     SchemaParameters,
@@ -50,7 +51,10 @@ class Schema:
         cluster = self.parameters.on_cluster
         made = [f"DROP {one.kind} IF EXISTS {one.name}{cluster}" for one in reversed(self.objects) if not one.is_data]
         table = identifier(self.parameters.stored_table)
-        return (*made, *(f"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS {index}" for index in INDEXES))
+        return (
+            *made,
+            *(f"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS {index}" for index in (*INDEXES, CAPTION_INDEX)),
+        )
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
 INDEXES = {"image_index": "image_embedding", "text_index": "text_embedding"}
+CAPTION_INDEX = "caption_index"
 # Rows of the sample that relevance is reckoned from: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024
 # The COMMENT of a view ends with a digest of its definition: who made it, and whether it is this version's.
 _NO_DEFINITION = "0" * 12
 _DEFINITION = re.compile(r"CLIP vectors.*, definition ([0-9a-f]{12})", re.DOTALL)
+# What OpenAI's CLIP models end their training with; for bundles that do not name their own.
+DEFAULT_LOGIT_SCALE = 100.0
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
 
 
@@ -41,6 +44,8 @@ class SchemaParameters:
         granularity: Rows of a granule (``index_granularity``): a search reads the whole granules of its candidates.
         cluster: A cluster: replicated tables on its shards below a Distributed one; None for one server.
         comment: What the COMMENT of table and views says about the model.
+        logit_scale: Factor of the cosines in the model's own probabilities.
+        logit_bias: What is added to them, for a model that was trained with a sigmoid; None for a softmax.
     """
 
     table: str = "laion"
@@ -53,6 +58,8 @@ class SchemaParameters:
     granularity: int = 64
     cluster: str | None = None
     comment: str = ""
+    logit_scale: float = DEFAULT_LOGIT_SCALE
+    logit_bias: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what ClickHouse would refuse later.
@@ -104,6 +111,8 @@ class SchemaParameters:
             "ef_construction": self.ef_construction,
             "ef_search": min(self.ef_search, 1000),
             "granularity": self.granularity,
+            "logit_scale": self.logit_scale,
+            "logit_bias": self.logit_bias,
             "cluster": self.cluster,
             "on_cluster": self.on_cluster,
             "comment": f"\nCOMMENT {literal(self.comment)}" if self.comment else "",
@@ -182,6 +191,11 @@ def sample_statements(parameters: SchemaParameters) -> list[Statement]:
 def index_statements(parameters: SchemaParameters) -> list[Statement]:
     """Both vector indexes: added, then built; for after the load, as each insert would build its own."""
     return render("schema/indexes", parameters.values())
+
+
+def caption_index_statements(parameters: SchemaParameters) -> list[Statement]:
+    """The index of the words in the captions, added and built; for servers of 26.4 and newer."""
+    return render("schema/caption_index", parameters.values())
 
 
 def stored_dimension(database: Database, table: str) -> int | None:

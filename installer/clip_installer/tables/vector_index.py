@@ -12,12 +12,20 @@ from clip_installer.errors import ConflictError, SqlError, TableUnfit
 from clip_installer.progress import Advance
 from clip_installer.tables.index_mutations import NUMBER_BYTES, check_space, is_building, rows_to_do
 from clip_installer.tables.index_mutations import system as _system
-from clip_installer.tables.schema import INDEXES, SchemaParameters, index_statements
+from clip_installer.tables.schema import (
+    CAPTION_INDEX,
+    INDEXES,
+    SchemaParameters,
+    caption_index_statements,
+    index_statements,
+)
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
 _POLL_SECONDS = 0.5
+# The first version with the tokenizer asciiCJK.
+_CAPTION_INDEX_SINCE = (26, 4)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ def build_indexes(
             f" {wanted}; --rebuild replaces it"
         )
     if not replaced and _are_built(database, parameters):
-        return False, vector_indexes(database, parameters)
+        changed = _build_caption_index(database, parameters, advance, sleep if wait else None)
+        return changed, vector_indexes(database, parameters)
     attached = not replaced and is_building(database, parameters)
     if not attached:
         _refuse_zero_vectors(database, parameters)
@@ -90,7 +99,29 @@ def build_indexes(
     except SqlError as error:
         _put_back(database, parameters, replaced, error)
         raise
+    _build_caption_index(database, parameters, advance, sleep if wait else None)
     return True, vector_indexes(database, parameters)
+
+
+def _build_caption_index(
+    database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None] | None
+) -> bool:
+    """Index the words of the captions, for search_hybrid, where the server can and they are not indexed yet.
+
+    It is waited for with ``sleep``; None does not wait.
+    """
+    version = tuple(int(part) for part in str(database.value("SELECT version()")).split(".")[:2])
+    there = database.value(
+        f"SELECT count() FROM {_system('data_skipping_indices', parameters)}"
+        f" WHERE {is_table(parameters.stored_table)} AND name = '{CAPTION_INDEX}'"
+    )
+    if version < _CAPTION_INDEX_SINCE or there:
+        return False
+    for statement in caption_index_statements(parameters):
+        database.command(statement.sql, mutations_sync=0, alter_sync=1)
+    if sleep is not None:
+        _wait(database, parameters, advance, sleep)
+    return True
 
 
 def vector_indexes(database: Database, parameters: SchemaParameters) -> list[BuiltIndex]:

@@ -61,4 +61,16 @@ VIEWS = (
         "embedding",
         relevant=True,
     ),
+    View(
+        "search_hybrid",
+        "Pictures that show what a text says, or whose caption has its words (ClickHouse 26.4 and newer)",
+        "text",
+        template="schema/hybrid_view",
+    ),
+    View(
+        "label_images",
+        "All pictures with the best of some labels and its probability, as the model was trained to tell it",
+        "labels",
+        template="schema/label_view",
+    ),
 )

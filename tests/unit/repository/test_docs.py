@@ -16,6 +16,7 @@ from lxml import etree
 from clip_installer.cli import program
 from clip_installer.commands.install import install
 from clip_installer.install.config_file import tomllib
+from clip_installer.tables.schema import SchemaParameters, objects
 from clip_udfs import __version__
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
@@ -159,10 +160,12 @@ def test_the_analysts_page_has_every_function_view_and_recipe() -> None:
     page = text_of("docs/analyst.md")
     rows = set(re.findall(r"^\| `(\w+)\((.*?)\)` \|", page, re.MULTILINE))
     functions = {(function.name, ", ".join(name for name, _ in function.arguments)) for function in FUNCTIONS.values()}
-    views = {(name, parameters) for name, parameters in rows if name.startswith("search_")}
+    made = {one.name: one.statement.sql for one in objects(SchemaParameters()) if one.kind == "VIEW"}
+    views = {(name, parameters) for name, parameters in rows if name in made}
     assert functions | views == rows
-    written = "".join(path.read_text() for path in sorted((REPOSITORY / "sql/templates/schema").glob("*_views.sql.j2")))
-    assert {name for name, _ in views} == set(re.findall(r"'(search_\w+)'", written))
+    assert {name for name, _ in views} == set(made)
+    for name, parameters in views:
+        assert set(parameters.split(", ")) == set(re.findall(r"{(\w+):", made[name]))
     recipes = {path.name for path in (REPOSITORY / "sql/recipes").iterdir()}
     assert set(re.findall(r"^\| \[`(\w+\.sql)`\]", page, re.MULTILINE)) == recipes
 

@@ -130,6 +130,8 @@ def _assemble(
         versions={package: version(package) for package in _PACKAGES},
         files=_records(directory),
         precision=precision,
+        logit_scale=source.logit_scale,
+        logit_bias=source.logit_bias,
     )
     golden = expected = of_open_clip(source)
     least = MIN_COSINE_INT8 if min_cosine is None else min_cosine

@@ -66,6 +66,17 @@ class SourceModel:
         parts = [self.architecture] if stem == self.architecture else [self.architecture, stem or RANDOM]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
 
+    @property
+    def logit_scale(self) -> float:
+        """The factor of the cosines in the model's own probabilities."""
+        return float(self.model.logit_scale.exp())
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What is added to them; None for a model that was trained with a softmax."""
+        bias = getattr(self.model, "logit_bias", None)
+        return None if bias is None else float(bias)
+
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Normalised vectors of ``texts`` as open_clip computes them, float32 (rows, dimension)."""
         import torch

@@ -34,6 +34,7 @@ def test_objects_and_drops(table: str, suffix: str, cluster: str | None, stored:
         f"DROP TABLE IF EXISTS {schema.objects[-len(views) - 1].name}{clause}",
         f"ALTER TABLE {stored}{clause} DROP INDEX IF EXISTS image_index",
         f"ALTER TABLE {stored}{clause} DROP INDEX IF EXISTS text_index",
+        f"ALTER TABLE {stored}{clause} DROP INDEX IF EXISTS caption_index",
     )
 
 

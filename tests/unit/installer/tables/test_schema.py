@@ -22,7 +22,7 @@ def test_every_parameter_arrives() -> None:
     text = _all(EVERYTHING)
     assert text.count("CHECK length(image_embedding) = 768") == 1
     assert text.count("vector_similarity('hnsw', 'cosineDistance', 768, 'i8', 16, 99)") == 2
-    assert text.count("greatest({k:UInt32}, 77)") == 8
+    assert text.count("greatest({k:UInt32}, 77)") == 9
     assert "encode_text_vit_l_14({query:Nullable(String)})" in text
     assert "CREATE OR REPLACE VIEW pictures.search_by_image_vit_l_14 AS" in text
     assert "ON CLUSTER" not in text

@@ -1,0 +1,56 @@
+"""What is worth changing about a table: how it was made, and rows that it hides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clip_installer.clickhouse.sql import identifier, is_table
+from clip_installer.tables.schema import INDEXES, SchemaParameters
+
+if TYPE_CHECKING:
+    from clip_installer.clickhouse.database import Database
+
+# Above this, a search reads many times more than it needs: all rows of the granules of its candidates.
+_LARGE_GRANULE = 256
+_DEFAULT_GRANULE = 8192
+
+
+def advice(database: Database, parameters: SchemaParameters) -> list[str]:
+    """Sentences for a person, each with the statement that follows from it; none for a table as it is made today.
+
+    Raises:
+        SqlError: ClickHouse refused a query.
+    """
+    stored = identifier(parameters.stored_table)
+    made = str(database.value(f"SHOW CREATE TABLE {stored}"))
+    granule = int(database.value(_granularity(parameters)) or _DEFAULT_GRANULE)
+    found = []
+    if granule > _LARGE_GRANULE:
+        found.append(
+            f"{stored} has index_granularity = {granule}: with {parameters.granularity} a search reads"
+            f" {granule // parameters.granularity} times fewer bytes; it cannot be altered,"
+            " docs/analyst.md says how to copy the table"
+        )
+    found += [
+        f"{stored} accepts vectors of zeros, which no search finds: ALTER TABLE {stored}{parameters.on_cluster}"
+        f" ADD CONSTRAINT `{column} takes no vector of zeros and no NaN` CHECK L2Norm({column}) > 0"
+        for column in INDEXES.values()
+        if f"L2Norm({column})" not in made
+    ]
+    masked = database.value(
+        f"SELECT count() FROM system.parts WHERE {is_table(parameters.stored_table)} AND active"
+        " AND has_lightweight_delete"
+    )
+    if masked:
+        found.append(
+            f"{stored} has deleted rows in {masked} of its parts, which the index still proposes; the views search on"
+            f" past them, other queries may return too few rows: OPTIMIZE TABLE {stored}{parameters.on_cluster} FINAL"
+        )
+    return found
+
+
+def _granularity(parameters: SchemaParameters) -> str:
+    return (
+        r"SELECT toUInt32OrZero(extract(engine_full, 'index_granularity = (\\d+)')) FROM system.tables"
+        f" WHERE {is_table(parameters.stored_table, 'name')}"
+    )

@@ -1,0 +1,9 @@
+-- How many pictures show a dog? All rows are compared, and those count that are more likely a match than not
+SELECT count() AS pictures, round(min(relevance), 2) AS least_relevance
+FROM search_relevant_by_text(query = 'a dog', k = 1000000, min_relevance = 0.5);
+
+-- The doubtful ones, to look at: they say how far the figure can be trusted
+SELECT url, caption, round(relevance, 2) AS relevance
+FROM search_relevant_by_text(query = 'a dog', k = 1000000, min_relevance = 0.3)
+ORDER BY relevance, id
+LIMIT 10;

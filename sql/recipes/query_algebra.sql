@@ -1,0 +1,11 @@
+-- Query algebra: texts and pictures with weights, also negative ones, as one vector to search with
+-- Twice a dog, somewhat like a picture of the table, and no fruit. A search does not mind the length of its vector. For a
+-- picture that is not in the table, write encode_image('path') in its place.
+SELECT url, caption, round(distance, 3) AS distance
+FROM search_by_embedding(
+    embedding = (
+        SELECT arrayMap((dog, picture, fruit) -> 2 * dog + 0.5 * picture - 0.5 * fruit,
+            encode_text('a dog'), image_embedding, encode_text('fruit'))
+        FROM laion ORDER BY id LIMIT 1
+    ),
+    k = 5);
