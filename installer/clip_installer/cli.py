@@ -32,7 +32,7 @@ from clip_installer.commands.sql import sql
 from clip_installer.commands.status import status
 from clip_installer.errors import UsageProblem
 from clip_udfs import __version__
-from clip_udfs.errors import ClipUdfError
+from clip_udfs.errors import ClipUdfError, printable
 
 INTERRUPTED, UNEXPECTED = 130, 3
 
@@ -63,7 +63,7 @@ def _fail(code: str, message: str, command: str, status: int, as_json: bool) -> 
         error = {"code": code, "message": message, "command": command}
         click.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
     else:
-        click.echo(f"{command}: {message}", err=True)
+        click.echo(f"{command}: {printable(message)}", err=True)
     sys.exit(status)
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from clip_installer.errors import DownloadError, first_line
 from clip_installer.progress import Advance, silent
+from clip_udfs.errors import printable
 
 _CHUNK = 1 << 20
 _WAITS_FOR = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -141,7 +142,7 @@ class Downloader:
         except urllib.error.HTTPError as error:
             with error:
                 if error.code in _WAITS_FOR:
-                    raise _Interrupted(f"HTTP {error.code} {error.reason}") from error
+                    raise _Interrupted(f"HTTP {error.code} {printable(error.reason)}") from error
                 if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                     partial.discard()
                     raise DownloadError(
@@ -149,7 +150,7 @@ class Downloader:
                         " fetched is dropped, run again"
                     ) from error
                 kind = NotOnServer if error.code in _MISSING else DownloadError
-                raise kind(f"{url}: HTTP {error.code} {error.reason}") from error
+                raise kind(f"{url}: HTTP {error.code} {printable(error.reason)}") from error
         with response:
             start, total = _range_of(response, start)
             now = _Version(_validator(response), total)

@@ -19,12 +19,12 @@ InstallerError
 
 from __future__ import annotations
 
-from clip_udfs.errors import ClipUdfError
+from clip_udfs.errors import ClipUdfError, printable
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of somebody else's error, or its type where it has no text."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of somebody else's error, safe to show, or its type where it has no text."""
+    return printable(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 class InstallerError(ClipUdfError):

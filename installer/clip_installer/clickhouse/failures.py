@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clip_installer.errors import ConnectionFailed, InstallerError, SqlError, first_line
-from clip_udfs.errors import ClipUdfError
+from clip_udfs.errors import ClipUdfError, printable
 
 # How the driver introduces, and ends, what the server said.
 _SERVERS_OWN = re.compile(r"Code: (?P<number>\d+)\. DB::.*", re.DOTALL)
@@ -62,7 +62,7 @@ def explained(error: BaseException, where: str, *, connecting: bool = False) -> 
         return ConnectionFailed(_unreachable(error, text, where, connecting=connecting))
     said = _TRAILERS.sub("", answered[0]).strip()
     name = getattr(error, "name", None) or (found[1] if (found := _NAME.search(said)) else None)
-    reason = said.splitlines()[0]
+    reason = printable(said.splitlines()[0])
     if name and f"({name})" not in reason:
         reason = f"{reason} ({name})"
     if name in _CREDENTIALS:

@@ -1,10 +1,15 @@
-"""``clip-udfs demo``: everything, once, with the built-in model, on the embedded engine."""
+"""``clip-udfs demo``: everything, once, with the built-in model, on chDB."""
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import click
+
+from clip_installer.commands.options import json_option
 
 
 @click.command(short_help="Install, fill and search a demonstration server, and show the pictures.")
@@ -15,8 +20,15 @@ import click
     show_default=True,
     help="Directory of the demonstration; run again, it continues where it was.",
 )
-def demo(output: Path) -> None:
-    """Show the whole of it: a server's tree, the functions, 3 500 pictures, both indexes, six searches and a page."""
-    from clip_installer.demo.story import run_demo
+@json_option
+def demo(output: Path, as_json: bool) -> None:
+    """Show every feature once: a server's tree, the functions, 2 800 images, both indexes, six searches and a page."""
+    from clip_installer.demo.story import Demo, run_demo
 
-    run_demo(output)
+    # With --json the story of the steps goes to standard error, so that the answer is alone on standard output.
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        run_demo(output)
+    if as_json:
+        made = Demo(output)
+        answer = {"server_config": made.config, "data": made.data, "images": made.pictures, "output": made.output}
+        click.echo(json.dumps({name: str(path) for name, path in answer.items()}))

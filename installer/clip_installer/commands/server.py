@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from clip_installer.commands.options import json_option
 
 if TYPE_CHECKING:
     from clip_installer.trial.configuration import TrialConfiguration
@@ -34,7 +37,8 @@ the configuration's users file (no CREATE USER). A user default with a password 
 @click.option("--http-port", type=_PORT, help="Port for HTTP; 0 takes a free one [default: the configuration's, 8123].")
 @click.option("--tcp-port", type=_PORT, help="Native port; 0 takes a free one [default: the configuration's, 9000].")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-def server(server_config: Path, http_port: int | None, tcp_port: int | None, host: str) -> None:
+@json_option
+def server(server_config: Path, http_port: int | None, tcp_port: int | None, host: str, as_json: bool) -> None:
     """Run a ClickHouse server for evaluation until SIGINT or SIGTERM."""
     from clip_installer.errors import ServerFailed
     from clip_installer.trial.configuration import DEFAULT_HTTP_PORT, DEFAULT_TCP_PORT, configured_port
@@ -48,11 +52,12 @@ def server(server_config: Path, http_port: int | None, tcp_port: int | None, hos
     signal.signal(signal.SIGINT, _end)
     try:
         with trial_server(server_config, host, http_port, tcp_port) as running:
-            click.echo(introduction(running.configuration))
+            click.echo(_as_json(running.configuration) if as_json else introduction(running.configuration))
             running.wait()
             raise ServerFailed(f"the server ended by itself: {running.last_words()}")
     except _Ended:
-        click.echo("the server has ended", err=True)
+        if not as_json:
+            click.echo("the server has ended", err=True)
 
 
 def introduction(configuration: TrialConfiguration) -> str:
@@ -80,6 +85,20 @@ def introduction(configuration: TrialConfiguration) -> str:
         lines.append("No functions are installed yet:")
         lines.append(f"  install-udfs --server-config {where} --url {url}")
     return "\n".join(lines)
+
+
+def _as_json(configuration: TrialConfiguration) -> str:
+    """The same as one object, which is there once the server answers."""
+    addresses = configuration.addresses
+    return json.dumps(
+        {
+            "http": addresses.http,
+            "native": f"{addresses.host}:{addresses.tcp_port}",
+            "search_pages": [f"{addresses.http}{page}" for page in configuration.search_pages],
+            "user": configuration.login,
+            "query": configuration.first_query,
+        }
+    )
 
 
 class _Ended(Exception):

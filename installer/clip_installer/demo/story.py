@@ -150,7 +150,8 @@ def _command(*words: str, width: int | None = None) -> None:
     """Show a command and run it; with ``width``, show only that many characters of its answer."""
     click.echo(f"$ {shlex.join(words)}")
     program = Path(sys.executable).with_name(words[0])
-    captured = None if width is None else subprocess.PIPE
+    captured = sys.stdout if width is None else subprocess.PIPE
+    sys.stdout.flush()
     done = subprocess.run([str(program), *words[1:]], stdout=captured, text=True, check=False)
     if done.returncode != 0:
         raise InstallerError(f"the demonstration stopped: the command above ended with status {done.returncode}")

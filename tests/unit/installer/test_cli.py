@@ -14,6 +14,7 @@ import pytest
 from clip_installer import cli
 from clip_installer.cli import program
 from clip_installer.commands.install import install
+from clip_installer.errors import SqlError
 from clip_udfs import __version__
 
 REPOSITORY = Path(__file__).parents[3]
@@ -90,6 +91,23 @@ def test_the_options_that_the_readme_names_exist() -> None:
     used = {word for line in lines for word in line.split() if word.startswith("--")}
     assert len(lines) >= 4
     assert used <= known
+
+
+@pytest.mark.parametrize("name", sorted(cli.program.commands))
+def test_every_command_takes_json(name: str) -> None:
+    assert "--json" in {option for parameter in cli.program.commands[name].params for option in parameter.opts}
+
+
+def test_nothing_that_others_wrote_reaches_the_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server's message could hold escape sequences, or lines that look like ours."""
+
+    @click.command()
+    def refused() -> None:
+        raise SqlError("\x1b[2Jno\nclip-udfs: all is well")
+
+    with pytest.raises(SystemExit):
+        cli.run(refused, "refused", [])
+    assert capsys.readouterr().err == "refused: \\x1b[2Jno\\nclip-udfs: all is well\n"
 
 
 @pytest.mark.parametrize("as_json", [False, True])
