@@ -12,10 +12,10 @@ from PIL import Image
 from tests.models.pictures import drawing
 
 MEBIBYTE = 1 << 20
-NOT_A_PICTURE = "not a picture in a format that is read"
-CUT_SHORT = "damaged picture: it ends too early"
-DAMAGED = "damaged picture"
-TOO_MANY_PIXELS = r"the picture (is \d+ x \d+ pixels, at most \d+ are|has more pixels than are) decoded"
+NOT_A_PICTURE = "not an image in a format that is read"
+CUT_SHORT = "damaged image: it ends too early"
+DAMAGED = "damaged image"
+TOO_MANY_PIXELS = r"the image (is \d+ x \d+ pixels, at most \d+ are decoded|exceeds the limit of \d+ pixels)"
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>secret</body></html>\n"
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script/></svg>'
@@ -75,6 +75,25 @@ def jpeg_of_scans(count: int) -> bytes:
     content = encoded(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
     last = content[content.rindex(b"\xff\xda") : -2]
     return content[:-2] + last * count + content[-2:]
+
+
+def run_length_bmp(width: int, height: int) -> bytes:
+    """A BMP of 8 bits a pixel that ends before its first run."""
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 2, 0, 0, 256, 0)
+    start = 14 + len(header) + 1024
+    return struct.pack("<2sIII", b"BM", start + 2, 0, start) + header + b"\0" * 1024 + b"\0\1"
+
+
+def jpeg2000_of(
+    width: int, height: int, *, tile: int = 0, components: int = 3, layers: int = 1, precinct: int = 0xFF
+) -> bytes:
+    """A JPEG 2000 codestream that declares this, with nothing in its tiles."""
+    size = struct.pack(">HIIIIIIIIH", 0, width, height, 0, 0, tile or width, tile or height, 0, 0, components)
+    style = struct.pack(">BBHBBBBBBB", 1, 0, layers, 0, 0, 4, 4, 0, 1, precinct)
+    quantization = b"\x40\x40"
+    parts = ((0xFF51, size + b"\7\1\1" * components), (0xFF52, style), (0xFF5C, quantization))
+    header = b"".join(struct.pack(">HH", marker, len(body) + 2) + body for marker, body in parts)
+    return b"\xff\x4f" + header + b"\xff\x90\0\x0a\0\0\0\0\0\0\0\1\xff\x93" + b"\0" * 80 + b"\xff\xd9"
 
 
 def lossless_webp_of_largest_size() -> bytes:
@@ -141,6 +160,12 @@ def odd_but_whole() -> dict[str, bytes]:
         ),
         "exif-overlapping.jpg": after_start(jpeg, segment(0xE1, exif_of_overlapping_tags(400))),
         "mpf-garbage.jpg": after_start(jpeg, segment(0xE2, b"MPF\0" + b"II*\0\xff\xff\xff\xff" * 5)),
+        "ztxt-64-mebibytes.png": png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(b"\0" * (64 * MEBIBYTE)))),
+        "iccp-64-mebibytes.png": png(8, 8, (b"iCCP", b"a\0\0" + zlib.compress(b"\0" * (64 * MEBIBYTE)))),
+        "itxt-2-mebibytes.png": png(8, 8, (b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"\0" * (2 * MEBIBYTE)))),
+        "text-70-mebibytes.png": png(8, 8, (b"tEXt", b"a\0" + b"x" * (70 * MEBIBYTE))),
+        "ztxt-many.png": png(8, 8, *[(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * (MEBIBYTE - 1)))] * 100),
+        "video-behind.jpg": jpeg + b"\xff\xda\0\0" * 5000,
         "ztxt-1-mebibyte-less.png": png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(b"\0" * (MEBIBYTE - 1)))),
         "icc-1-mebibyte.webp": encoded(rgb, "WEBP", icc_profile=b"\0" * MEBIBYTE),
         "exif-garbage.webp": encoded(rgb, "WEBP", exif=b"Exif\0\0" + b"\xff" * 500),
@@ -197,12 +222,14 @@ def refused() -> dict[str, tuple[bytes, str]]:
         ),
         "codestream-larger-than-its-box.jp2": (
             resized(whole["JPEG2000"], ">II", (64, 48), (30_000, 30_000)),
-            DAMAGED,
+            "the image has 293125 tiles",
         ),
-        "1000-scans.jpg": (jpeg_of_scans(1000), r"the picture has 10\d\d JPEG scans, at most 100 are decoded"),
-        "ztxt-64-mebibytes.png": (png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(b"\0" * (64 * MEBIBYTE)))), DAMAGED),
-        "iccp-64-mebibytes.png": (png(8, 8, (b"iCCP", b"a\0\0" + zlib.compress(b"\0" * (64 * MEBIBYTE)))), DAMAGED),
-        "ztxt-many.png": (png(8, 8, *[(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * (MEBIBYTE - 1)))] * 100), DAMAGED),
+        "1000-scans.jpg": (jpeg_of_scans(1000), r"the image has 10\d\d JPEG scans, at most 100 are decoded"),
+        "rle-of-5-megapixels.bmp": (run_length_bmp(1000, 5000), TOO_MANY_PIXELS),
+        "precincts-of-a-pixel.j2k": (jpeg2000_of(1000, 1000, precinct=0x00), "the image has \\d+ precincts"),
+        "65535-layers.j2k": (jpeg2000_of(64, 64, layers=65_535), "the image has 65535 quality layers, at most 256"),
+        "62500-tiles.j2k": (jpeg2000_of(1000, 1000, tile=4), "the image has 62500 tiles, at most 4096"),
+        "5-components.j2k": (jpeg2000_of(64, 64, components=5), f"the image has 5 components|{NOT_A_PICTURE}"),
     }
     for kind, content in whole.items():
         files[f"half.{kind.lower()}"] = (content[: len(content) // 2], NOT_A_PICTURE if kind == "AVIF" else DAMAGED)

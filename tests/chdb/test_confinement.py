@@ -15,6 +15,7 @@ from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing
 
 OUTSIDE = "outside the directories that encode_image may read"
+LEADS_OUT = f"a symbolic link leads {OUTSIDE}: copy the file, or install with --image-root for where the link leads"
 SECRET = b"secret-of-another-user"
 
 
@@ -54,19 +55,21 @@ def reason(engine: Engine, path: str) -> str:
 def test_outside_is_outside_whether_it_exists_or_not(engine: Engine, tree: ServerTree, beside: Path) -> None:
     right = engine.value("SELECT encode_image('good.png')")
     for path in (
-        f"{beside}/picture.png", f"{beside}/none.png", "../beside/secret.txt", "../beside/none", "link.png",
-        "dangling.png", "up/picture.png", "up/none.png", "../beside/../pictures/good.png",
-        "../nowhere/../pictures/good.png", "/proc/self/environ", "/proc/self/cwd/none", "/dev/zero", "/etc/shadow",
+        f"{beside}/picture.png", f"{beside}/none.png", "/proc/self/environ", "/proc/self/cwd/none",
+        "/dev/zero", "/etc/shadow",
     ):  # fmt: skip
         assert reason(engine, path).startswith(OUTSIDE), path
         assert engine.value(f"SELECT try_encode_image('{path}')") == []
+    for path in ("link.png", "dangling.png", "up/picture.png", "up/none.png"):
+        assert reason(engine, path) == LEADS_OUT, path
+    for path in ("../beside/secret.txt", "../nowhere/../pictures/good.png", f"{tree.pictures}/up/../pictures/good.png"):
+        assert reason(engine, path).startswith("the path contains '..'"), path
     assert engine.value("SELECT encode_image('good.png')") == right
-    assert engine.value(f"SELECT encode_image('{tree.pictures}/up/../pictures/good.png')") == right
 
 
 def test_what_is_no_file_does_not_hang_and_what_is_no_picture_is_not_quoted(engine: Engine, beside: Path) -> None:
     right = engine.value("SELECT encode_image('good.png')")
     assert reason(engine, "fifo.png").startswith("is not a regular file")
     assert reason(engine, "socket.png").startswith("is not a regular file")
-    assert reason(engine, "page.jpg").startswith(("not a picture", "damaged picture"))
+    assert reason(engine, "page.jpg").startswith(("not an image", "damaged image"))
     assert engine.value("SELECT encode_image('good.png')") == right

@@ -146,10 +146,10 @@ def pictures(tree: ServerTree) -> Path:
     ("path", "reason"),
     {
         "missing.png": "no such file",
-        "bad/text.jpg": "not a picture",
+        "bad/text.jpg": "not an image",
         "bad/empty.jpg": "is empty",
         "bad/folder.jpg": "is a directory",
-        "bad/cut.jpg": "damaged picture",
+        "bad/cut.jpg": "damaged image",
         "/etc/passwd": "outside",
     }.items(),
 )

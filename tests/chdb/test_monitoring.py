@@ -77,6 +77,6 @@ def test_which_reasons_failed_calls_had(watched: Engine) -> None:
     }
     assert failures == {
         "encode_image: row …: …: no such file in the directories that encode_image may read": 2,
-        "encode_image_bytes: row …: … bytes: not a picture in a format that is read"
+        "encode_image_bytes: row …: … bytes: not an image in a format that is read"
         " (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG …)": 1,
     }

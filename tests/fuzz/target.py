@@ -112,11 +112,12 @@ def _image(content: bytes) -> Outcome:
     from clip_udfs.errors import ValueRefused
     from clip_udfs.images import decode
     from clip_udfs.manifest import ImageManifest
+    from clip_udfs.settings import IMAGE_FORMATS
 
     mode = MODES[zlib.crc32(content) % len(MODES)]
     manifest = ImageManifest((32, 32), mode, "bicubic", 0, (0, 0, 0), (1, 1, 1))
     try:
-        pixels = decode(content, manifest, MAX_PIXELS)
+        pixels = decode(content, manifest, MAX_PIXELS, formats=IMAGE_FORMATS)
     except ValueRefused as refused:
         return Outcome("refused", str(refused))
     if (pixels.shape, pixels.dtype) != ((32, 32, 3), "uint8"):

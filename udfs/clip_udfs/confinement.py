@@ -1,8 +1,9 @@
-"""Opening a picture's file only where that is allowed: inside a root after every symbolic link, regular files only."""
+"""Opening an image file only where that is allowed: inside a root after every symbolic link, regular files only."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,17 @@ from pathlib import Path
 from clip_udfs.errors import SettingsError, ValueRefused
 
 OUTSIDE = "outside the directories that encode_image may read"
+LEADS_OUT = f"a symbolic link leads {OUTSIDE}: copy the file, or install with --image-root for where the link leads"
+# Values that people give in the place of a path, and what they want instead.
+_ADDRESS = re.compile(r"\s*(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
+_BASE64 = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{40,}")
+_FETCH = {
+    "http": "url('…', RawBLOB)",
+    "https": "url('…', RawBLOB)",
+    "s3": "s3('…', RawBLOB)",
+    "gs": "gcs('…', RawBLOB)",
+}
+_MOST_LINKS = 40  # as the kernel follows
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -37,9 +49,10 @@ class Roots:
     def read(self, path: str) -> bytes:
         """Content of the file at ``path``: relative to a root (the first that has it), or absolute inside one.
 
-        The path may not leave its root in between either, as whether ``../DIRECTORY/../ROOT/FILE`` works would tell
-        what lies outside. The file is opened without side effects first (``O_PATH``), then the opened object itself is
-        checked, so that nothing can be swapped between check and use; a FIFO or a device is never opened for reading.
+        No link may leave the roots, not even to come back, and ``..`` is refused: behind a link to a directory, whether
+        ``LINK/../ROOT/FILE`` works would tell what lies outside. The file is opened without side effects first
+        (``O_PATH``), then the opened object itself is checked, so that nothing can be swapped between check and use; a
+        FIFO or a device is never opened for reading.
 
         Raises:
             ValueRefused: Outside every root (in the same words whether it exists or not), absent, not a regular
@@ -49,10 +62,16 @@ class Roots:
             raise ValueRefused("the path is empty")
         if "\0" in path:
             raise ValueRefused("the path contains a NUL character")
+        if _ADDRESS.match(path) or _BASE64.match(path):
+            raise ValueRefused(_other_source(path))
+        parts = _parts(path)
+        if ".." in parts:
+            raise ValueRefused("the path contains '..': write it without")
         reason = OUTSIDE
-        for candidate in self._candidates(path):
-            real = os.path.realpath(candidate)
-            if not self._inside(real):
+        for candidate in self._candidates(path, parts):
+            real = self._followed(candidate)
+            if real is None:
+                reason = LEADS_OUT
                 continue
             try:
                 handle = os.open(real, os.O_PATH | os.O_CLOEXEC)
@@ -63,15 +82,38 @@ class Roots:
                 return self._read_opened(handle)
             finally:
                 os.close(handle)
+        if path != path.strip():
+            reason += "; the path begins or ends with a blank"
         raise ValueRefused(reason)
 
-    def _candidates(self, path: str) -> Iterator[str]:
-        parts = _parts(path)
+    def _candidates(self, path: str, parts: Sequence[str]) -> Iterator[str]:
         for name, root in self._names if path.startswith("/") else [("", root) for root in self._roots]:
             before = _parts(name)
             rest = parts[len(before) :]
-            if parts[: len(before)] == before and _stays_below(rest):
+            if parts[: len(before)] == before:
                 yield "/".join((root, *rest))
+
+    def _followed(self, path: str) -> str | None:
+        """Where ``path`` leads, link by link; None where any of them leaves the roots, even if the next one returns."""
+        pending, place, links = _parts(path)[::-1], "/", 0
+        while pending:
+            part = pending.pop()
+            step = str(Path(place).parent) if part == ".." else f"{place.rstrip('/')}/{part}"
+            above = step.rstrip("/") + "/"
+            if not (self._inside(step) or any(name.startswith(above) for name, _ in self._names)):
+                return None
+            try:
+                target = "" if part == ".." else str(Path(step).readlink())
+            except OSError:  # not a link, or not there
+                target = ""
+            if not target:
+                place = step
+            elif (links := links + 1) > _MOST_LINKS:
+                break
+            else:
+                place = "/" if target.startswith("/") else place
+                pending += _parts(target)[::-1]
+        return place if self._inside(place) else None
 
     def _inside(self, real: str) -> bool:
         return any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots)
@@ -79,7 +121,7 @@ class Roots:
     def _read_opened(self, handle: int) -> bytes:
         reopened = _DESCRIPTORS / str(handle)
         if not self._inside(str(reopened.readlink())):
-            raise ValueRefused(OUTSIDE)
+            raise ValueRefused(LEADS_OUT)
         status = os.fstat(handle)
         if stat.S_ISDIR(status.st_mode):
             raise ValueRefused("is a directory")
@@ -99,13 +141,16 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def _stays_below(parts: Sequence[str]) -> bool:
-    depth = 0
-    for part in parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            return False
-    return True
+def _other_source(value: str) -> str:
+    """What to write instead of an address, or of an image itself, in the place of a path."""
+    found = _ADDRESS.match(value)
+    scheme = found[1].lower() if found else "data"
+    if scheme == "file":
+        return "an address, not a path: leave out 'file://'"
+    if scheme == "data":
+        return "an image in base64, not a path: use encode_image_bytes(base64Decode('…'))"
+    source = _FETCH.get(scheme, "url('…', RawBLOB)")
+    return f"an address, not a path: use SELECT encode_image_bytes(raw_blob) FROM {source}"
 
 
 def _spoken(error: OSError) -> str:

@@ -5,12 +5,16 @@ ClipUdfError
 ├── BundleError          a model bundle is missing, incomplete, altered or newer than the code
 ├── ProtocolError        what arrived on standard input is not a ClickHouse block
 ├── EngineError          the inference engine could not load or run
+├── DecoderError         the processes that decode images cannot be started, or were ended from outside
+├── BlockOverrun         the values of one block take too long altogether
 └── ValueRefused         one row's value cannot be encoded
 """
 
 from __future__ import annotations
 
 from unicodedata import category
+
+_SHOWN = 200
 
 
 def printable(text: str) -> str:
@@ -30,6 +34,11 @@ def _escaped(character: str) -> str:
 def one_line(error: BaseException) -> str:
     """The text of somebody else's error on one line, safe to show, for a message of our own."""
     return printable(" ".join(str(error).split()))
+
+
+def shown(text: str) -> str:
+    """A value as a message shows it: printable, and not longer than a line bears."""
+    return printable(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
 class ClipUdfError(Exception):
@@ -60,6 +69,18 @@ class EngineError(ClipUdfError):
     """The inference engine could not be loaded or could not run."""
 
     code = "engine"
+
+
+class DecoderError(ClipUdfError):
+    """The processes that decode images cannot be started, or were ended from outside."""
+
+    code = "decoder"
+
+
+class BlockOverrun(ClipUdfError):
+    """The values of one block take too long altogether."""
+
+    code = "block"
 
 
 class ValueRefused(ClipUdfError):

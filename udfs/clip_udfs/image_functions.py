@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from clip_udfs.errors import ValueRefused
+from clip_udfs.budget import BlockBudget
+from clip_udfs.errors import BlockOverrun, ValueRefused
 from clip_udfs.image_info import ImageInfo
 from clip_udfs.pipelines import AHEAD, AHEAD_BYTES, RowRefused, refusal
 from clip_udfs.wire import Sized, Value, escape, leb128
@@ -29,7 +30,13 @@ class ImageFunctionPipeline:
     """Images answered one by one in threads."""
 
     def __init__(
-        self, answer: Callable[..., ImageAnswer], *, empty: Callable[[str], ImageAnswer], strict: bool, threads: int
+        self,
+        answer: Callable[..., ImageAnswer],
+        *,
+        empty: Callable[[str], ImageAnswer],
+        strict: bool,
+        threads: int,
+        budget: BlockBudget,
     ) -> None:
         """Answer values with ``answer`` in ``threads`` threads, refused ones with ``empty`` where not ``strict``.
 
@@ -38,10 +45,12 @@ class ImageFunctionPipeline:
             empty: Takes the reason of a refusal.
             strict: Whether a refused value fails the query.
             threads: Images that are worked on at the same time.
+            budget: What ``answer`` charges; it begins again with each block.
         """
         self._answer = answer
         self._empty = empty
         self._strict = strict
+        self._budget = budget
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
 
     def encode(self, values: Iterator[Value | Sized]) -> Iterator[Sequence[ImageAnswer]]:
@@ -50,6 +59,7 @@ class ImageFunctionPipeline:
         Raises:
             RowRefused: An image is refused and the function is strict.
         """
+        self._budget.restart()
         pending: deque[_Pending] = deque()
         row = held = 0
         try:
@@ -78,7 +88,10 @@ class ImageFunctionPipeline:
             return refused
 
     def _finished(self, one: _Pending, row: int) -> ImageAnswer:
-        outcome = one.answer.result()
+        try:
+            outcome = one.answer.result()
+        except BlockOverrun as overrun:
+            raise BlockOverrun(f"row {row}: {overrun}") from overrun
         if not isinstance(outcome, ValueRefused):
             return outcome
         if self._strict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from clip_udfs.exif import orientation, taken, upright
 from clip_udfs.images import opened
+from clip_udfs.settings import DEFAULT_IMAGE_FORMATS
 from clip_udfs.thumbnails import reduced
 
 # The hash is of 32 x 32 pixels; a JPEG is decoded at about eight times that, which moves a bit or none.
@@ -43,14 +45,14 @@ class ImageInfo:
     reason: str = ""
 
 
-def image_info(content: bytes, max_pixels: int) -> ImageInfo:
+def image_info(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> ImageInfo:
     """Size, format, EXIF and hash of an image; it is decoded for the hash, so a damaged one is found out.
 
     Raises:
         ValueRefused: The image is refused as by :func:`clip_udfs.images.decode`.
         MemoryError: There is not enough memory.
     """
-    with opened(content, max_pixels) as image:
+    with opened(content, max_pixels, formats) as image:
         width, height = image.size
         kind, mode, turn, time = image.format or "", image.mode, orientation(image), taken(image)
         code = perceptual_hash(upright(reduced(image, _DECODED), turn))

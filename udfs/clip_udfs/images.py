@@ -1,25 +1,27 @@
-"""A picture's bytes to the pixels that the image tower takes, equal to open_clip's preprocessing step for step.
+"""From an image's bytes to the pixels that the image tower takes, equal to open_clip's preprocessing step for step.
 
-open_clip resizes and crops in the picture's own mode and converts to RGB afterwards; so does this module, because for
-palette, alpha, 1-bit and 16-bit pictures the order changes the pixels. Scaling to floats is left to the engine.
+open_clip resizes and crops in the image's own mode and converts to RGB afterwards; so does this module, because for
+palette, alpha, 1-bit and 16-bit images the order changes the pixels. It ignores EXIF orientation and colour profiles,
+as open_clip does. Scaling to floats is left to the engine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageCms,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
+    MpoImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
@@ -27,11 +29,18 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from clip_udfs.containers import check_jpeg_scans, unread_format, without_large_texts
 from clip_udfs.errors import ValueRefused
+from clip_udfs.jpeg2000 import check_jpeg2000
 from clip_udfs.manifest import ImageManifest
+from clip_udfs.settings import DEFAULT_IMAGE_FORMATS, IMAGE_FORMATS
+
+if TYPE_CHECKING:  # the processes that decode do without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Decoders that run inside the process. Not among them: EPS and the like, which start other programs; ICO, whose header
-# does not tell the size of the picture in it; TGA, which has no signature and takes any file for a picture.
+# does not tell the size of the image in it; TGA, which has no signature and takes any file for an image.
 _DECODERS = (
     JpegImagePlugin.JpegImageFile,
     PngImagePlugin.PngImageFile,
@@ -39,20 +48,21 @@ _DECODERS = (
     GifImagePlugin.GifImageFile,
     BmpImagePlugin.BmpImageFile,
     TiffImagePlugin.TiffImageFile,
-    PpmImagePlugin.PpmImageFile,
     AvifImagePlugin.AvifImageFile,
+    PpmImagePlugin.PpmImageFile,
     Jpeg2KImagePlugin.Jpeg2KImageFile,
 )
 # A decoder whose C library this Pillow was built without does not register itself.
 FORMATS = tuple(decoder.format for decoder in _DECODERS if decoder.format in Image.OPEN)
+assert set(FORMATS) <= set(IMAGE_FORMATS)
+assert ImageCms and MpoImagePlugin  # Pillow imports them for some images; a decoder, which can open no file, could not
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many images as there are decoders are decoded side by side anyway
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
-# Above this, a resized picture is not made whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.
+# Above this, a resized image is not made whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.
 _MAX_RESIZED_PIXELS = 16_777_216
-# A scan of a progressive JPEG can be a hundred bytes long and touch every pixel; encoders write about ten.
-_MAX_JPEG_SCANS = 100
-_JPEG_SIGNATURE = b"\xff\xd8"
-_JPEG_SCAN = b"\xff\xda"
+# Pillow decodes run-length BMPs and plain PNMs in Python, at a microsecond a pixel.
+_MAX_PIXELS_IN_PYTHON = 4_194_304
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
 # Times the model's input that must be left of a JPEG that is decoded at a fraction of its size. With less, vectors of
@@ -62,67 +72,100 @@ MIN_SCALED = 6.0
 Extent = tuple[float, float]
 
 
-def decode(content: bytes, manifest: ImageManifest, max_pixels: int, *, scaled: bool = False) -> NDArray[np.uint8]:
-    """Pixels of the first frame of an encoded picture, resized and cropped as the model was trained.
+def decode(
+    content: bytes,
+    manifest: ImageManifest,
+    max_pixels: int,
+    *,
+    scaled: bool = False,
+    formats: Sequence[str] = DEFAULT_IMAGE_FORMATS,
+) -> NDArray[np.uint8]:
+    """Like :func:`preprocess`, as uint8 of shape (height, width, 3)."""
+    import numpy as np
+
+    return np.asarray(preprocess(content, manifest, max_pixels, scaled=scaled, formats=formats))
+
+
+def preprocess(
+    content: bytes,
+    manifest: ImageManifest,
+    max_pixels: int,
+    *,
+    scaled: bool = False,
+    formats: Sequence[str] = DEFAULT_IMAGE_FORMATS,
+) -> Image.Image:
+    """Decode the first frame of an image file, and resize and crop it as the model was trained.
 
     Args:
         content: The file's bytes.
         manifest: Size, resize mode and interpolation.
         max_pixels: Largest width x height that is decoded; checked on the header, before memory is spent.
         scaled: Decode a JPEG that is much larger than the model's input at a fraction of its size.
+        formats: Those of :data:`IMAGE_FORMATS` that are read.
 
     Returns:
-        uint8, shape (height, width, 3), RGB.
+        An RGB image of the model's input size.
 
     Raises:
-        ValueRefused: Not a picture, a damaged one, or too large. The text says nothing of the file's content.
-        MemoryError: There is not enough of it, which is not the picture's fault.
+        ValueRefused: Not an image, a damaged one, or too large. The text says nothing of the file's content.
+        MemoryError: There is not enough of it.
     """
-    with opened(content, max_pixels) as image:
+    with opened(content, max_pixels, formats) as image:
         extent = scale_down(image, manifest, MIN_SCALED) if scaled else image.size
-        return np.asarray(transform(image, manifest, extent).convert("RGB"))
+        return transform(image, manifest, extent).convert("RGB")
 
 
 @contextmanager
-def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """An encoded image whose header passed the checks; what its decoder raises inside the block becomes a refusal.
+def opened(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> Iterator[Image.Image]:
+    """An image whose header passed the checks; what its decoder raises inside the block becomes a refusal.
 
     Raises:
-        ValueRefused: See :func:`decode`.
-        MemoryError: There is not enough memory, which is not the image's fault.
+        ValueRefused: See :func:`preprocess`.
+        MemoryError: There is not enough of it.
     """
     if not content:
         raise ValueRefused("the file is empty")
-    _check_scans(content)
+    check_jpeg_scans(content)
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
+        file = BytesIO(without_large_texts(content))
+        with Image.open(file, formats=[one for one in FORMATS if one in formats]) as image:
             _check_size(image, max_pixels)
+            if image.format == "JPEG2000":
+                check_jpeg2000(content)
             yield image
     except (ValueRefused, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise ValueRefused(f"the picture has more pixels than are decoded, which is {max_pixels}") from error
+        raise ValueRefused(f"the image exceeds the limit of {max_pixels} pixels") from error
     except UnidentifiedImageError as error:
-        raise ValueRefused(
-            "not a picture in a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000)"
-        ) from error
+        raise _unidentified(content, formats) from error
     except Exception as error:  # a damaged file may raise anything from a decoder; the row is refused, not the worker
         raise _refusal(error) from error
-
-
-def _check_scans(content: bytes) -> None:
-    if content.startswith(_JPEG_SIGNATURE) and (scans := content.count(_JPEG_SCAN)) > _MAX_JPEG_SCANS:
-        raise ValueRefused(f"the picture has {scans} JPEG scans, at most {_MAX_JPEG_SCANS} are decoded")
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     sizes = [image.size]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # A tile is decoded whole, and it may be larger than its picture.
+        # A tile is decoded whole, and it may be larger than its image.
         sizes.append((int(image.tag_v2.get(_TILE_WIDTH, 1)), int(image.tag_v2.get(_TILE_HEIGHT, 1))))
     for width, height in sizes:
         if width * height > max_pixels:
-            raise ValueRefused(f"the picture is {width} x {height} pixels, at most {max_pixels} are decoded")
+            raise ValueRefused(f"the image is {width} x {height} pixels, at most {max_pixels} are decoded")
+    width, height = image.size
+    slow = any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ()))
+    if slow and width * height > _MAX_PIXELS_IN_PYTHON:
+        raise ValueRefused(
+            f"the image is {width} x {height} pixels, at most {_MAX_PIXELS_IN_PYTHON} are decoded of a run-length BMP "
+            "or a plain PNM"
+        )
+
+
+def _unidentified(content: bytes, formats: Sequence[str]) -> ValueRefused:
+    read = ", ".join(one for one in FORMATS if one in formats)
+    if (name := unread_format(content)) is not None and name not in formats:
+        way = "convert it" if name not in IMAGE_FORMATS else "convert it, or install with --formats"
+        return ValueRefused(f"the image is {name}, only {read} are read: {way}")
+    return ValueRefused(f"not an image in a format that is read ({read})")
 
 
 def _refusal(error: Exception) -> Exception:
@@ -131,8 +174,8 @@ def _refusal(error: Exception) -> Exception:
     if text.startswith("out of memory"):
         return MemoryError()
     if isinstance(error, EOFError) or "truncated" in text:
-        return ValueRefused("damaged picture: it ends too early")
-    return ValueRefused("damaged picture: its decoder cannot read it")
+        return ValueRefused("damaged image: it ends too early")
+    return ValueRefused("damaged image: its decoder cannot read it")
 
 
 def scale_down(image: Image.Image, manifest: ImageManifest, multiple: float) -> Extent:
@@ -141,7 +184,7 @@ def scale_down(image: Image.Image, manifest: ImageManifest, multiple: float) -> 
     It must not have been decoded yet. Other formats are left as they are.
 
     Returns:
-        How much of the image is picture from now on: a fraction of a pixel more is only the decoder's rounding.
+        How much of the decoded image shows the original: a fraction of a pixel more is the decoder's rounding.
     """
     height, width = manifest.size
     chosen = max if manifest.resize_mode == "longest" else min
@@ -151,7 +194,7 @@ def scale_down(image: Image.Image, manifest: ImageManifest, multiple: float) -> 
 
 
 def transform(image: Image.Image, manifest: ImageManifest, extent: Extent) -> Image.Image:
-    """Resize and crop (or pad) the part of ``image`` from its corner to ``extent``, in the picture's own mode.
+    """Resize and crop (or pad) the part of ``image`` from its corner to ``extent``, in the image's own mode.
 
     Source: ``torchvision.transforms.Resize`` and ``CenterCrop``, and open_clip's ``ResizeKeepRatio`` and
     ``CenterCropOrPad``, as ``open_clip.transform.image_transform`` composes them for evaluation.

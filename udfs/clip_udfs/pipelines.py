@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_udfs.budget import BlockBudget
 from clip_udfs.encoders import Encoder
-from clip_udfs.errors import BundleError, ValueRefused
+from clip_udfs.errors import BlockOverrun, BundleError, ValueRefused, shown
 from clip_udfs.tokenizer import Tokenizer
 from clip_udfs.wire import Oversized, Value, Vectors
 
@@ -94,7 +95,9 @@ class TextPipeline:
             texts = [self._text(value, row + index) for index, value in enumerate(window)]
             known = self._remembered(texts)
             missing = [text for text in dict.fromkeys(texts) if text is not None and text not in known]
-            tokens = dict(zip(missing, self._tokenizer(missing), strict=True)) if missing else {}
+            found = dict(zip(missing, self._tokenizer.attempt(missing), strict=True)) if missing else {}
+            tokens = {text: ids for text, ids in found.items() if not isinstance(ids, ValueRefused)}
+            texts = [self._accepted(text, found.get(text or ""), row + index) for index, text in enumerate(texts)]
             for part in self._parts(texts, tokens):
                 self._encode_part({text: tokens[text] for text in part if text in tokens and text not in known}, known)
                 present = np.array([text is not None for text in part])
@@ -109,6 +112,13 @@ class TextPipeline:
             return value.decode("utf-8", "replace")
         if self._strict:
             raise RowRefused(row, refusal(value))
+        return None
+
+    def _accepted(self, text: str | None, found: Sequence[int] | ValueRefused | None, row: int) -> str | None:
+        if text is None or not isinstance(found, ValueRefused):
+            return text
+        if self._strict:
+            raise RowRefused(row, f"'{shown(text)}': {found}") from found
         return None
 
     def _remembered(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.float32]]:
@@ -201,8 +211,13 @@ class ImagePipeline:
         normalize: bool,
         batch: int,
         threads: int,
+        budget: BlockBudget,
     ) -> None:
-        """Turn each value into pixels, uint8 (height, width, 3), with ``load`` in ``threads`` threads."""
+        """Turn each value into pixels, uint8 (height, width, 3), with ``load`` in ``threads`` threads.
+
+        ``load`` charges ``budget``, which begins again with each block.
+        """
+        self._budget = budget
         self._load = load
         self._encoder = encoder
         self._dimension = dimension
@@ -221,6 +236,7 @@ class ImagePipeline:
         Rows of a few batches are held decoded or waiting, fewer of large ones: while some batches are encoded, the ones
         before are written and the next are decoded.
         """
+        self._budget.restart()
         pending: deque[_Pending] = deque()
         encoded: deque[Future[Vectors]] = deque()
         alone = True
@@ -228,7 +244,7 @@ class ImagePipeline:
         try:
             while self._take_ahead(values, pending):
                 alone = alone and (self._encoder.at_once == 1 or len(pending) < self._many)
-                done = [pending.popleft().pixels.result() for _ in range(min(self._batch, len(pending)))]
+                done = [_decoded(pending.popleft(), row + index) for index in range(min(self._batch, len(pending)))]
                 engine = self._engine if alone else self._engines
                 encoded.append(engine.submit(self._answer, done, row, alone=alone))
                 row += len(done)
@@ -272,6 +288,14 @@ class ImagePipeline:
             vectors = self._encoder.encode(np.stack(pixels), alone=alone)
             matrix[present] = _finished(vectors, self._dimension, self._normalize)
         return Vectors(matrix, present)
+
+
+def _decoded(image: _Pending, row: int) -> NDArray[np.uint8] | ValueRefused:
+    """Pixels of row ``row``, as soon as it is decoded."""
+    try:
+        return image.pixels.result()
+    except BlockOverrun as overrun:
+        raise BlockOverrun(f"row {row}: {overrun}") from overrun
 
 
 def _many(at_once: int) -> int:

@@ -14,6 +14,10 @@ ENGINES = ("onnx", "torch")
 # The first is the default of what is installed: the settings of a query change what TabSeparated means.
 FORMATS = ("RowBinary", "TabSeparated")
 JPEG_DECODINGS = ("exact", "scaled")
+# Decoders of these are bounded, and in C but for run-length BMPs, which are bounded in size.
+DEFAULT_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# Few people have the others; those decode PPM partly in Python, and JPEG 2000 with 28 bytes a pixel.
+IMAGE_FORMATS = (*DEFAULT_IMAGE_FORMATS, "PPM", "JPEG2000")
 # Pillow decodes no more, whatever it is asked for.
 MOST_IMAGE_PIXELS = 178_956_970
 
@@ -32,12 +36,15 @@ class WorkerSettings:
         normalize: L2-normalise the vectors, as LAION's own are.
         image_roots: Directories that ``encode_image`` may read; the first one resolves relative paths.
         max_text_bytes: Longest text in bytes that is tokenized; longer ones are refused.
-        max_image_bytes: Largest picture file in bytes that is read; larger ones are refused.
-        max_image_pixels: Largest picture in pixels (width x height) that is decoded.
+        max_image_bytes: Largest image file in bytes that is read; larger ones are refused.
+        max_image_pixels: Largest image in pixels (width x height) that is decoded.
+        max_image_seconds: CPU seconds that decoding one image may take.
+        max_image_memory: Bytes of memory that decoding one image may take.
+        image_formats: Formats that are read, by Pillow's names.
         jpeg_decoding: ``exact``, or ``scaled`` to decode large JPEGs at a fraction of their size.
         text_batch: Rows of one engine run of the text tower.
         image_batch: Rows of one engine run of the image tower.
-        decode_threads: Threads that decode pictures beside the engine.
+        decode_threads: Processes that decode images beside the engine.
         text_cache: Texts whose vectors are kept for the next query.
     """
 
@@ -52,6 +59,9 @@ class WorkerSettings:
     max_text_bytes: int = 1_048_576
     max_image_bytes: int = 67_108_864
     max_image_pixels: int = 89_478_485
+    max_image_seconds: int = 10
+    max_image_memory: int = 1_610_612_736
+    image_formats: tuple[str, ...] = DEFAULT_IMAGE_FORMATS
     jpeg_decoding: str = "exact"
     text_batch: int = 12
     image_batch: int = 2
@@ -74,6 +84,8 @@ class WorkerSettings:
             "max_text_bytes",
             "max_image_bytes",
             "max_image_pixels",
+            "max_image_seconds",
+            "max_image_memory",
             "text_batch",
             "image_batch",
             "decode_threads",
@@ -82,6 +94,10 @@ class WorkerSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}, it must be at least 1")
         if self.max_image_pixels > MOST_IMAGE_PIXELS:
             raise SettingsError(f"max_image_pixels is {self.max_image_pixels}, it can be {MOST_IMAGE_PIXELS} at most")
+        unknown = [one for one in self.image_formats if one not in IMAGE_FORMATS]
+        if unknown or not self.image_formats:
+            shown = ", ".join(map(repr, unknown)) or "an empty list"
+            raise SettingsError(f"image_formats has {shown}, expected some of {', '.join(IMAGE_FORMATS)}")
         for name in ("threads", "text_cache"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}, it must not be negative")
@@ -90,6 +106,7 @@ class WorkerSettings:
         """The file's content: sorted-as-declared keys, indented, with a final newline."""
         values: dict[str, Any] = asdict(self)
         values["bundle"] = str(self.bundle)
+        values["image_formats"] = list(self.image_formats)
         values["image_roots"] = [str(root) for root in self.image_roots]
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
@@ -115,12 +132,15 @@ class WorkerSettings:
                 "jpeg_decoding": (str,),
                 "normalize": (bool,),
                 "image_roots": (list,),
+                "image_formats": (list,),
                 "device": (str, type(None)),
             }.get(name, (int,))
             if not isinstance(value, expected) or (expected == (int,) and isinstance(value, bool)):
                 raise SettingsError(f"{where}: {name} is {value!r}, expected {expected[0].__name__}")
         arguments["bundle"] = Path(values["bundle"])
         arguments["image_roots"] = tuple(Path(root) for root in values.get("image_roots", ()))
+        if "image_formats" in values:
+            arguments["image_formats"] = tuple(values["image_formats"])
         return cls(**arguments)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from clip_udfs.errors import ValueRefused
 from clip_udfs.exif import orientation, upright
 from clip_udfs.images import opened
+from clip_udfs.settings import DEFAULT_IMAGE_FORMATS
 
 MAX_SIZE = 1024
 _QUALITY = 80
@@ -17,7 +19,7 @@ _QUALITY = 80
 _METHOD = 2
 
 
-def thumbnail(content: bytes, size: int, max_pixels: int) -> bytes:
+def thumbnail(content: bytes, size: int, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> bytes:
     """The first frame of an image as WebP, upright, at most ``size`` pixels wide and high, never enlarged.
 
     Transparency is kept. Metadata is not: neither EXIF, with its places and names, nor colour profiles.
@@ -26,6 +28,7 @@ def thumbnail(content: bytes, size: int, max_pixels: int) -> bytes:
         content: The file's bytes.
         size: The longest side in pixels, 1 to :data:`MAX_SIZE`.
         max_pixels: Largest width x height that is decoded; checked on the header, before memory is spent.
+        formats: Formats that are read.
 
     Raises:
         ValueRefused: The size is out of range, or the image is refused as by :func:`clip_udfs.images.decode`.
@@ -33,7 +36,7 @@ def thumbnail(content: bytes, size: int, max_pixels: int) -> bytes:
     """
     if not 1 <= size <= MAX_SIZE:
         raise ValueRefused(f"a thumbnail of {size} pixels: the size can be 1 to {MAX_SIZE}")
-    with opened(content, max_pixels) as image:
+    with opened(content, max_pixels, formats) as image:
         turn = orientation(image)
         written = BytesIO()
         upright(reduced(image, size), turn).save(written, "WEBP", quality=_QUALITY, method=_METHOD)

@@ -7,45 +7,40 @@ space, then what the model was trained with (lower case, or canonical form).
 
 from __future__ import annotations
 
-import html
+import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as TokensOfText
 
-from clip_udfs.errors import BundleError
+from clip_udfs.errors import BundleError, ValueRefused, one_line
 from clip_udfs.manifest import TextManifest
+from clip_udfs.repair import ANY_WORD, WORD, repaired
+
+_Result = TypeVar("_Result")
+
+
+def clean_lower(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
+    """Repair, collapse white space, lower case: the cleaning of OpenAI's CLIP."""
+    return " ".join(repaired(text, limit, word).split()).lower()
+
+
+def clean_whitespace(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
+    """Repair and collapse white space, keep the case."""
+    return " ".join(repaired(text, limit, word).split())
+
+
+def clean_canonicalize(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
+    """Repair, drop ASCII punctuation, lower case: the cleaning of SigLIP's ancestors in big_vision."""
+    return " ".join(repaired(text, limit, word).replace("_", " ").translate(_PUNCTUATION).lower().split())
+
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def _basic(text: str) -> str:
-    if text.isascii() and text.isprintable() and "&" not in text:
-        return text.strip()  # nothing that ftfy or an entity could change
-    import ftfy
-
-    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
-
-
-def clean_lower(text: str) -> str:
-    """Repair, collapse white space, lower case: the cleaning of OpenAI's CLIP."""
-    return " ".join(_basic(text).split()).lower()
-
-
-def clean_whitespace(text: str) -> str:
-    """Repair and collapse white space, keep the case."""
-    return " ".join(_basic(text).split())
-
-
-def clean_canonicalize(text: str) -> str:
-    """Repair, drop ASCII punctuation, lower case: the cleaning of SigLIP's ancestors in big_vision."""
-    return " ".join(_basic(text).replace("_", " ").translate(_PUNCTUATION).lower().split())
-
-
-CLEANERS: dict[str, Callable[[str], str]] = {
+CLEANERS: dict[str, Callable[[str, int, re.Pattern[str]], str]] = {
     "lower": clean_lower,
     "whitespace": clean_whitespace,
     "canonicalize": clean_canonicalize,
@@ -71,6 +66,8 @@ class Tokenizer:
                 raise BundleError(f"the bundle asks for text {what} {name!r}; known: {', '.join(known)}")
         self._clean = CLEANERS[manifest.clean]
         self._framed = framings[manifest.framing]
+        # open_clip's own tokenizer makes a token of every word, whatever it is made of; without its punctuation, not.
+        self._word = ANY_WORD if manifest.framing == "clip" and manifest.clean != "canonicalize" else WORD
         self._manifest = manifest
         self._special = {"<start_of_text>": manifest.start_id, "<end_of_text>": manifest.end_id}
         if manifest.framing == "template":
@@ -84,8 +81,41 @@ class Tokenizer:
 
         Returns:
             One list of at most ``context_length`` ids per text.
+
+        Raises:
+            ValueRefused: A library fails on one of the texts, as it does in open_clip.
         """
-        return self._framed([self._clean(text) for text in texts])
+        found = self.attempt(texts)
+        for one in found:
+            if isinstance(one, ValueRefused):
+                raise one
+        return found  # type: ignore[return-value]
+
+    def attempt(self, texts: Sequence[str]) -> list[list[int] | ValueRefused]:
+        """Like a call, with the refusal of each text on which a library fails in the place of its ids."""
+        cleaned = [self._attempt(self._cleaned, text) for text in texts]
+        whole = [text for text in cleaned if isinstance(text, str)]
+        try:
+            framed: Iterator[list[int] | ValueRefused] = iter(self._framed(whole))
+        except Exception:  # of the tokenizers package, which does not say of which text
+            framed = iter([self._attempt(self._alone, text) for text in whole])
+        return [next(framed) if isinstance(text, str) else text for text in cleaned]
+
+    @staticmethod
+    def _attempt(step: Callable[[str], _Result], text: str) -> _Result | ValueRefused:
+        try:
+            return step(text)
+        except ValueRefused as refused:
+            return refused
+        except Exception as error:
+            return ValueRefused(f"the text cannot be read ({type(error).__name__}: {one_line(error)})")
+
+    def _cleaned(self, text: str) -> str:
+        # Words beyond the context give tokens that are cut off; twice as many are kept, to be on the safe side.
+        return self._clean(text, 2 * self._manifest.context_length, self._word)
+
+    def _alone(self, text: str) -> list[int]:
+        return self._framed([text])[0]
 
     def _of_clip(self, cleaned: list[str]) -> list[list[int]]:
         """Framed by open_clip's ``SimpleTokenizer``."""

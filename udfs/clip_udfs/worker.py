@@ -16,27 +16,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from clip_udfs import image_work
 from clip_udfs.bundle import Bundle
+from clip_udfs.decoder_pool import DecoderPool
 from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
-from clip_udfs.errors import ClipUdfError, SettingsError, ValueRefused
+from clip_udfs.errors import ClipUdfError, SettingsError, printable
 from clip_udfs.functions import FUNCTIONS, Function, Tower
 from clip_udfs.integrity import Digests, vouched
-from clip_udfs.manifest import TOKENIZER, ImageManifest
+from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import WorkerSettings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clip_udfs.image_functions import ImageFunctionPipeline
-    from clip_udfs.image_info import ImageInfo
+    from clip_udfs.image_functions import ImageAnswer, ImageFunctionPipeline
     from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
     from clip_udfs.wire import Reader
 
 _Answers = TypeVar("_Answers")
 
 _MAX_PATH_BYTES = 4096
-_SHOWN = 200
 
 
 def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
@@ -51,14 +51,18 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
     parser.add_argument("function", choices=FUNCTIONS)
     parser.add_argument("--settings", type=Path, required=True, help="the JSON file that the installer wrote")
     name = "clip_udfs"
+    decoders: DecoderPool | None = None
     try:
         options = parser.parse_args(arguments)
         function = FUNCTIONS[options.function]
         name = function.name
-        threading.Thread(target=_end_when_nobody_reads, args=(answers,), daemon=True).start()
         settings = WorkerSettings.load(options.settings)
         name = function.sql_name(settings.suffix)
-        _serve_function(function, settings, answers)
+        bundle = None if function.tower is None else Bundle.open(settings.bundle)
+        if function.source != "text":  # before anything here starts a thread
+            decoders = image_work.start_decoders(function, settings, bundle, (answers, reasons))
+        threading.Thread(target=_end_when_nobody_reads, args=(answers, decoders), daemon=True).start()
+        _serve_function(function, settings, bundle, decoders, answers)
     except ClipUdfError as error:
         return _fail(name, str(error), reasons)
     except MemoryError:
@@ -67,20 +71,28 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
         return 0  # ClickHouse closed the pool; nobody is left to tell
     except Exception as error:
         return _fail(name, f"internal error: {type(error).__name__}: {error}", reasons)
+    finally:
+        if decoders is not None:
+            decoders.close()
     return 0
 
 
-def _serve_function(function: Function, settings: WorkerSettings, answers: int) -> None:
-    if function.tower is None:
+def _serve_function(
+    function: Function, settings: WorkerSettings, bundle: Bundle | None, decoders: DecoderPool | None, answers: int
+) -> None:
+    if bundle is None:
         from clip_udfs import image_functions as images
 
+        assert decoders is not None
         formatted = {"RowBinary": images.format_row_binary, "TabSeparated": images.format_tab_separated}
-        serve(function, settings, _image_function(function, settings).encode, formatted[settings.format], answers)
+        pipeline = _image_function(function, settings, decoders)
+        serve(function, settings, pipeline.encode, formatted[settings.format], answers)
     else:
         from clip_udfs import wire
 
         vectors = {"RowBinary": wire.format_row_binary, "TabSeparated": wire.format_tab_separated}
-        serve(function, settings, open_pipeline(function, settings).encode, vectors[settings.format], answers)
+        encode = open_pipeline(function, settings, bundle, decoders).encode
+        serve(function, settings, encode, vectors[settings.format], answers)
 
 
 def serve(
@@ -111,8 +123,10 @@ def serve(
             write_all(descriptor, formatted(piece))
 
 
-def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
-    """Load what ``function`` needs of the model, and nothing else.
+def open_pipeline(
+    function: Function, settings: WorkerSettings, bundle: Bundle, decoders: DecoderPool | None
+) -> Pipeline:
+    """Load what ``function`` needs of the model, and nothing else; an image function needs ``decoders``.
 
     Raises:
         ValueError: The function needs no model.
@@ -120,15 +134,14 @@ def open_pipeline(function: Function, settings: WorkerSettings) -> Pipeline:
     """
     if function.tower is None:
         raise ValueError(f"{function.name} needs no model")
-    bundle = Bundle.open(settings.bundle)
     digests = Digests(likely_engine_files(settings, bundle, function.tower))
     files = engine_files(settings, bundle, function.tower)
-    if function.tower == "text":
+    if decoders is None:
         with vouched({**files, **bundle.records(TOKENIZER)}, digests):
             return _text_pipeline(function, function.tower, settings, bundle)
-    load = _loader(function, settings, _pixels(settings, bundle.manifest.image))
+    load = image_work.pixels(function, settings, bundle.manifest.image.size, decoders)
     with vouched(files, digests):
-        return _image_pipeline(load, function, function.tower, settings, bundle)
+        return _image_pipeline(load, function, function.tower, settings, bundle, decoders)
 
 
 def _text_pipeline(function: Function, tower: Tower, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
@@ -152,6 +165,7 @@ def _image_pipeline(
     tower: Tower,
     settings: WorkerSettings,
     bundle: Bundle,
+    decoders: DecoderPool,
 ) -> ImagePipeline:
     from clip_udfs.pipelines import ImagePipeline
 
@@ -163,55 +177,22 @@ def _image_pipeline(
         normalize=settings.normalize,
         batch=settings.image_batch,
         threads=settings.decode_threads,
+        budget=decoders.budget,
     )
 
 
-def _image_function(function: Function, settings: WorkerSettings) -> ImageFunctionPipeline:
+def _image_function(function: Function, settings: WorkerSettings, decoders: DecoderPool) -> ImageFunctionPipeline:
     from clip_udfs.image_functions import ImageFunctionPipeline
-    from clip_udfs.image_info import ImageInfo, image_info
-    from clip_udfs.thumbnails import thumbnail
 
-    pixels = settings.max_image_pixels
-    use: Callable[..., bytes | ImageInfo]
-    empty: Callable[[str], bytes | ImageInfo]
+    answer: Callable[..., ImageAnswer]
+    empty: Callable[[str], ImageAnswer]
     if function.answer == "thumbnail":
-        use, empty = (lambda content, size: thumbnail(content, size, pixels)), (lambda reason: b"")
+        answer, empty = image_work.thumbnail(function, settings, decoders), image_work.no_thumbnail
     else:
-        use, empty = (lambda content: image_info(content, pixels)), (lambda reason: ImageInfo(reason=reason))
-    load: Callable[..., bytes | ImageInfo] = _loader(function, settings, use)
-    return ImageFunctionPipeline(load, empty=empty, strict=function.strict, threads=settings.decode_threads)
-
-
-def _pixels(settings: WorkerSettings, image: ImageManifest) -> Callable[[bytes], NDArray[np.uint8]]:
-    from clip_udfs.images import decode
-
-    scaled = settings.jpeg_decoding == "scaled"
-    return lambda content: decode(content, image, settings.max_image_pixels, scaled=scaled)
-
-
-def _loader(function: Function, settings: WorkerSettings, use: Callable[..., _Answers]) -> Callable[..., _Answers]:
-    """What applies ``use`` to the image that a row's value means, and says in each refusal which value it was."""
-    from clip_udfs.confinement import Roots
-
-    def load_bytes(content: bytes, *arguments: int) -> _Answers:
-        try:
-            return use(content, *arguments)
-        except ValueRefused as refused:
-            raise ValueRefused(f"{len(content)} bytes: {refused}") from refused
-
-    if function.source == "bytes":
-        return load_bytes
-    roots = Roots(settings.image_roots, settings.max_image_bytes)
-
-    def load_file(value: bytes, *arguments: int) -> _Answers:
-        path = os.fsdecode(value)
-        try:
-            return use(roots.read(path), *arguments)
-        except ValueRefused as refused:
-            shown = path if len(path) <= _SHOWN else path[:_SHOWN] + "…"
-            raise ValueRefused(f"{shown!r}: {refused}") from refused
-
-    return load_file
+        answer, empty = image_work.info(function, settings, decoders), image_work.no_info
+    return ImageFunctionPipeline(
+        answer, empty=empty, strict=function.strict, threads=settings.decode_threads, budget=decoders.budget
+    )
 
 
 def _reader(function: Function, settings: WorkerSettings) -> Reader:
@@ -227,15 +208,17 @@ def _reader(function: Function, settings: WorkerSettings) -> Reader:
     return TabSeparatedReader(_read, limit)
 
 
-def _end_when_nobody_reads(answers: int) -> None:
+def _end_when_nobody_reads(answers: int, decoders: DecoderPool | None) -> None:
     """End the process as soon as the pipe's other end is closed, whatever the engine is doing then.
 
-    So ClickHouse lets go of a worker, and so does a server that dies. A worker that went on would waste a core until
-    ClickHouse killed it, some seconds later, and left it behind as a zombie.
+    That is how ClickHouse releases a worker, and what happens when the server dies. A worker that went on would waste a
+    core until ClickHouse killed it, some seconds later, and left it behind as a zombie.
     """
     closed = select.poll()
     closed.register(answers, 0)  # no event but the errors, which are always told
     closed.poll()
+    if decoders is not None:
+        decoders.close()
     os._exit(0)
 
 
@@ -244,7 +227,7 @@ def _read(size: int) -> bytes:
 
 
 def _fail(name: str, reason: str, reasons: int) -> int:
-    line = "".join(character if character.isprintable() else " " for character in f"{name}: {reason}")
+    line = printable(f"{name}: {reason}")
     with suppress(OSError):  # a full disk: the exit status says the rest
         os.write(reasons, line.encode("utf-8", "replace") + b"\n")  # one write: ClickHouse throws what it reads at once
     return 1

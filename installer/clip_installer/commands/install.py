@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from clip_installer.commands.options import json_option, optional_connection_options
 from clip_udfs import __version__
-from clip_udfs.settings import ENGINES, FORMATS, JPEG_DECODINGS, MOST_IMAGE_PIXELS
+from clip_udfs.settings import ENGINES, FORMATS, IMAGE_FORMATS, JPEG_DECODINGS, MOST_IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.connection import ConnectionOptions
@@ -57,6 +57,17 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
         context.default_map = {str(options[name].name): value for name, value in values.items()}
         context.meta["functions"] = functions
     return path
+
+
+def _formats(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The formats by Pillow's names, however they are typed."""
+    if value is None:
+        return None
+    names = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "PNM": "PPM"}
+    found = [names.get(one, one) for one in (part.strip().upper().replace(" ", "") for part in value.split(","))]
+    if unknown := [one for one in found if one not in IMAGE_FORMATS]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(IMAGE_FORMATS)}")
+    return ",".join(dict.fromkeys(found))
 
 
 @click.command(
@@ -115,6 +126,23 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
     "--max-image-pixels",
     type=click.IntRange(1, MOST_IMAGE_PIXELS),
     help="Largest image, width times height, that is decoded [default: 89478485].",
+)
+@click.option(
+    "--max-image-seconds", type=click.IntRange(1), help="CPU seconds that decoding an image may take [default: 10]."
+)
+@click.option(
+    "--max-image-memory",
+    type=click.IntRange(1 << 24),
+    help="Bytes of memory that decoding an image may take [default: 1.5 GiB].",
+)
+@click.option(
+    "--formats",
+    callback=_formats,
+    metavar="NAME,…",
+    help=f"Image formats that are read, of {', '.join(IMAGE_FORMATS)} [default: all but the last two].",
+)
+@click.option(
+    "--text-cache", type=click.IntRange(0), help="Texts whose vectors a worker keeps for later queries [default: 4096]."
 )
 @click.option("--raw/--normalized", default=None, help="Vectors as the model gives them, or of length 1 [default].")
 @click.option("--python", type=_PATH, help="Interpreter of the workers [default: the one that runs this].")

@@ -22,7 +22,7 @@ EVERYTHING = "all"
 DEFAULT_POOL_SIZE = 2
 DEFAULT_QUANTIZATION = "bf16"
 DEFAULT_ROWS = 1_000_000
-LIMITS = ("max-text-bytes", "max-image-bytes", "max-image-pixels")
+LIMITS = ("max-text-bytes", "max-image-bytes", "max-image-pixels", "max-image-seconds", "max-image-memory")
 PER_FUNCTION = ("pool-size", *LIMITS)
 
 
@@ -40,6 +40,8 @@ DEFAULTS: Mapping[str, Any] = {
     "device": None,
     "wire-format": _worker("format"),
     "jpeg-decoding": _worker("jpeg_decoding"),
+    "formats": ",".join(_worker("image_formats")),
+    "text-cache": _worker("text_cache"),
     **{name: _worker(name.replace("-", "_")) for name in LIMITS},
     "raw": False,
     "python": None,

@@ -162,7 +162,7 @@ class SettledRequest:
         }
         return Installation.placed(config, bundle, self.python, settings, self.pool_sizes, own, graphs)
 
-    def _settings(self, limits: Mapping[str, int]) -> WorkerSettings:
+    def _settings(self, limits: Mapping[str, Any]) -> WorkerSettings:
         return WorkerSettings(
             bundle=Path(),
             suffix=self.suffix,
@@ -172,12 +172,14 @@ class SettledRequest:
             format=self.options["wire-format"],
             normalize=not self.options["raw"],
             jpeg_decoding=self.options["jpeg-decoding"],
+            image_formats=tuple(self.options["formats"].split(",")),
+            text_cache=self.options["text-cache"],
             **{name.replace("-", "_"): value for name, value in limits.items()},
             **self._batches(),
             image_roots=self.image_roots,
         )
 
-    def _batches(self) -> dict[str, int]:
+    def _batches(self) -> dict[str, Any]:
         """The settings that another engine than the usual one has differently."""
         if self.engine != "torch":
             return {}

@@ -89,13 +89,13 @@ class Mix:
                 _value(b"missing.png", "'missing.png': no such file"),
                 _value(b"", "'': the path is empty"),
                 _value(b"/etc/passwd", "'/etc/passwd': outside"),
-                _value(b"../../../nowhere/0.png", "'../../../nowhere/0.png': outside"),
+                _value(b"../../../nowhere/0.png", "'../../../nowhere/0.png': the path contains '..'"),
             ],
             "bytes": [
                 null,
                 _value(b"", "0 bytes: "),
-                _value(b"<html>404\nnot found</html>", "26 bytes: not a picture"),
-                _value(cut, f"{len(cut)} bytes: damaged picture"),
+                _value(b"<html>404\nnot found</html>", "26 bytes: not an image"),
+                _value(cut, f"{len(cut)} bytes: damaged image"),
             ],
         }
 

@@ -79,7 +79,7 @@ def test_transparent_counts_as_white() -> None:
 
 def test_a_damaged_image_is_found_out() -> None:
     """Although its header is good."""
-    with pytest.raises(ValueRefused, match="damaged picture"):
+    with pytest.raises(ValueRefused, match="damaged image"):
         image_info(written(Image.radial_gradient("L"), "JPEG")[:2000], PIXELS)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clip_udfs.budget import BlockBudget
 from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.pipelines import (
     AHEAD,
@@ -26,12 +27,17 @@ from clip_udfs.pipelines import (
 )
 from clip_udfs.wire import Oversized, Value, Vectors
 
+BUDGET = BlockBudget(10)
+
 
 class LengthTokenizer:
     """Stands in for the tokenizer: one token a character."""
 
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[ord(character) for character in text] or [0] for text in texts]
+    def attempt(self, texts: Sequence[str]) -> list[list[int] | ValueRefused]:
+        return [
+            ValueRefused("too blue") if text.startswith("blue") else [ord(character) for character in text] or [0]
+            for text in texts
+        ]
 
     context_length = 0
 
@@ -182,6 +188,14 @@ def test_a_refused_text_fails_a_strict_function_and_is_empty_in_the_other(value:
     assert sums(forgiving.encode(iter([value]))) == [None]
 
 
+def test_a_text_on_which_the_tokenizer_fails_is_named_or_empty() -> None:
+    strict, _ = text_pipeline()
+    with pytest.raises(RowRefused, match=r"^row 2: 'blue\\x1b\[31m': too blue$"):
+        list(strict.encode(iter([b"a", b"blue\x1b[31m", b"blue"])))
+    forgiving, _ = text_pipeline(strict=False)
+    assert sums(forgiving.encode(iter([b"blue", b"b", b"blue"]))) == [None, 98, None]
+
+
 def load(value: bytes) -> NDArray[np.uint8]:
     if value.startswith(b"bad"):
         raise ValueRefused(f"{value.decode()}: broken")
@@ -190,7 +204,9 @@ def load(value: bytes) -> NDArray[np.uint8]:
 
 def image_pipeline(*, strict: bool = True, normalize: bool = False) -> tuple[ImagePipeline, RecordingEncoder]:
     encoder = RecordingEncoder()
-    pipeline = ImagePipeline(load, encoder, dimension=2, strict=strict, normalize=normalize, batch=4, threads=3)
+    pipeline = ImagePipeline(
+        load, encoder, dimension=2, strict=strict, normalize=normalize, batch=4, threads=3, budget=BUDGET
+    )
     return pipeline, encoder
 
 
@@ -216,7 +232,9 @@ def test_decoding_engine_and_answer_overlap() -> None:
         decoded.append(value)
         return load(value)
 
-    pipeline = ImagePipeline(load_noted, SlowEncoder(), dimension=2, strict=True, normalize=False, batch=2, threads=2)
+    pipeline = ImagePipeline(
+        load_noted, SlowEncoder(), dimension=2, strict=True, normalize=False, batch=2, threads=2, budget=BUDGET
+    )
     answers = pipeline.encode(iter([b"%d" % number for number in range(6)]))
     go_on[0].set()
     assert len(next(answers).matrix) == 2
@@ -270,7 +288,9 @@ def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int)
             answers = texts.encode(iter([b"%d" % (10 + i) for i in range(rows)]))
             wanted = [ord(str(10 + i)[0]) + ord(str(10 + i)[1]) for i in range(rows)]
         else:
-            pictures = ImagePipeline(load, encoder, dimension=2, strict=True, normalize=False, batch=2, threads=3)
+            pictures = ImagePipeline(
+                load, encoder, dimension=2, strict=True, normalize=False, batch=2, threads=3, budget=BUDGET
+            )
             answers = pictures.encode(iter([b"%d" % i for i in range(rows)]))
             wanted = [12 * i for i in range(rows)]
         assert sums(answers) == wanted
@@ -328,7 +348,9 @@ def test_vectors_of_another_length_than_the_manifest_says_are_refused() -> None:
         batch=8,
         cache=0,
     )
-    pictures = ImagePipeline(load, RecordingEncoder(), dimension=3, strict=False, normalize=True, batch=4, threads=1)
+    pictures = ImagePipeline(
+        load, RecordingEncoder(), dimension=3, strict=False, normalize=True, batch=4, threads=1, budget=BUDGET
+    )
     for answers in (texts.encode(iter([b"a"])), pictures.encode(iter([b"1"]))):
         with pytest.raises(BundleError, match="vectors of 2 numbers, its manifest says 3: build the bundle again"):
             list(answers)
@@ -351,6 +373,7 @@ def test_large_pictures_are_taken_one_by_one() -> None:
         normalize=False,
         batch=4,
         threads=1,
+        budget=BUDGET,
     )
     values = iter([b"1" * AHEAD_BYTES] * 3 + [b"1"] * 6)
     answers = pipeline.encode(values)

@@ -95,9 +95,9 @@ def test_what_encode_image_refuses_has_no_thumbnail() -> None:
     """The limits and the words are the same."""
     with pytest.raises(ValueRefused, match="20 x 20 pixels, at most 100"):
         thumbnail(written(Image.new("RGB", (20, 20))), 64, 100)
-    with pytest.raises(ValueRefused, match="not a picture"):
+    with pytest.raises(ValueRefused, match="not an image"):
         thumbnail(b"text", 64, PIXELS)
-    with pytest.raises(ValueRefused, match="damaged picture"):
+    with pytest.raises(ValueRefused, match="damaged image"):
         thumbnail(written(Image.radial_gradient("L"), "JPEG")[:2000], 64, PIXELS)
 
 

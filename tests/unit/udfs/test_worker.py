@@ -87,11 +87,11 @@ def test_a_switch_gives_the_raw_vectors(settings: WorkerSettings) -> None:
 
 BAD_PICTURES = {
     "missing.png": "no such file",
-    "text.jpg": "not a picture",
+    "text.jpg": "not an image",
     "empty.jpg": "is empty",
     "folder": "is a directory",
-    "cut.jpg": "damaged picture",
-    "../worker.json": "outside the directories",
+    "cut.jpg": "damaged image",
+    "../worker.json": "the path contains '..'",
 }
 
 
@@ -120,7 +120,7 @@ def test_bytes_and_file_give_the_same_bits(settings: WorkerSettings) -> None:
     by_path = run(settings, "encode_image", b"1\ngood.png\n")
     assert run(settings, "encode_image_bytes", b"1\n" + escaped + b"\n").stdout == by_path.stdout != b""
     refused = run(settings, "encode_image_bytes", b"1\nabc\n")
-    assert refused.stderr.decode().startswith("encode_image_bytes: row 1: 3 bytes: not a picture")
+    assert refused.stderr.decode().startswith("encode_image_bytes: row 1: 3 bytes: not an image")
 
 
 def test_limits_are_hit_before_memory_is_spent(settings: WorkerSettings) -> None:
