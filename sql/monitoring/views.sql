@@ -1,7 +1,7 @@
 -- A server has no query_log before its first entry is written
 SYSTEM FLUSH LOGS;
 
--- What ClickHouse has loaded of the functions, and why not (ClickHouse 26.2 and newer)
+-- The functions as ClickHouse has loaded them, or why it could not (ClickHouse 26.2 and newer)
 CREATE OR REPLACE VIEW clip_functions AS
 SELECT
     name,
@@ -15,7 +15,7 @@ SELECT
 FROM system.user_defined_functions
 WHERE command LIKE 'clip\_udfs/%';
 
--- What all executable functions together have done since the server started (counters of ClickHouse 26.9)
+-- Totals of all executable functions since the server started (counters of ClickHouse 26.9)
 CREATE OR REPLACE VIEW clip_counters AS
 SELECT
     maxIf(value, event = 'ExecutableUserDefinedFunctionInvocations') AS calls,
@@ -26,8 +26,17 @@ SELECT
     maxIf(value, event = 'ExecuteShellCommand') AS workers_started
 FROM system.events;
 
--- The queries that called the functions: how long they took, waited for a free worker, and what became of them
+-- Queries of the last 30 days that called the functions: time spent, time waiting for a free worker, and outcome. The
+-- cause is set only where a call failed, from the sentences with which ClickHouse reports a worker: what an analyst's
+-- own throwIf() says is not taken for one.
 CREATE OR REPLACE VIEW clip_queries AS
+WITH
+    -- ClickHouse 26.9 wraps what older versions say in an error of its own.
+    concat(
+        '^Code: \\d+\\. DB::Exception: (Received from \\S+ DB::Exception: )?',
+        '(User defined function \'\\w+\' failed\\. Command: .*? Original error: Code: \\d+\\. DB::Exception: )?') AS preamble,
+    replaceRegexpOne(exception, preamble, '') AS said,
+    extract(said, '^(?:Child process was exited with return code \\d+: Stderr|Executable generates stderr): ([^\\n]*)') AS told
 SELECT
     event_time,
     user,
@@ -37,21 +46,33 @@ SELECT
     ProfileEvents['ExecutableUserDefinedFunctionElapsedMicroseconds'] / 1000 AS encoding_milliseconds,
     ProfileEvents['ExecutableUserDefinedFunctionPoolWaitMicroseconds'] / 1000 AS waiting_milliseconds,
     exception_code,
-    extract(exception, 'Stderr: ([^\\n]*)') AS reason,
+    multiIf(
+        exception LIKE '%throwIf%', '',
+        told != '', replaceRegexpOne(told, ': (?:While|while) (?:processing|executing) .*$', ''),
+        extract(said, concat(
+            '^(Child process was terminated by signal \\d+',
+            '|Child process was exited with return code \\d+',
+            '|Pipe read timeout exceeded \\d+ milliseconds',
+            '|Could not get process from pool',
+            '|Executable file \\S+ does not exist',
+            '|Cannot write into pipe',
+            '|Cannot read from pipe)'))) AS cause,
     exception,
     query
 FROM system.query_log
-WHERE type != 'QueryStart' AND notEmpty(functions);
+WHERE event_date >= today() - 30 AND type != 'QueryStart' AND notEmpty(functions);
 
--- The reasons for which calls failed, the most frequent first; docs/messages.md says what to do about each
+-- Why calls failed in the last 7 days, one row for each cause, the most frequent first; docs/messages.md says what to do.
+-- Values and numbers of rows are replaced by …, so that one cause is one row; a signal keeps its number.
 CREATE OR REPLACE VIEW clip_failures AS
 SELECT
-    replaceRegexpAll(if(reason = '', extract(exception, '^[^\\n]{0,200}'), reason), '(\'[^\']*\'|[0-9]+)', '…') AS message,
+    if(match(cause, '^\\w+: '), replaceRegexpAll(cause, '(\'(?:[^\'\\\\]|\\\\.)*\'|"(?:[^"\\\\]|\\\\.)*"|\\b[0-9]+\\b)', '…'), cause) AS message,
     count() AS queries,
     uniqExact(user) AS users,
+    min(event_time) AS first,
     max(event_time) AS latest,
     argMax(query_id, event_time) AS latest_query_id
 FROM clip_queries
-WHERE exception_code != 0
+WHERE cause != '' AND event_time >= now() - INTERVAL 7 DAY
 GROUP BY message
 ORDER BY queries DESC;

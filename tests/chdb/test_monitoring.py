@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clip_installer import resources
 from clip_installer.commands.sql import split_statements
 from clip_udfs.functions import FUNCTIONS
+from tests import documents
 from tests.chdb.conftest import make_tree
 from tests.chdb.driver import Engine, QueryFailed
 
 LOG = "<query_log><database>system</database><table>query_log</table></query_log></clickhouse>"
+# What an analyst can make a failed query say, code and all.
+IMITATION = "'Child process was exited with return code 1: Stderr: encode_text: the disk is full'"
+ANY_CODE = "allow_custom_error_code_in_throwif = 1"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +37,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             engine.rows(f"SELECT encode_image('{picture}')")
     with pytest.raises(QueryFailed):
         engine.rows("SELECT encode_image_bytes(concat('<html>', toString(number))) FROM numbers(2)")
+    with pytest.raises(QueryFailed):
+        engine.rows(f"SELECT throwIf(length(encode_text('a')) > 0, {IMITATION}, 302::Int16) SETTINGS {ANY_CODE}")
     engine.rows("SYSTEM FLUSH LOGS")
     yield engine
     assert engine.close() == 0
@@ -59,19 +67,20 @@ def test_what_was_done_since_the_start(watched: Engine) -> None:
 
 
 def test_which_queries_encoded(watched: Engine) -> None:
-    ((functions, encoding, reason),) = watched.rows(
-        "SELECT functions, encoding_milliseconds, reason FROM clip_queries"
+    ((functions, encoding, cause),) = watched.rows(
+        "SELECT functions, encoding_milliseconds, cause FROM clip_queries"
         " WHERE query LIKE '%numbers(20)%' AND exception_code = 0"
     )
     assert functions == ["encode_text"]
     assert encoding > 0
-    assert reason == ""
+    assert cause == ""
     others = "WHERE query LIKE '%CREATE OR REPLACE VIEW%'"
     assert watched.value(f"SELECT count() FROM system.query_log {others}") > 0
     assert watched.value(f"SELECT count() FROM clip_queries {others}") == 0
 
 
-def test_which_reasons_failed_calls_had(watched: Engine) -> None:
+def test_each_cause_is_one_row_and_an_imitation_is_none(watched: Engine) -> None:
+    assert watched.value("SELECT count() FROM clip_queries WHERE exception LIKE '%the disk is full%'") == 1
     failures = {
         message: int(queries) for message, queries in watched.rows("SELECT message, queries FROM clip_failures")
     }
@@ -80,3 +89,39 @@ def test_which_reasons_failed_calls_had(watched: Engine) -> None:
         "encode_image_bytes: row …: … bytes: not an image in a format that is read"
         " (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG …)": 1,
     }
+
+
+def test_a_signal_is_a_cause_and_keeps_its_number(watched: Engine) -> None:
+    """The view's own expressions on exceptions as ClickHouse writes them."""
+    text = (resources.sql() / "monitoring" / "views.sql").read_text(encoding="utf-8")
+    (view,) = [one for one in split_statements(text) if "VIEW clip_queries" in one]
+    given = {
+        "Code: 302. DB::Exception: Child process was terminated by signal 9: while executing": (
+            "Child process was terminated by signal 9"
+        ),
+        "Code: 1. DB::Exception: Executable file clip_udfs/emoji/launch does not exist inside user scripts folder": (
+            "Executable file clip_udfs/emoji/launch does not exist"
+        ),
+        "Code: 302. DB::Exception: Received from host:9000. DB::Exception: Child process was exited with return code 1:"
+        " Stderr: encode_text: row 1: NULL cannot be encoded: While executing FunctionToAggregate": (
+            "encode_text: row 1: NULL cannot be encoded"
+        ),
+        "Code: 62. DB::Exception: Syntax error": "",
+    }
+    rows = ", ".join("('" + said.replace("'", "\\'") + "')" for said in given)
+    definitions = view.partition("WITH\n")[2].partition("SELECT")[0].rstrip()
+    cause = view.partition("exception_code,")[2].partition(" AS cause")[0].strip()
+    found = watched.rows(f"WITH\n{definitions}\nSELECT {cause} FROM values('exception String', {rows})")
+    assert [cause for (cause,) in found] == list(given.values())
+
+
+def test_the_alert_rules_name_counters_that_the_server_has(watched: Engine) -> None:
+    page = (documents.REPOSITORY / "docs/monitoring.md").read_text(encoding="utf-8")
+    (block,) = [one.code for one in documents.blocks("docs/monitoring.md") if one.language == "yaml"]
+    rules = yaml.safe_load(block)["groups"][0]["rules"]
+    assert all({"alert", "expr", "for", "labels", "annotations"} == set(rule) for rule in rules)
+    counters = set(re.findall(r"ClickHouse(ProfileEvents|Metrics)_(\w+)", page))
+    assert len(counters) == 4
+    for kind, name in counters:
+        table, column = ("system.metrics", "metric") if kind == "Metrics" else ("system.events", "event")
+        assert watched.value(f"SELECT count() FROM {table} WHERE {column} = '{name}'") == 1, name
