@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo server test check lint lock test-latest test-lowest soak fuzz bench dist man clean
+.PHONY: demo server test check lint lock test-latest test-lowest versions soak fuzz bench dist man clean
 
 demo: $(VENV)/demo
 	$(BIN)/clip-udfs demo --output demo
@@ -30,6 +30,9 @@ test-lowest: | $(BIN)/uv
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct pip --editable '.[test]'
 	.venv-lowest/bin/python $(PYTEST) $(OPTIONS)
+
+versions: $(VENV)/test
+	$(BIN)/python -m tests.versions
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak --statements 100000

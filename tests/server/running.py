@@ -247,7 +247,8 @@ def start_server(place: ServerPlace, *options: str) -> RunningServer:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "clip_installer", "server", "--server-config", str(place.config)),
-            *("--http-port", "0", "--tcp-port", "0"),
+            *("--http-port", "0"),
+            *("--tcp-port", "0"),
             *options,
         ],
         stdout=subprocess.PIPE,

@@ -1,0 +1,91 @@
+"""What the functions and views do on a real server, through both protocols, for administrators and restricted users."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests import behaviours
+from tests.chdb.driver import QueryFailed
+from tests.server.running import Client, RunningServer, ServerPlace
+
+Connect = Callable[[str], Client]
+
+
+def kill_workers(place: ServerPlace) -> None:
+    """Kill every worker as the kernel does when memory runs out."""
+    for process in place.processes():
+        if "clip_udfs" in process.cmdline():
+            process.send_signal(signal.SIGKILL)
+
+
+def test_vectors_and_refusals(connect: Connect) -> None:
+    behaviours.a_text_is_a_unit_vector(connect("admin"))
+    behaviours.a_missing_picture_is_one_line_and_harms_nothing(connect("admin"))
+
+
+def test_both_protocols_give_the_same_vector(server: RunningServer) -> None:
+    question = "SELECT encode_text('cat')"
+    assert server.http().value(question) == pytest.approx(server.native().value(question), abs=1e-7)
+
+
+def test_searching(server: RunningServer) -> None:
+    behaviours.texts_are_found_by_what_they_say(server.http())
+
+
+def test_a_killed_worker(connect: Connect, place: ServerPlace) -> None:
+    behaviours.a_killed_worker_fails_at_most_one_query(connect("admin"), lambda: kill_workers(place))
+
+
+@pytest.mark.parametrize("user", ["readonly", "dashboard"])
+def test_an_analyst_reads_encodes_and_changes_nothing(server: RunningServer, user: str) -> None:
+    for client in (server.http(user), server.native(user)):
+        assert client.value("SELECT length(encode_text('cat'))") == 512
+        assert isinstance(client.rows("SELECT url FROM search_by_text(query = 'cat', k = 3)"), list)
+        for forbidden in ("DROP TABLE laion", "TRUNCATE TABLE laion", "SYSTEM RELOAD FUNCTIONS"):
+            with pytest.raises(QueryFailed, match=r"readonly|Not enough privileges"):
+                client.rows(forbidden)
+
+
+def test_a_user_with_no_grant_on_the_table_reads_nothing_of_it(server: RunningServer) -> None:
+    client = server.http("searcher")
+    assert client.value("SELECT length(encode_text('cat'))") == 512
+    with pytest.raises(QueryFailed, match="Not enough privileges"):
+        client.rows("SELECT url FROM laion")
+
+
+def test_a_statement_that_is_killed_or_out_of_time_ends_and_harms_nothing(server: RunningServer) -> None:
+    long = "SELECT count(encode_text(toString(number))) FROM numbers(3000000) SETTINGS max_block_size = 500"
+    with pytest.raises(QueryFailed, match="Timeout exceeded"):
+        server.native().rows(long, max_execution_time=1)
+    behaviours.a_text_is_a_unit_vector(server.http())
+
+
+def test_a_statement_beyond_the_memory_limit_fails_alone(server: RunningServer) -> None:
+    with pytest.raises(QueryFailed, match="emory limit"):
+        server.http().rows(
+            "SELECT groupArray(encode_text(toString(number))) FROM numbers(20000)", max_memory_usage=30_000_000
+        )
+    behaviours.a_text_is_a_unit_vector(server.http())
+
+
+def test_functions_stay_out_of_keys_and_indexes(server: RunningServer) -> None:
+    """Functions that are not deterministic are refused where they would keep the server from starting."""
+    for place_of_it in (
+        "(s String, INDEX i encode_text(s) TYPE minmax) ENGINE = MergeTree ORDER BY tuple()",
+        "(s String) ENGINE = MergeTree ORDER BY encode_text(s)",
+        "(s String) ENGINE = MergeTree PARTITION BY length(encode_text(s)) ORDER BY tuple()",
+    ):
+        with pytest.raises(QueryFailed, match="eterministic"):
+            server.rows(f"CREATE TABLE refused {place_of_it}")
+
+
+def test_no_worker_outlives_a_reload(server: RunningServer, place: ServerPlace) -> None:
+    before = {process.pid for process in place.processes()}
+    server.rows("SYSTEM RELOAD FUNCTIONS")
+    behaviours.a_text_is_a_unit_vector(server.http())
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in before if psutil.pid_exists(pid)], timeout=0)
+    assert {process.pid for process in place.processes()} - before or not alive
