@@ -43,6 +43,7 @@ def test_commands_run_without_any_extra(command: tuple[str, ...]) -> None:
 def test_an_install_needs_no_extra(tmp_path: Path) -> None:
     config = tmp_path / "etc"
     config.mkdir()
+    (tmp_path / "data").mkdir()
     (config / "config.xml").write_text(f"<clickhouse><path>{tmp_path}/data/</path></clickhouse>")
     done = run("install", "--server-config", config, "--no-ddl")
     assert done.returncode == 0, done.stderr
