@@ -50,6 +50,7 @@ def start_decoders(
         if function.answer == "info":
             from clip_udfs.image_info import image_info
 
+            image_info(_sample(), most)  # imports what is imported late, which a decoder could not: it opens no file
             return lambda content, _: _to_json(image_info(content, most, formats))
         from clip_udfs.images import preprocess
 
@@ -95,6 +96,19 @@ def no_info(reason: str) -> ImageInfo:
     from clip_udfs.image_info import ImageInfo
 
     return ImageInfo(reason=reason)
+
+
+def _sample() -> bytes:
+    """A small photograph with a date."""
+    from io import BytesIO
+
+    from PIL import ExifTags, Image
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.DateTime] = "2026:01:01 00:00:00"
+    written = BytesIO()
+    Image.new("RGB", (8, 8)).save(written, "JPEG", exif=exif)
+    return written.getvalue()
 
 
 def _to_json(known: ImageInfo) -> bytes:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from clip_udfs.budget import BlockBudget
 from clip_udfs.errors import BlockOverrun
 from clip_udfs.settings import IMAGE_FORMATS, WorkerSettings
 from clip_udfs.wire import leb128
-from tests.broken_pictures import odd_but_whole, png, refused
+from tests.broken_pictures import encoded, odd_but_whole, png, refused
 
 # Runs in a process of its own, as a pool is forked from a process without threads. Each content is a Python expression.
 PROGRAM = """
@@ -211,3 +212,13 @@ def test_no_decoder_outlives_its_worker(settings: WorkerSettings, kill: bool) ->
     worker.wait()
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
     assert gone or alive
+
+
+def test_image_info_of_a_photograph_with_a_date_needs_nothing_that_a_decoder_cannot_open(
+    settings: WorkerSettings,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0132] = "2024:02:29 23:59:58"
+    done = served(settings, "image_info_bytes", [encoded(Image.new("RGB", (40, 30)), "JPEG", exif=exif)])
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"JPEG" in done.stdout
