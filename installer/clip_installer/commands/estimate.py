@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clip_installer.commands.options import json_option
+from clip_installer.planning.capacity import LEAST_BITS
 from clip_installer.tables.schema import QUANTIZATIONS
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ def _rows(context: click.Context, parameter: click.Parameter, values: tuple[str,
     help="What the index keeps of a number; repeatable [default: those that were measured].",
 )
 @click.option("--m", "connections", type=int, multiple=True, help="Connections of a vector; repeatable [the same].")
-@click.option("--bits", default=8, show_default=True, help="Bits of a number that QBit reads.")
+@click.option(
+    "--bits",
+    type=click.IntRange(LEAST_BITS, 16),
+    default=16,
+    show_default=True,
+    help="Bits of a number that QBit(BFloat16) reads; fewer than 10 lose too many neighbours of CLIP vectors.",
+)
 @click.option("--replicas", type=click.IntRange(1), default=2, show_default=True, help="Copies of the data.")
 @click.option("--memory", type=click.FloatRange(1), default=256, show_default=True, help="GiB of a machine.")
 @click.option("--cores", type=click.IntRange(1), default=32, show_default=True, help="Cores of a machine.")

@@ -11,6 +11,8 @@ from clip_installer.planning.figures import Figures, IndexCost
 from clip_installer.planning.sizing import INDEX_BITS, VECTOR_COLUMNS
 
 GIB = 1 << 30
+# QBit(BFloat16) with fewer loses too many neighbours of real CLIP vectors, whatever it does on clustered ones.
+LEAST_BITS = 10
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _HOURS_OF_A_MONTH = 730
