@@ -45,6 +45,7 @@ _EMPTY: dict[Answer, str] = {
 }
 _EMPTY_IN_WORDS: dict[Answer, str] = {"vector": "[]", "thumbnail": "''", "info": "the reason"}
 # A version from which something is so, and what that means for these functions.
+_CASTS = (26, 7)
 _STATUS_TABLE = (26, 2)
 _INDEX_GA = (25, 8)
 _SHORT_POOL_WAIT = (26, 8)
@@ -82,7 +83,14 @@ def check_server(database: Database) -> Iterator[Finding]:
 
 def check_definitions(database: Database, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """What the server loaded for each function; ``expected`` is what its definition says."""
-    if _version(str(database.value("SELECT version()"))) < _STATUS_TABLE:
+    version = str(database.value("SELECT version()"))
+    if _version(version) < _CASTS and any(one.get("format") == "RowBinary" for one in expected.values()):
+        yield problem(
+            "format",
+            f"ClickHouse {version} does not cast arguments to their declared types, which RowBinary needs",
+            "install again with --wire-format TabSeparated",
+        )
+    if _version(version) < _STATUS_TABLE:
         return
     names = ", ".join(literal(name) for name in expected)
     columns = ("load_status", "loading_error_message", *COMPARED)
