@@ -42,8 +42,12 @@ class ConnectionOptions:
         """Whether this is a server, and not chDB in this process."""
         return self.address is not None
 
-    def connect(self) -> Database:
+    def connect(self, *, session: bool = False) -> Database:
         """Open a connection.
+
+        Args:
+            session: Whether SET and temporary tables last from one statement to the next. A statement that is
+                interrupted keeps its session locked, so what has to be undone must not be in one.
 
         Raises:
             ConnectionFailed: Nothing answers there, or not as ClickHouse does; or chDB refuses the configuration.
@@ -52,12 +56,12 @@ class ConnectionOptions:
         """
         _quiet_the_driver()
         if self.address is not None:
-            return _connect_server(with_credentials(self.address))
+            return _connect_server(with_credentials(self.address), session=session)
         assert self.server_config is not None
         return _connect_embedded(ServerConfig.read(self.server_config), self.data)
 
 
-def _connect_server(address: Address) -> Database:
+def _connect_server(address: Address, *, session: bool) -> Database:
     import clickhouse_connect
 
     where = str(address)
@@ -71,6 +75,7 @@ def _connect_server(address: Address) -> Database:
             database=address.database,
             generic_args=dict(address.settings),
             send_receive_timeout=_SILENT_SECONDS,
+            autogenerate_session_id=session,
             **address.tls.arguments(mutual=not address.password),
         )
     return Database(client, where)

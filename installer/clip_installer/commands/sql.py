@@ -53,12 +53,12 @@ def sql(
     if as_json:
         if echo or output_format is not None:
             raise click.UsageError("--json has a form of its own; leave --format and --echo out")
-        with connection.connect() as database:
+        with connection.connect(session=True) as database:
             answers = [_json_answer(database, statement) for statement in statements]
         click.echo(json.dumps({"answers": answers}, ensure_ascii=False))
         return
     chosen = output_format or ("PrettyCompact" if sys.stdout.isatty() else "TabSeparated")
-    database = connection.connect()
+    database = connection.connect(session=True)
     output = sys.stdout.buffer
     for statement in statements:
         if echo:

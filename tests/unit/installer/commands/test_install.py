@@ -393,7 +393,7 @@ def test_a_server_that_does_not_take_the_functions_gets_its_old_ones_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = ScriptedServer()
-    monkeypatch.setattr(ConnectionOptions, "connect", lambda self: server)
+    monkeypatch.setattr(ConnectionOptions, "connect", lambda self, **_: server)
     monkeypatch.setattr("clip_installer.install.flow.verify_host", lambda *_, **__: [])
     directory, bundle = make_config(tmp_path / "server"), golden_bundle(tmp_path / "bundle")
     before = snapshot(tmp_path / "server")
