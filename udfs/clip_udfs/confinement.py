@@ -67,7 +67,7 @@ class Roots:
         parts = _parts(path)
         if ".." in parts:
             raise ValueRefused("the path contains '..': write it without")
-        reason = OUTSIDE
+        reason = ""
         for candidate in self._candidates(path, parts):
             real = self._followed(candidate)
             if real is None:
@@ -82,9 +82,10 @@ class Roots:
                 return self._read_opened(handle)
             finally:
                 os.close(handle)
-        if path != path.strip():
-            reason += "; the path begins or ends with a blank"
-        raise ValueRefused(reason)
+        if not reason:
+            raise ValueRefused(OUTSIDE)
+        blank = "; the path begins or ends with a blank" if path != path.strip() else ""
+        raise ValueRefused(f"{reason}{blank}")
 
     def _candidates(self, path: str, parts: Sequence[str]) -> Iterator[str]:
         for name, root in self._names if path.startswith("/") else [("", root) for root in self._roots]:

@@ -37,8 +37,8 @@ def one_line(error: BaseException) -> str:
 
 
 def shown(text: str) -> str:
-    """A value as a message shows it: printable, and not longer than a line bears."""
-    return printable(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+    """A value as a message shows it: in quotes, printable, and not longer than a line bears."""
+    return f"'{printable(text if len(text) <= _SHOWN else text[:_SHOWN] + '…')}'"
 
 
 class ClipUdfError(Exception):

@@ -144,6 +144,6 @@ def _loader(function: Function, settings: WorkerSettings, use: Callable[..., _Re
         try:
             return use(roots.read(path), *arguments)
         except ValueRefused as refused:
-            raise ValueRefused(f"'{shown(path)}': {refused}") from refused
+            raise ValueRefused(f"{shown(path)}: {refused}") from refused
 
     return load_file

@@ -118,7 +118,7 @@ class TextPipeline:
         if text is None or not isinstance(found, ValueRefused):
             return text
         if self._strict:
-            raise RowRefused(row, f"'{shown(text)}': {found}") from found
+            raise RowRefused(row, f"{shown(text)}: {found}") from found
         return None
 
     def _remembered(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.float32]]:
