@@ -43,7 +43,8 @@ SECONDS = 600
 HEAD = """# Versions of ClickHouse
 
 Tested on {date} by `make versions`, which takes each version's engine out of chDB's wheels on PyPI, installs the
-functions with `install-udfs`, and writes this page. The definitions are the same for every version. Official
+functions with `install-udfs`, and writes this page. Before 26.7 they are installed with
+`--wire-format TabSeparated`. Official
 servers of all these versions have vector indexes; the wheels of some do not.
 
 """
@@ -60,11 +61,11 @@ def wheel(package: str) -> Path:
     return place
 
 
-def try_version(package: str) -> dict[str, str]:
+def try_version(package: str, wire_format: str) -> dict[str, str]:
     """What one version's checks gave; a version that cannot start says so under ``version``."""
     with tempfile.TemporaryDirectory(prefix="versions-") as place:
         tree = make_tree(Path(place))
-        tree.install("--no-ddl")
+        tree.install("--no-ddl", "--wire-format", wire_format)
         statements = Path(place) / "statements.json"
         statements.write_text(json.dumps(schema()))
         done = subprocess.run(
@@ -85,6 +86,11 @@ def try_version(package: str) -> dict[str, str]:
         return {"version": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
     answers: dict[str, str] = json.loads(done.stdout)
     return answers
+
+
+def wire_format(version: str) -> str:
+    """RowBinary where ClickHouse casts arguments to their declared types, which it needs."""
+    return "RowBinary" if tuple(map(int, version.split("."))) >= (26, 7) else "TabSeparated"
 
 
 def schema() -> dict[str, list[str]]:
@@ -139,7 +145,7 @@ def main() -> int:
     options = parser.parse_args()
     results = {}
     for version in options.only:
-        results[version] = try_version(PACKAGES[version][0])
+        results[version] = try_version(PACKAGES[version][0], wire_format(version))
         sys.stdout.write(f"{version}: {json.dumps(results[version])}\n")
         sys.stdout.flush()
     if not options.check:
