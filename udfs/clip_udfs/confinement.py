@@ -11,7 +11,10 @@ from pathlib import Path
 from clip_udfs.errors import SettingsError, ValueRefused
 
 OUTSIDE = "outside the directories that encode_image may read"
-LEADS_OUT = f"a symbolic link leads {OUTSIDE}: copy the file, or install with --image-root for where the link leads"
+LEADS_OUT = (
+    "a symbolic link leads outside the directories that encode_image may read: copy the file, "
+    "or install with --image-root for where the link leads"
+)
 # Values that people give in the place of a path, and what they want instead.
 _ADDRESS = re.compile(r"\s*(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
 _BASE64 = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{40,}")
