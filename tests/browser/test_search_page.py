@@ -250,7 +250,7 @@ def test_a_text_file_is_refused_in_words(visit: Visit) -> None:
     drop(visitor, "notes.txt", "text/plain", b"no image")
     assert visitor.text("#error") == "notes.txt is not an image."
     drop(visitor, "notes.png", "image/png", b"no image")
-    visitor.page.get_by_text("encode_image_bytes: row 1: 8 bytes: not a picture").wait_for()
+    visitor.page.get_by_text("encode_image_bytes: row 1: 8 bytes: not an image").wait_for()
 
 
 def test_a_huge_image_is_scaled_down_in_the_browser_first(visit: Visit, tmp_path: Path) -> None:
