@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from PIL import ExifTags, Image
@@ -15,7 +16,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WRITTEN = "%Y:%m:%d %H:%M:%S"
+_WRITTEN = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
 # What DateTime64 can hold.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2299
 
@@ -35,7 +36,10 @@ def taken(image: Image.Image) -> datetime | None:
         exif = image.getexif()
         camera = exif.get_ifd(ExifTags.IFD.Exif)
         text = camera.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        time = datetime.strptime(str(text).strip("\0 "), _WRITTEN)
+        written = _WRITTEN.fullmatch(str(text).strip("\0 "))
+        if written is None:
+            return None
+        time = datetime(*map(int, written.groups()))  # not strptime, which imports as it runs: decoders open no files
     except Exception:  # as above; cameras without a clock write spaces or zeros
         return None
     return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None
