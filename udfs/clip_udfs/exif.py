@@ -39,7 +39,9 @@ def taken(image: Image.Image) -> datetime | None:
         written = _WRITTEN.fullmatch(str(text).strip("\0 "))
         if written is None:
             return None
-        time = datetime(*map(int, written.groups()))  # not strptime, which imports as it runs: decoders open no files
+        # Not strptime, which imports as it runs: decoders open no files.
+        year, month, day, hour, minute, second = map(int, written.groups())
+        time = datetime(year, month, day, hour, minute, second)
     except Exception:  # as above; cameras without a clock write spaces or zeros
         return None
     return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None
