@@ -69,13 +69,13 @@ class SourceModel:
     @property
     def logit_scale(self) -> float:
         """The factor of the cosines in the model's own probabilities."""
-        return float(self.model.logit_scale.exp())
+        return float(self.model.logit_scale.detach().exp())
 
     @property
     def logit_bias(self) -> float | None:
         """What is added to them; None for a model that was trained with a softmax."""
         bias = getattr(self.model, "logit_bias", None)
-        return None if bias is None else float(bias)
+        return None if bias is None else float(bias.detach())
 
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Normalised vectors of ``texts`` as open_clip computes them, float32 (rows, dimension)."""
