@@ -20,7 +20,7 @@ from clip_udfs.functions import FUNCTIONS
 from clip_udfs.images import MIN_SCALED, decode, scale_down
 from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.worker import open_pipeline
+from tests.pipelines import pipeline_of
 
 INPUT = ImageManifest((64, 64), "shortest", "bicubic", 0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 LIMIT = 1 << 24
@@ -113,7 +113,7 @@ def test_a_worker_does_as_it_is_set(monkeypatch: pytest.MonkeyPatch, jpeg_decodi
 
     monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", draft)
     settings = WorkerSettings(Path(builtin_models() / "emoji"), jpeg_decoding=jpeg_decoding, threads=1)
-    pipeline = open_pipeline(FUNCTIONS["encode_image_bytes"], settings)
+    pipeline = pipeline_of(FUNCTIONS["encode_image_bytes"], settings)
     (vectors,) = pipeline.encode(iter([jpeg((1600, 1200))]))
     assert vectors.present.all()
     assert len(asked) == drafts

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from clip_udfs.functions import ENCODERS
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.wire import Oversized
-from clip_udfs.worker import open_pipeline
 from tests.chdb.conftest import ServerTree
 from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing
+from tests.pipelines import pipeline_of
 
 SABOTEUR = Path(__file__).with_name("saboteur.py")
 PICTURES = 6
@@ -45,7 +45,7 @@ class Reference:
         """Load both towers of the model."""
         self._settings = settings
         self._pipelines = {
-            name: open_pipeline(function, settings) for name, function in ENCODERS.items() if not function.strict
+            name: pipeline_of(function, settings) for name, function in ENCODERS.items() if not function.strict
         }
 
     @classmethod
