@@ -71,5 +71,5 @@ def test_what_is_no_file_does_not_hang_and_what_is_no_picture_is_not_quoted(engi
     right = engine.value("SELECT encode_image('good.png')")
     assert reason(engine, "fifo.png").startswith("is not a regular file")
     assert reason(engine, "socket.png").startswith("is not a regular file")
-    assert reason(engine, "page.jpg").startswith(("not an image", "damaged image"))
+    assert reason(engine, "page.jpg").startswith(("not an image", "damaged image", "the image is PPM"))
     assert engine.value("SELECT encode_image('good.png')") == right
