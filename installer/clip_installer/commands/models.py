@@ -64,15 +64,15 @@ def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[di
 
 
 def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
-    from clip_installer.install.placement import BUNDLE, HOME
+    from clip_installer.install.placement import Placement
     from clip_udfs.bundle import Bundle
     from clip_udfs.errors import ClipUdfError
     from clip_udfs.settings import WorkerSettings
 
-    place = config.on_disk(config.user_scripts_path / HOME / model.model)
+    place = Placement.of(config, model.model, model.revision)
     try:
-        manifest = Bundle.open(place / BUNDLE).manifest
-        settings = WorkerSettings.load(place / "worker.json")
+        manifest = Bundle.open(config.on_disk(place.bundle)).manifest
+        settings = WorkerSettings.load(config.on_disk(place.settings))
         size = sum(config.on_disk(file.path).stat().st_size for file in model.files)
     except (ClipUdfError, OSError) as error:
         return {"name": model.model, "where": "installed", "function": model.functions[0], "problem": str(error)}

@@ -75,7 +75,7 @@ def test_every_stage_that_is_named_comes_before() -> None:
 def test_an_image_is_not_root_and_knows_whether_it_is_healthy(stage: str) -> None:
     lines = inherited(stage)
     names = [name for name, _ in lines]
-    assert lines[-1] == ("USER", "101:101")
+    assert [value for name, value in lines if name == "USER"][-1] == "101:101"
     assert {"HEALTHCHECK", "ENTRYPOINT"} <= set(names)
     for name, value in lines:
         if name in ("HEALTHCHECK", "ENTRYPOINT"):

@@ -223,7 +223,7 @@ def test_the_default_engine_imports_neither_torch_nor_the_installer(settings: Wo
     path.write_text(settings.to_json())
     program = (
         "import sys; from clip_udfs.worker import main; "
-        f"code = main([{function!r}, '--settings', {str(path)!r}], 1); "
+        f"code = main([{function!r}, '--settings', {str(path)!r}], 1, 2); "
         "loaded = {name.split('.')[0] for name in sys.modules}; "
         "print(sorted(loaded & {'torch', 'open_clip', 'clip_installer', 'click', 'chdb', 'transformers'}), code)"
     )

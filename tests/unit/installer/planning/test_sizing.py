@@ -36,7 +36,8 @@ def test_workers(tmp_path: Path) -> None:
     }
     memory = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", shared=True)
     assert memory.weights == {"text": 100 * MIB, "image": 300 * MIB}
-    processes = 4 * memory.worker["text"] + 8 * memory.worker["image"]
+    processes = 4 * memory.worker["text"] + 8 * memory.worker["image"] + memory.without_model
+    assert memory.without_model == 16 * 40 * MIB, "eight functions need no model"
     assert memory.total == processes + 400 * MIB
     eight = worker_memory(replace(manifest, files=files), pool_size=2, engine="onnx", threads=8)
     assert eight.worker["text"] - memory.worker["text"] == 7 * 12 * MIB, "each has a batch of its own"
