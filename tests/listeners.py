@@ -23,6 +23,11 @@ def answering(answer: bytes) -> Iterator[int]:
         with connection:
             connection.recv(_CHUNK)
             connection.sendall(answer)
+            # Closed at once, with something unread, the connection would be reset, and the answer lost on its way.
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(5)
+            while connection.recv(_CHUNK):
+                pass
 
     with _listening(serve) as port:
         yield port
@@ -89,14 +94,18 @@ class _Session:
         sockets = {self.client: self._from_client, self.server: self._from_server}
         import select
 
+        if not self._forward():
+            return
         while True:
             ready, _, _ = select.select(list(sockets), [], [])
             if not all(sockets[one]() for one in ready):
                 return
 
     def _from_client(self) -> bool:
-        if not self._receive():
-            return False
+        return self._receive() and self._forward()
+
+    def _forward(self) -> bool:
+        """Pass on what has arrived: a client may send its request together with the end of its handshake."""
         while True:
             try:
                 text = self.tls.read(_CHUNK)
