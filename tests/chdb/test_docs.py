@@ -59,6 +59,10 @@ CONFIG = """<clickhouse>
     <query_log><database>system</database><table>query_log</table></query_log>
 </clickhouse>
 """
+# What a page takes for granted on the server.
+BEFORE = {
+    "docs/monitoring.md": "install-udfs --server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123"
+}
 ROWS = 300  # of each part of the small LAION
 BETWEEN = "printed by the block before"
 
@@ -130,6 +134,9 @@ def test_commands_run_and_print_what_the_page_says(page: str, clone: Clone, requ
     runnable = [block for block in documents.blocks(page) if block.language in documents.COMMANDS and not block.needs]
     writing = request.config.getoption("--write-outputs")
     wrong = []
+    if page in BEFORE:
+        done = clone.run(BEFORE[page])
+        assert done.returncode == 0, done.stdout
     for block, status, printed in _outcomes(clone, runnable):
         if (status != 0) != block.fails:
             wrong.append(f"{block.place}: ended with {status}\n{block.code}\n{printed}")
