@@ -247,7 +247,7 @@ def test_a_constant_in_with_reaches_the_worker_once(tmp_path: Path, tiny_bundle:
     query = f"WITH encode_text('cat') AS q SELECT count() FROM ({inner})"
     assert engine.rows(query) == [(100,)]
     assert engine.close() == 0
-    assert log.read_bytes() == b"1\ncat\n"
+    assert log.read_bytes() == b"1\n\x03cat"
 
 
 def test_the_torch_engine_answers_in_row_binary_what_the_default_answers(
