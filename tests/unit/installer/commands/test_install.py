@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from clip_udfs.functions import FUNCTIONS
 from clip_udfs.integrity import sha256
 from clip_udfs.settings import WorkerSettings
 from tests.server_trees import GLOB, make_bundle, make_config, open_the_way, snapshot
+from tests.users import as_user
 
 NOBODY = 65534
 
@@ -140,26 +140,6 @@ def test_what_cannot_be_done_is_1_and_leaves_the_tree(
     assert snapshot(tmp_path) == before
 
 
-def as_nobody(act: Callable[[], None]) -> None:
-    """Run ``act`` in a forked process that is not root; the parent sees its failure."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            act()
-            status = 0
-        except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 @pytest.mark.parametrize(
     ("read_only", "said"),
     [(["etc"], "no place for the function definitions"), (["var"], "this user may not write to")],
@@ -187,7 +167,7 @@ def test_a_target_that_cannot_be_written(
             run(install, "install-udfs", ["--server-config", str(directory), "--model", str(bundle.directory)])
         assert left.value.code == 1
 
-    as_nobody(act)
+    as_user(NOBODY, act)
     assert snapshot(tmp_path / "server") == before
     error = capfd.readouterr().err
     assert said in error
