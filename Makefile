@@ -40,7 +40,8 @@ soak: $(VENV)/test
 fuzz: $(VENV)/test
 	$(BIN)/python -m tests.fuzz --seconds 600
 
-lint: $(VENV)/lint
+# mypy reads the types of torch and the other libraries of the tests.
+lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -51,7 +52,7 @@ lint: $(VENV)/lint
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 # The minute before a commit.
-check: lint $(VENV)/test
+check: lint
 	$(BIN)/python $(PYTEST) tests/unit
 
 # Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in.
