@@ -103,7 +103,7 @@ class Models:
 def _builder_digest() -> str:
     """A digest of the code that decides what is in a bundle."""
     digest = sha256()
-    for folder in ("udfs/clip_udfs/encoders", "installer/clip_installer/model_builder"):
+    for folder in ("udfs/clip_udfs/encoders", "installer/clip_installer/models/build"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:8]

@@ -5,8 +5,8 @@ changes the pixels a little. For each multiple of the model's input that must be
 of the pictures that are scaled, the smallest cosine with the vector of the exactly decoded picture, and the time to
 decode and resize.
 
-:data:`clip_udfs.images.MIN_SCALED` is the smallest multiple at which photographs stay above 0.9995 with ViT-B-32 and
-with the built-in model. Patterns as fine as a pixel do not with the latter, whose input is small.
+:data:`clip_udfs.images.preprocessing.MIN_SCALED` is the smallest multiple at which photographs stay above 0.9995 with
+ViT-B-32 and with the built-in model. Patterns as fine as a pixel do not with the latter, whose input is small.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from PIL import Image
 from benchmarks import material
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.onnx import OnnxEncoder
-from clip_udfs.images import scale_down, transform
+from clip_udfs.images.preprocessing import scale_down, transform
 
 MULTIPLES = (1, 2, 3, 4, 6, 8)
 LARGE = (4032, 3024)

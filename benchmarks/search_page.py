@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 import click
 
 from benchmarks import machine
-from clip_installer.tables.search_page import ADDRESS
+from clip_installer.tables.search_page.page import ADDRESS
 from clip_installer.trial.process import trial_server
 
 _THUMBNAILS = 6

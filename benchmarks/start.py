@@ -25,9 +25,9 @@ _IMPORTS = (
     "numpy",
     "onnxruntime",
     "tokenizers",
-    "clip_udfs.tokenizer",
-    "clip_udfs.pipelines",
-    "clip_udfs.wire",
+    "clip_udfs.text.tokenizer",
+    "clip_udfs.pipe.pipelines",
+    "clip_udfs.pipe.wire",
     "clip_udfs.encoders.onnx",
 )
 
@@ -67,7 +67,7 @@ def steps(settings: Path) -> dict[str, float]:
     from clip_udfs.encoders import engine_files, open_encoder
     from clip_udfs.manifest import TOKENIZER
     from clip_udfs.settings import WorkerSettings
-    from clip_udfs.tokenizer import Tokenizer
+    from clip_udfs.text.tokenizer import Tokenizer
 
     worker = WorkerSettings.load(settings)
     bundle = timed("manifest", lambda: Bundle.open(worker.bundle))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_installer.install.disk import STATE_VARIABLE
+from clip_installer.install.disk.disk import STATE_VARIABLE
 
 pytest.register_assert_rewrite("tests.behaviours")
 

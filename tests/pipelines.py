@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from clip_udfs.budget import BlockBudget
 from clip_udfs.bundle import Bundle
-from clip_udfs.decoder_pool import DecoderPool
 from clip_udfs.functions import Function
-from clip_udfs.images import preprocess
-from clip_udfs.pipelines import Pipeline
+from clip_udfs.images.budget import BlockBudget
+from clip_udfs.images.decoder_pool import DecoderPool
+from clip_udfs.images.preprocessing import preprocess
+from clip_udfs.pipe.pipelines import Pipeline
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.worker import open_pipeline
 

@@ -9,11 +9,11 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from clip_installer.install.options import Options
-from clip_installer.install.plan import Plan, plan_install
-from clip_installer.install.records import load_records
-from clip_installer.install.target import Target
-from clip_installer.install.wanted import Installation
+from clip_installer.install.files.wanted import Installation
+from clip_installer.install.plan.plan import Plan, plan_install
+from clip_installer.install.records.records import load_records
+from clip_installer.install.request.options import Options
+from clip_installer.install.request.target import Target
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle

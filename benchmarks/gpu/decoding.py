@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.gpu.figure import Figure, rate
 from clip_udfs.bundle import Bundle
-from clip_udfs.images import decode
+from clip_udfs.images.preprocessing import decode
 from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import WorkerSettings
 

@@ -19,7 +19,7 @@ from clip_udfs.encoders.packing import pack
 from clip_udfs.encoders.torch import TorchEncoder
 from clip_udfs.functions import Tower
 from clip_udfs.manifest import TOKENIZER
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 
 TOWERS: tuple[Tower, ...] = ("image", "text")
 _AUTOCAST = {"fp16 autocast": torch.float16, "bf16 autocast": torch.bfloat16}

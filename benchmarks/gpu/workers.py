@@ -18,8 +18,8 @@ from benchmarks import material
 from benchmarks.gpu.figure import Figure
 from benchmarks.gpu.model import Scale
 from clip_udfs.bundle import Bundle
+from clip_udfs.pipe.wire import leb128
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.wire import leb128
 
 _TEXT_BATCH, _IMAGE_BATCH = 256, 64
 _WARM = 64

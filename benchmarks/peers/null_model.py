@@ -10,7 +10,7 @@ from itertools import islice
 
 import numpy as np
 
-from clip_udfs.wire import RowBinaryReader, TabSeparatedReader, Value, Vectors
+from clip_udfs.pipe.wire import RowBinaryReader, TabSeparatedReader, Value, Vectors
 from clip_udfs.worker import serve
 
 DIMENSION = 512

@@ -54,7 +54,7 @@ def test_awkward_texts_arrive_as_they_are(engine: Engine, tiny_bundle: Path) -> 
     from clip_udfs.bundle import Bundle
     from clip_udfs.encoders import open_encoder
     from clip_udfs.settings import WorkerSettings
-    from clip_udfs.tokenizer import Tokenizer
+    from clip_udfs.text.tokenizer import Tokenizer
 
     bundle = Bundle.open(tiny_bundle)
     tokenizer = Tokenizer(bundle.file("tokenizer.json"), bundle.manifest.text)

@@ -110,7 +110,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 def _image(content: bytes) -> Outcome:
     from clip_udfs.errors import ValueRefused
-    from clip_udfs.images import decode
+    from clip_udfs.images.preprocessing import decode
     from clip_udfs.manifest import ImageManifest
     from clip_udfs.settings import IMAGE_FORMATS
 
@@ -149,7 +149,7 @@ def _source(content: bytes, pieces: int) -> Callable[[int], bytes]:
 
 def _read_blocks(read: Callable[[int], bytes], nullable: bool | None) -> list[Any]:
     from clip_udfs.errors import ProtocolError
-    from clip_udfs.wire import RowBinaryReader, TabSeparatedReader
+    from clip_udfs.pipe.wire import RowBinaryReader, TabSeparatedReader
 
     reader = TabSeparatedReader(read, MAX_VALUE) if nullable is None else RowBinaryReader(read, MAX_VALUE, nullable)
     seen: list[Any] = []
@@ -184,7 +184,7 @@ def _loaded_tokenizer() -> Any:
         from clip_installer.resources import builtin_models
         from clip_udfs.bundle import Bundle
         from clip_udfs.manifest import TOKENIZER
-        from clip_udfs.tokenizer import Tokenizer
+        from clip_udfs.text.tokenizer import Tokenizer
 
         bundle = Bundle.open(builtin_models() / "emoji")
         _cache.append((Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text), bundle.manifest.text))

@@ -26,9 +26,9 @@ from clip_installer.models.build import build_model
 from clip_installer.models.build.parity import Parity, distance
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
-from clip_udfs.images import decode
+from clip_udfs.images.preprocessing import decode
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 from tests.models.hub import VOCABULARY, text_tower_folder, tokenizer_folder
 from tests.models.pictures import corpus
 

@@ -14,10 +14,10 @@ from clip_installer.models.build.parity import TEXTS, distance, golden_pictures
 from clip_installer.models.build.source import load_source
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
-from clip_udfs.images import decode
+from clip_udfs.images.preprocessing import decode
 from clip_udfs.integrity import vouched
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 
 TRAINING = Path(__file__).parents[2] / "training"
 MODEL = str(TRAINING / "emoji_clip.json")

@@ -12,7 +12,7 @@ from open_clip.tokenizer import HFTokenizer
 from clip_installer.errors import ModelError
 from clip_installer.models.build.tokenizer_file import write_tokenizer
 from clip_udfs.manifest import TextManifest
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 from tests.models.hub import SCRIPTS, WORDS, tokenizer_folder
 from tests.models.test_tokenizer import PIECES
 

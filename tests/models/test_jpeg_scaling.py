@@ -17,7 +17,7 @@ from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.onnx import OnnxEncoder
 from clip_udfs.errors import ValueRefused
 from clip_udfs.functions import FUNCTIONS
-from clip_udfs.images import MIN_SCALED, decode, scale_down
+from clip_udfs.images.preprocessing import MIN_SCALED, decode, scale_down
 from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import WorkerSettings
 from tests.pipelines import pipeline_of

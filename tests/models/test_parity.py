@@ -14,9 +14,9 @@ from clip_installer.models.build import RANDOM, build_model
 from clip_installer.models.build.source import SourceModel, load_source
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
-from clip_udfs.images import decode
+from clip_udfs.images.preprocessing import decode
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 from tests.models.pictures import corpus
 
 ARCHITECTURE = "ViT-B-32-quickgelu"

@@ -12,7 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from clip_installer.models.build.source import image_manifest
-from clip_udfs.images import decode
+from clip_udfs.images.preprocessing import decode
 from clip_udfs.manifest import ImageManifest
 from tests.models.pictures import corpus
 

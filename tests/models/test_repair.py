@@ -10,8 +10,8 @@ import pytest
 
 from clip_udfs.bundle import Bundle
 from clip_udfs.errors import ValueRefused
-from clip_udfs.repair import repaired
-from clip_udfs.tokenizer import CLEANERS, Tokenizer
+from clip_udfs.text.repair import repaired
+from clip_udfs.text.tokenizer import CLEANERS, Tokenizer
 
 PIECES = (
     "\n",

@@ -14,7 +14,7 @@ import open_clip
 import pytest
 
 from clip_udfs.bundle import Bundle
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 
 # Of the strings, so many; make test takes a tenth of what the models' page speaks of.
 STRINGS = int(os.environ.get("CLIP_UDFS_STRINGS", "20000"))

@@ -14,7 +14,7 @@ from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.torch import TorchEncoder
 from clip_udfs.functions import Tower
 from clip_udfs.manifest import TOKENIZER
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize("tower", ["text", "image"])

@@ -16,12 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from clip_udfs import image_work
 from clip_udfs.bundle import Bundle
-from clip_udfs.decoder_pool import DecoderPool
 from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
 from clip_udfs.errors import ClipUdfError, SettingsError, printable
 from clip_udfs.functions import FUNCTIONS, Function, Tower
+from clip_udfs.images import work as image_work
+from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.integrity import Digests, vouched
 from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import WorkerSettings
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clip_udfs.image_functions import ImageAnswer, ImageFunctionPipeline
-    from clip_udfs.pipelines import ImagePipeline, Pipeline, TextPipeline
-    from clip_udfs.wire import Reader
+    from clip_udfs.pipe.image_functions import ImageAnswer, ImageFunctionPipeline
+    from clip_udfs.pipe.pipelines import ImagePipeline, Pipeline, TextPipeline
+    from clip_udfs.pipe.wire import Reader
 
 _Answers = TypeVar("_Answers")
 
@@ -81,14 +81,14 @@ def _serve_function(
     function: Function, settings: WorkerSettings, bundle: Bundle | None, decoders: DecoderPool | None, answers: int
 ) -> None:
     if bundle is None:
-        from clip_udfs import image_functions as images
+        from clip_udfs.pipe import image_functions as images
 
         assert decoders is not None
         formatted = {"RowBinary": images.format_row_binary, "TabSeparated": images.format_tab_separated}
         pipeline = _image_function(function, settings, decoders)
         serve(function, settings, pipeline.encode, formatted[settings.format], answers)
     else:
-        from clip_udfs import wire
+        from clip_udfs.pipe import wire
 
         vectors = {"RowBinary": wire.format_row_binary, "TabSeparated": wire.format_tab_separated}
         encode = open_pipeline(function, settings, bundle, decoders).encode
@@ -114,7 +114,7 @@ def serve(
     Raises:
         ClipUdfError: The first thing that must fail the query; rows before it may have been written.
     """
-    from clip_udfs.wire import write_all
+    from clip_udfs.pipe.wire import write_all
 
     reader = _reader(function, settings)
     row = reader.sized if function.takes_size else reader.value
@@ -145,8 +145,8 @@ def open_pipeline(
 
 
 def _text_pipeline(function: Function, tower: Tower, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
-    from clip_udfs.pipelines import TextPipeline
-    from clip_udfs.tokenizer import Tokenizer
+    from clip_udfs.pipe.pipelines import TextPipeline
+    from clip_udfs.text.tokenizer import Tokenizer
 
     return TextPipeline(
         Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text),
@@ -167,7 +167,7 @@ def _image_pipeline(
     bundle: Bundle,
     decoders: DecoderPool,
 ) -> ImagePipeline:
-    from clip_udfs.pipelines import ImagePipeline
+    from clip_udfs.pipe.pipelines import ImagePipeline
 
     return ImagePipeline(
         load,
@@ -182,7 +182,7 @@ def _image_pipeline(
 
 
 def _image_function(function: Function, settings: WorkerSettings, decoders: DecoderPool) -> ImageFunctionPipeline:
-    from clip_udfs.image_functions import ImageFunctionPipeline
+    from clip_udfs.pipe.image_functions import ImageFunctionPipeline
 
     answer: Callable[..., ImageAnswer]
     empty: Callable[[str], ImageAnswer]
@@ -196,7 +196,7 @@ def _image_function(function: Function, settings: WorkerSettings, decoders: Deco
 
 
 def _reader(function: Function, settings: WorkerSettings) -> Reader:
-    from clip_udfs.wire import RowBinaryReader, TabSeparatedReader
+    from clip_udfs.pipe.wire import RowBinaryReader, TabSeparatedReader
 
     limit = {
         "text": settings.max_text_bytes,

@@ -56,10 +56,10 @@ def build_index(
 ) -> None:
     """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
-    from clip_installer.tables import index_mutations
     from clip_installer.tables.advice import advice
     from clip_installer.tables.sample import draw_sample
-    from clip_installer.tables.vector_index import build_indexes
+    from clip_installer.tables.vector_index import mutations as index_mutations
+    from clip_installer.tables.vector_index.build import build_indexes
 
     with progress() as advance, connection.connect() as database:
         stored = f"{table}_local" if cluster else table

@@ -18,7 +18,7 @@ from clip_udfs.settings import ENGINES, FORMATS, IMAGE_FORMATS, JPEG_DECODINGS, 
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.connection import ConnectionOptions
-    from clip_installer.install.options import Options
+    from clip_installer.install.request.options import Options
 
 _PATH = click.Path(path_type=Path)
 _ROOT = Path("/")
@@ -50,7 +50,7 @@ Examples:
 def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """Take the options in the file as defaults of those on the command line."""
     if path is not None:
-        from clip_installer.install.config_file import read_config_file
+        from clip_installer.install.request.config_file import read_config_file
 
         options = {_typed(one): one for one in context.command.params if isinstance(one, click.Option)}
         values, functions = read_config_file(path, [name for name in options if name not in _ACTIONS])
@@ -201,8 +201,8 @@ def install(
     --embedded) no ClickHouse is touched: the schema is printed for you to run.
     """
     from clip_installer.install import session
-    from clip_installer.install.output import Output
-    from clip_installer.install.request import InstallRequest
+    from clip_installer.install.output.output import Output
+    from clip_installer.install.request.request import InstallRequest
     from clip_installer.progress import Status
 
     given = _given(context, options)
@@ -239,7 +239,7 @@ def install(
 
 def _given(context: click.Context, values: dict[str, Any]) -> Options:
     """The options that the command line or the configuration file names, as they are remembered."""
-    from clip_installer.install.options import Options, absolute
+    from clip_installer.install.request.options import Options, absolute
 
     given: dict[str, Any] = {}
     for name, value in values.items():
@@ -282,7 +282,7 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
 @contextmanager
 def _file_errors_in_words() -> Iterator[None]:
     from clip_installer.errors import ConfigurationError
-    from clip_installer.install.transaction import describe
+    from clip_installer.install.transaction.transaction import describe
 
     try:
         yield

@@ -12,7 +12,7 @@ import click
 from clip_installer.commands.options import json_option
 
 if TYPE_CHECKING:
-    from clip_installer.install.records import InstalledModel
+    from clip_installer.install.records.records import InstalledModel
     from clip_installer.server.config import ServerConfig
 
 _HELP = """\
@@ -47,7 +47,7 @@ def models(server_config: Path | None, available: bool, part: str, as_json: bool
 
 def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[dict[str, Any]]:
     from clip_installer import resources
-    from clip_installer.install.records import load_records
+    from clip_installer.install.records.records import load_records
     from clip_installer.models.source import builtin_names
     from clip_installer.server.config import ServerConfig
     from clip_udfs.bundle import Bundle
@@ -64,7 +64,7 @@ def _rows(server_config: Path | None, available: bool, part: str) -> Iterator[di
 
 
 def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
-    from clip_installer.install.placement import Placement
+    from clip_installer.install.files.placement import Placement
     from clip_udfs.bundle import Bundle
     from clip_udfs.errors import ClipUdfError
     from clip_udfs.settings import WorkerSettings

@@ -95,8 +95,8 @@ def recall(
 ) -> None:
     """Build each index on a sample of the table, search it as the views do, and compare with brute force."""
     from clip_installer.progress import progress
-    from clip_installer.tables import recall_report
-    from clip_installer.tables.recall import RecallPlan, measure
+    from clip_installer.tables.vector_index import recall_report
+    from clip_installer.tables.vector_index.recall import RecallPlan, measure
 
     plan = RecallPlan(
         table=table,

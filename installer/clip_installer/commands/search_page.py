@@ -12,8 +12,8 @@ from clip_installer.errors import UsageProblem
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.connection import ConnectionOptions
-    from clip_installer.tables.page_deployment import HandlerStep
-    from clip_installer.tables.search_page import SearchPage
+    from clip_installer.tables.search_page.deployment import HandlerStep
+    from clip_installer.tables.search_page.page import SearchPage
 
 _HELP = """\
 Deploy the search page of a table as HTTP handlers of ClickHouse 26.8 or newer, or remove it.
@@ -49,8 +49,8 @@ def search_page(
     as_json: bool,
 ) -> None:
     """Deploy the search page of a table, show it, or remove it."""
-    from clip_installer.tables.page_deployment import deploy_page, page_of, plan_page, plan_page_removal
-    from clip_installer.tables.search_page import http_handlers_xml
+    from clip_installer.tables.search_page.deployment import deploy_page, page_of, plan_page, plan_page_removal
+    from clip_installer.tables.search_page.page import http_handlers_xml
 
     if remove and http_handlers:
         raise UsageProblem("--remove and --http-handlers are two things; choose one")

@@ -11,8 +11,8 @@ import click
 from clip_installer.commands.options import json_option
 
 if TYPE_CHECKING:
-    from clip_installer.install.records import InstalledModel
-    from clip_installer.install.target import Target
+    from clip_installer.install.records.records import InstalledModel
+    from clip_installer.install.request.target import Target
 
 _SHOWN = ("image-root", "pool-size", "threads", "engine", "wire-format", "table", "cluster", "python")
 
@@ -29,8 +29,8 @@ _SHOWN = ("image-root", "pool-size", "threads", "engine", "wire-format", "table"
 @json_option
 def status(server_config: Path, destdir: Path, as_json: bool) -> None:
     """Print the installed models, their functions and their options; install-udfs --verify checks them."""
-    from clip_installer.install.apply import was_interrupted
-    from clip_installer.install.target import Target
+    from clip_installer.install.request.target import Target
+    from clip_installer.install.transaction.apply import was_interrupted
 
     target = Target.read(server_config, destdir.absolute(), None)
     interrupted = was_interrupted(target.config)
@@ -53,7 +53,7 @@ def status(server_config: Path, destdir: Path, as_json: bool) -> None:
 
 
 def _object(target: Target, model: InstalledModel) -> dict[str, Any]:
-    from clip_installer.install.placement import Placement
+    from clip_installer.install.files.placement import Placement
 
     placement = Placement.of(target.config, model.model, model.revision)
     return {

@@ -16,7 +16,6 @@ from pathlib import Path
 from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import CheckFailed, ConflictError
-from clip_installer.install.apply import applied, was_interrupted
 from clip_installer.install.checks.findings import Finding, ok, problem, problems
 from clip_installer.install.checks.host import check_files
 from clip_installer.install.checks.preflight import (
@@ -29,15 +28,16 @@ from clip_installer.install.checks.preflight import (
 from clip_installer.install.checks.search_page import check_handlers, plan_handlers
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
-from clip_installer.install.options import Change, changes
-from clip_installer.install.plan import Plan, plan_install
-from clip_installer.install.request import SettledRequest
-from clip_installer.install.staged import StagedModel
-from clip_installer.install.wanted import Installation
+from clip_installer.install.files.wanted import Installation
+from clip_installer.install.model.staged import StagedModel
+from clip_installer.install.plan.plan import Plan, plan_install
+from clip_installer.install.request.options import Change, changes
+from clip_installer.install.request.request import SettledRequest
+from clip_installer.install.transaction.apply import applied, was_interrupted
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.deploy import ObjectStep, Schema, deploy, plan_schema
 from clip_installer.tables.guard import TableCheck, check_table, labelled
-from clip_installer.tables.page_deployment import HandlerStep, deploy_page
+from clip_installer.tables.search_page.deployment import HandlerStep, deploy_page
 from clip_udfs.bundle import Bundle
 
 Say = Callable[[str], None]

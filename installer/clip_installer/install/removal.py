@@ -9,14 +9,14 @@ from functools import partial
 from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import CheckFailed, ConflictError
-from clip_installer.install.apply import applied
 from clip_installer.install.checks.dependents import Dependent, dependents
 from clip_installer.install.checks.server import reload_functions
 from clip_installer.install.flow import Outcome, Say, refuse_interrupted, wait_for_queries
-from clip_installer.install.plan import Plan, plan_removal
-from clip_installer.install.records import InstalledModel
-from clip_installer.install.target import Target
-from clip_installer.tables.page_deployment import HandlerStep, deploy_page, plan_page_removal
+from clip_installer.install.plan.plan import Plan, plan_removal
+from clip_installer.install.records.records import InstalledModel
+from clip_installer.install.request.target import Target
+from clip_installer.install.transaction.apply import applied
+from clip_installer.tables.search_page.deployment import HandlerStep, deploy_page, plan_page_removal
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,26 @@ from dataclasses import replace
 
 from clip_installer.clickhouse.database import Database
 from clip_installer.errors import VerifyError
-from clip_installer.install.apply import locked
 from clip_installer.install.checks.dependents import dependents
 from clip_installer.install.checks.findings import Finding, note, ok, problems
 from clip_installer.install.checks.schema import check_schema
 from clip_installer.install.checks.search_page import check_page
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
+from clip_installer.install.files.placement import Placement
 from clip_installer.install.flow import carry_out, propose, refuse_interrupted
-from clip_installer.install.host_graphs import host_graphs
-from clip_installer.install.options import Options
-from clip_installer.install.output import Output
-from clip_installer.install.placement import Placement
-from clip_installer.install.records import InstalledModel
+from clip_installer.install.model.host_graphs import host_graphs
+from clip_installer.install.model.settled import installed_bundle, settled_model
+from clip_installer.install.output.output import Output
+from clip_installer.install.records.records import InstalledModel
 from clip_installer.install.removal import carry_out_removal, propose_removal
-from clip_installer.install.request import InstallRequest, SettledRequest
-from clip_installer.install.settled_model import installed_bundle, settled_model
-from clip_installer.install.target import Target
+from clip_installer.install.request.options import Options
+from clip_installer.install.request.request import InstallRequest, SettledRequest
+from clip_installer.install.request.target import Target
+from clip_installer.install.transaction.apply import locked
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.deploy import Schema
-from clip_installer.tables.search_page import SearchPage
+from clip_installer.tables.search_page.page import SearchPage
 from clip_udfs.errors import BundleError
 
 

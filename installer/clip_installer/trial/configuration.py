@@ -14,7 +14,7 @@ from clip_installer.errors import ConfigurationError
 from clip_installer.server.config import FUNCTIONS_KEY, ServerConfig
 from clip_installer.server.config_files import text_of
 from clip_installer.server.config_merge import merge
-from clip_installer.tables.search_page import ADDRESS, NAME
+from clip_installer.tables.search_page.page import ADDRESS, NAME
 from clip_installer.trial.users import ENGINE_USER, Users, users_file, write_private
 
 if TYPE_CHECKING:

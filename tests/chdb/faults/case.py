@@ -23,8 +23,8 @@ import pytest
 from numpy.typing import NDArray
 
 from clip_udfs.functions import ENCODERS
+from clip_udfs.pipe.wire import Oversized
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.wire import Oversized
 from tests.chdb.conftest import ServerTree
 from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing

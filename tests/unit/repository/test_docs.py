@@ -15,7 +15,7 @@ from lxml import etree
 
 from clip_installer.cli import program
 from clip_installer.commands.install import install
-from clip_installer.install.config_file import tomllib
+from clip_installer.install.request.config_file import tomllib
 from clip_installer.tables.schema import SchemaParameters, objects
 from clip_udfs import __version__
 from clip_udfs.functions import FUNCTIONS

@@ -10,7 +10,7 @@ from clip_installer.errors import MissingExtra
 from tests.messages import BLANK, PAGE, messages, texts_of
 
 TEXT = PAGE.read_text(encoding="utf-8")
-# What the operating system says of a path, in Linux's words; clip_udfs.confinement passes it on.
+# What the operating system says of a path, in Linux's words; clip_udfs.images.confinement passes it on.
 OF_THE_SYSTEM = {"permission denied", "file name too long", "too many levels of symbolic links", "not a directory"}
 
 

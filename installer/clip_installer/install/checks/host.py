@@ -11,10 +11,10 @@ from clip_installer.errors import CheckFailed, ConflictError
 from clip_installer.install.checks.findings import Finding, note, ok, problem
 from clip_installer.install.checks.golden import Golden, deviation, precision_loss
 from clip_installer.install.checks.launch import answers, closed_directory, last_line, refuse_changeable_program
-from clip_installer.install.disk import Disk
-from clip_installer.install.folder import is_private
-from clip_installer.install.placement import is_definition
-from clip_installer.install.records import InstalledModel
+from clip_installer.install.disk.disk import Disk
+from clip_installer.install.disk.folder import is_private
+from clip_installer.install.files.placement import is_definition
+from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from clip_installer.errors import CheckFailed, ConflictError
-from clip_installer.install.folder import Folder, is_private
+from clip_installer.install.disk.folder import Folder, is_private
 from clip_installer.server.user import ServerUser, user_name
 from clip_udfs.errors import printable
+from clip_udfs.pipe.wire import escape, leb128
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.wire import escape, leb128
 
 
 def answers(

@@ -15,8 +15,8 @@ from clip_installer.planning.sizing import spoken
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
-    from clip_installer.install.plan import Plan
-    from clip_installer.install.wanted import Installation
+    from clip_installer.install.files.wanted import Installation
+    from clip_installer.install.plan.plan import Plan
     from clip_installer.tables.deploy import ObjectStep, Schema
 
 _HEADROOM = 16 << 20

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from clip_installer.clickhouse.database import Database
 from clip_installer.install.checks.findings import Finding, note, ok, problem
-from clip_installer.install.records import InstalledModel
+from clip_installer.install.records.records import InstalledModel
 from clip_installer.tables.deploy import Schema, plan_schema
 from clip_installer.tables.label import label_of_comment, table_comment
 from clip_udfs import __version__

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from clip_installer.errors import ConflictError
 from clip_installer.install.checks.findings import Finding, ok, problem
-from clip_installer.tables.page_deployment import HandlerStep, plan_page, plan_page_removal
+from clip_installer.tables.search_page.deployment import HandlerStep, plan_page, plan_page_removal
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
-    from clip_installer.install.request import SettledRequest
-    from clip_installer.tables.search_page import SearchPage
+    from clip_installer.install.request.request import SettledRequest
+    from clip_installer.tables.search_page.page import SearchPage
     from clip_udfs.manifest import Manifest
 
 

@@ -17,9 +17,9 @@ from clip_installer.install.checks.host import (
     check_workers,
 )
 from clip_installer.install.checks.server import check_calls, check_definitions
-from clip_installer.install.disk import Disk
-from clip_installer.install.placement import Placement, is_definition
-from clip_installer.install.records import InstalledModel
+from clip_installer.install.disk.disk import Disk
+from clip_installer.install.files.placement import Placement, is_definition
+from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.config_files import parse, text_of
 from clip_installer.server.user import ServerUser

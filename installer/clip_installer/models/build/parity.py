@@ -16,10 +16,10 @@ from clip_installer.errors import ModelError
 from clip_installer.models.build.source import SourceModel, quiet
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
-from clip_udfs.images import decode
+from clip_udfs.images.preprocessing import decode
 from clip_udfs.manifest import FLOAT32, GOLDEN
 from clip_udfs.settings import WorkerSettings
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 
 MIN_COSINE = 0.99999
 MAX_DIFFERENCE = 1e-4

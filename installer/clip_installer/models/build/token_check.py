@@ -8,7 +8,7 @@ from pathlib import Path
 from clip_installer.errors import ModelError
 from clip_installer.models.build.source import SourceModel
 from clip_udfs.manifest import TextManifest
-from clip_udfs.tokenizer import Tokenizer
+from clip_udfs.text.tokenizer import Tokenizer
 
 TEXTS = (
     "",

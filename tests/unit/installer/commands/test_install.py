@@ -16,7 +16,7 @@ from clip_installer.clickhouse.database import Database
 from clip_installer.commands.install import install
 from clip_installer.errors import SqlError
 from clip_installer.install import session
-from clip_installer.install.disk import STATE_VARIABLE
+from clip_installer.install.disk.disk import STATE_VARIABLE
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.integrity import sha256

@@ -14,7 +14,7 @@ from lxml import etree
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.commands.search_page import search_page
 from clip_installer.errors import ConflictError, UsageProblem
-from tests.unit.installer.tables.test_search_page import Server
+from tests.unit.installer.tables.search_page.test_page import Server
 
 Run = Callable[..., Any]
 COMMENT = "CLIP vectors of tiny, 512 numbers, bundle 0123456789ab"

@@ -13,7 +13,7 @@ from clip_installer.errors import CheckFailed
 from clip_installer.install.checks.golden import Golden, Sample, deviation, difference
 from clip_installer.install.checks.host import check_interpreter
 from clip_installer.install.checks.launch import answers, closed_directory
-from clip_installer.install.records import InstalledModel
+from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.user import ServerUser
 from clip_udfs.errors import BundleError
 from clip_udfs.settings import WorkerSettings

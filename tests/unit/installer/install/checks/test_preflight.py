@@ -14,7 +14,7 @@ from clip_installer.clickhouse.database import Database
 from clip_installer.install.checks.dependents import dependents
 from clip_installer.install.checks.findings import problems
 from clip_installer.install.checks.preflight import check_cluster, check_host, check_rights
-from clip_installer.install.plan import Plan
+from clip_installer.install.plan.plan import Plan
 from clip_installer.tables.deploy import Schema
 from clip_installer.tables.schema import SchemaParameters
 from tests.server_trees import make_bundle, make_config, make_plan

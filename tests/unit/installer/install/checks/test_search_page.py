@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from clip_installer.install.checks.search_page import check_handlers, check_page, plan_handlers
-from clip_installer.tables.page_deployment import deploy_page, plan_page
-from tests.unit.installer.tables.test_search_page import Server, rendered
+from clip_installer.tables.search_page.deployment import deploy_page, plan_page
+from tests.unit.installer.tables.search_page.test_page import Server, rendered
 
 
 class Settled(SimpleNamespace):

@@ -1,0 +1,1 @@
+"""Access to the server's files that no other user can misdirect."""

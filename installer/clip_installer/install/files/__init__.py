@@ -1,0 +1,1 @@
+"""What is written: the files of an installation, their text and their places."""

@@ -1,0 +1,1 @@
+"""All changes or none: the lock, the journal, the rollback."""

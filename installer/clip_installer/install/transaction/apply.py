@@ -1,0 +1,160 @@
+"""Carry a plan out: lock the server, change the files as one, undo everything when a step fails."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from clip_installer.errors import ApplyError, ConflictError
+from clip_installer.install.disk.disk import Disk
+from clip_installer.install.files.placement import is_definition
+from clip_installer.install.plan.plan import Plan, Step
+from clip_installer.install.transaction.change import Change, Copy
+from clip_installer.install.transaction.transaction import (
+    Adopted,
+    Transaction,
+    all_or_nothing,
+    describe,
+    holds_state,
+    journal_path,
+    make_directory,
+    recover,
+    remove_empty,
+)
+from clip_installer.server.config import ServerConfig
+from clip_udfs.errors import ClipUdfError
+
+
+@contextmanager
+def locked(config: ServerConfig) -> Iterator[str | None]:
+    """Be the only installer of this server for the body, after undoing what a killed one left.
+
+    The lock is on a directory, so that it leaves no file behind: on that of the records, where the server's user could
+    not hold it, or before the first install on that of the configuration.
+
+    Yields:
+        What was recovered, in words, or None.
+
+    Raises:
+        ConflictError: Another installer is at work.
+    """
+    disk = Disk(config)
+    with ExitStack() as locks:
+        if not _lock_records(disk, locks):
+            _lock(config.on_disk(config.directory), None, disk, locks)
+            # Another installer may have made them, and ended, meanwhile.
+            _lock_records(disk, locks)
+        yield recover(disk)
+
+
+def was_interrupted(config: ServerConfig) -> bool:
+    """Whether a killed installer left something that the next one undoes."""
+    disk = Disk(config)
+    return disk.status(journal_path(disk)) is not None
+
+
+@contextmanager
+def applied(
+    plan: Plan, *, prove: Callable[[], None] | None = None, reload: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Make the plan's changes, run the body as their test, and keep them only if it succeeds.
+
+    Before the body: everything that is created or replaced, and the function definitions that go. After it: all else
+    that goes, so that what the server still uses is there until the body has seen that it uses the new.
+
+    Args:
+        plan: What to change.
+        prove: Called before the definitions change, when all that they name is in place.
+        reload: Makes the server read its definitions again, after a failure when the old ones are back.
+
+    Raises:
+        ApplyError: A change could not be made; everything is as it was.
+    """
+    if not plan.changed:
+        if prove is not None:
+            prove()
+        yield
+        return
+    disk = Disk(plan.config)
+    transaction = Transaction(
+        changes=tuple(_change(disk, step) for step in plan.steps if step.changes),
+        directories=plan.directories,
+        obsolete=plan.obsolete,
+        adopted=tuple(_as_it_is(disk, directory) for directory in plan.adopted),
+    )
+    with ExitStack() as locks:
+        _make_state(disk, plan, locks)
+        with all_or_nothing(disk, transaction, plan.user, prove=prove, reload=reload):
+            yield
+
+
+def _change(disk: Disk, step: Step) -> Change:
+    content: bytes | Copy | None = None
+    mode = None
+    if step.wanted is not None:
+        mode = step.wanted.mode
+        given = step.wanted.content
+        content = Copy(given, step.wanted.digest) if isinstance(given, Path) else given
+    elif step.source is not None:
+        content = Copy(step.source, None, kept=True)
+    late = content is None and not (is_definition(step.path) or step.path == disk.places.drop_in)
+    return Change.planned(disk, step.path, content, mode, fresh=step.action == "create", late=late)
+
+
+def _as_it_is(disk: Disk, directory: Path) -> Adopted:
+    status = disk.status(directory)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        raise ConflictError(f"{disk.here(directory)} is not a directory any more: run the command again")
+    return Adopted(directory, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
+def _make_state(disk: Disk, plan: Plan, locks: ExitStack) -> None:
+    """Make the directory of the records, and lock it, where there is none yet."""
+    missing = [one for one in plan.directories if holds_state(disk, one)]
+    try:
+        for directory in missing:
+            with suppress(FileExistsError):  # another server's installer may have made the one that all share
+                make_directory(disk, directory, plan.user)
+        if missing:
+            _lock_records(disk, locks)
+    except BaseException as error:
+        for directory in reversed(missing):
+            with suppress(OSError, ClipUdfError):
+                remove_empty(disk, directory)
+        if isinstance(error, OSError):
+            raise ApplyError(f"{describe(error)}; everything is as it was before") from error
+        raise
+
+
+def _lock_records(disk: Disk, locks: ExitStack) -> bool:
+    """Lock the directory of the records where there is one; whether there is."""
+    state = disk.places.state
+    try:
+        with disk.folder(state) as folder:
+            identity = _lock(".", folder.handle, disk, locks)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    found = disk.status(state)
+    if found is None or (found.st_dev, found.st_ino) != identity:
+        raise ConflictError(f"another install-udfs has just ended on {disk.here(state)}; run the command again")
+    return True
+
+
+def _lock(name: str | Path, directory: int | None, disk: Disk, locks: ExitStack) -> tuple[int, int]:
+    """Lock a directory until ``locks`` is closed; its device and inode."""
+    handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    locks.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        where = disk.here(disk.config.directory)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise ApplyError(f"cannot lock {where}: {error.strerror}") from error
+        raise ConflictError(f"another install-udfs is at work on {where}; repeat when it has ended") from error
+    status = os.fstat(handle)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,1 @@
+"""The search page: its queries and handlers, and their deployment."""

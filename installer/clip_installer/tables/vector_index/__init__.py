@@ -1,0 +1,1 @@
+"""A table's vector indexes: building them and measuring their recall."""

@@ -1,0 +1,197 @@
+"""The search page: its handlers, and the one file that a browser gets."""
+
+from __future__ import annotations
+
+import base64
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from clip_installer import resources
+from clip_installer.errors import ApplyError, ConflictError, SqlError
+from clip_installer.tables.schema import SchemaParameters
+from clip_installer.tables.search_page.deployment import deploy_page, plan_page, plan_page_removal
+from clip_installer.tables.search_page.page import SearchPage, content_security_policy, http_handlers_xml
+
+HTML = resources.templates() / "search_page.html"
+
+
+def rendered(suffix: str = "", table: str = "laion") -> SearchPage:
+    return SearchPage.render(SchemaParameters(table=table, suffix=suffix), "default", "tiny")
+
+
+class Server:
+    """What a server with handlers does, as far as these tests ask for it."""
+
+    def __init__(self, *, handlers: bool = True, refuses: str = "") -> None:
+        self.handlers: dict[str, tuple[str, str]] = {}
+        self._knows_handlers = handlers
+        self._refuses = refuses
+
+    def value(self, statement: str) -> Any:
+        return "25.8.1" if "version()" in statement else int(self._knows_handlers)
+
+    def rows(self, statement: str) -> list[tuple[str, str, str]]:
+        return [(name, url, made) for name, (url, made) in sorted(self.handlers.items())]
+
+    def command(self, statement: str) -> None:
+        if self._refuses and self._refuses in statement.partition(" AS\n")[0]:
+            raise SqlError("refused")
+        if dropped := re.fullmatch(r"DROP HANDLER IF EXISTS (\w+)", statement):
+            self.handlers.pop(dropped[1], None)
+        else:
+            name, url = re.match(r"CREATE HANDLER (\w+) URL '([^']+)'", statement).groups()
+            assert name not in self.handlers
+            self.handlers[name] = (url, statement)
+
+
+def test_the_page_is_one_small_file_that_loads_nothing_from_elsewhere() -> None:
+    """Air-gapped servers have it whole, and a person can read it."""
+    html = HTML.read_text(encoding="utf-8")
+    assert len(html.encode()) < 60_000
+    assert not re.findall(r"""(?:src|href|@import|url\()\s*=?\s*["'(]?(?:https?:)?//""", html)
+    assert max(map(len, html.splitlines())) < 400
+
+
+def test_untrusted_text_is_never_made_html() -> None:
+    """No way to parse a string as markup or code is in the script."""
+    html = HTML.read_text(encoding="utf-8")
+    for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+        assert forbidden not in html
+    assert not re.findall(r"""<[^>]+\s(?:on\w+|style)=""", html.partition("<script>")[0])
+
+
+def test_the_policy_allows_this_style_and_script_by_their_hashes_and_nothing_else() -> None:
+    """As a browser computes them; none of the words that open a policy is in it."""
+    html = HTML.read_text(encoding="utf-8")
+    policy = content_security_policy(html)
+    for kind in ("style", "script"):
+        (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
+        digest = base64.b64encode(sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_every_handler_has_its_own_address_below_the_pages_one() -> None:
+    """Those of a second model carry its suffix in name and address."""
+    for suffix, address in (("", "/clip"), ("vit_l_14", "/clip_vit_l_14")):
+        page = rendered(suffix)
+        urls = [handler.url for handler in page.handlers]
+        assert urls[0] == page.url == address
+        assert all(url.startswith(f"{address}/") for url in urls[1:])
+        assert len(set(urls)) == len({handler.name for handler in page.handlers}) == len(urls)
+    assert not {one.name for one in rendered().handlers} & {one.name for one in rendered("b").handlers}
+    queries = "".join(handler.query for handler in rendered("b").handlers[1:])
+    assert "search_by_text_b(" in queries
+    assert "try_thumbnail_b(" in queries
+    assert "encode_image_bytes_b(" in queries
+
+
+def test_the_page_asks_only_for_addresses_that_it_has() -> None:
+    """Each path in the script is a handler, and each handler is used."""
+    html = HTML.read_text(encoding="utf-8")
+    asked = set(re.findall(r'(?:ask\(|path: )"(\w+)"', html)) | {"thumbnail", "captions", "text"}
+    filtered = set(re.findall(r'"(\w+)" \+ ending', html)) | {"text"}
+    asked |= {f"{path}_filtered" for path in filtered}
+    assert asked == {handler.url.rpartition("/")[2] for handler in rendered().handlers[1:]}
+
+
+def test_no_answer_can_be_taken_for_another_kind() -> None:
+    """A caption is no page, whatever a browser makes of it."""
+    for handler in rendered().handlers:
+        assert handler.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in handler.headers["Content-Security-Policy"]
+        expected = {"/clip": "text/html", "/clip/thumbnail": "image/webp"}.get(handler.url, "application/json")
+        assert handler.headers["Content-Type"].startswith(expected)
+
+
+def test_a_table_of_an_odd_name_is_quoted() -> None:
+    """In the queries, and as text in what the page is told."""
+    page = rendered(table="my db.it's a `table`")
+    about = next(handler.query for handler in page.handlers if handler.url.endswith("/about"))
+    assert "`my db`.`it's a \\`table\\``" in about
+    assert "'it\\'s a `table`'" in about
+
+
+def test_a_plan_is_carried_out_once_and_taken_back_whole() -> None:
+    """A second run changes nothing; somebody else's handlers stay."""
+    server, page = Server(), rendered()
+    server.command("CREATE HANDLER theirs URL '/theirs' METHODS (GET) AS\nSELECT 1")
+    assert deploy_page(server, plan_page(server, page))
+    assert {step.action for step in plan_page(server, page)} == {"unchanged"}
+    assert not deploy_page(server, plan_page(server, page))
+    deploy_page(server, plan_page(server, rendered("b")))
+    assert deploy_page(server, plan_page_removal(server, ""))
+    assert {url for url, _ in server.handlers.values()} == {"/theirs", *(one.url for one in rendered("b").handlers)}
+    deploy_page(server, plan_page_removal(server, "b"))
+    assert set(server.handlers) == {"theirs"}
+
+
+def test_an_upgrade_replaces_what_differs_and_removes_what_is_no_longer_there() -> None:
+    """By the mark that each handler carries."""
+    server, page = Server(), rendered()
+    deploy_page(server, plan_page(server, rendered(table="old")))
+    server.handlers["clip_page_gone"] = ("/clip/gone", server.handlers["clip_page_row"][1])
+    steps = {step.url: step.action for step in plan_page(server, page)}
+    assert steps["/clip/row"] == "replace"
+    assert steps["/clip/gone"] == "remove"
+    deploy_page(server, plan_page(server, page))
+    assert {step.action for step in plan_page(server, page)} == {"unchanged"}
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "message"),
+    [
+        ("theirs", "/clip/text", "/clip/text: the handler theirs has this address"),
+        ("clip_page", "/elsewhere", "/clip: a handler clip_page that install-udfs did not make is there"),
+    ],
+)
+def test_somebody_elses_handler_is_refused_by_name(name: str, url: str, message: str) -> None:
+    """Before anything is changed."""
+    server = Server()
+    server.command(f"CREATE HANDLER {name} URL '{url}' METHODS (GET) AS\nSELECT 1")
+    before = dict(server.handlers)
+    with pytest.raises(ConflictError, match=re.escape(message)):
+        deploy_page(server, plan_page(server, rendered()))
+    assert server.handlers == before
+
+
+def test_a_failure_in_the_middle_leaves_everything_as_it_was() -> None:
+    """Made ones go, replaced ones come back."""
+    server = Server(refuses="clip_page_like ")
+    deploy_page(server, [step for step in plan_page(server, rendered(table="old")) if "like" not in step.name])
+    before = dict(server.handlers)
+    with pytest.raises(ApplyError, match="search page, /clip/like: refused"):
+        deploy_page(server, plan_page(server, rendered()))
+    assert server.handlers == before
+
+
+def test_a_server_without_handlers_is_told_what_to_do() -> None:
+    """An older one has them in its configuration, and has nothing to remove."""
+    with pytest.raises(ConflictError, match=r"from 26\.8 on, and this is 25\.8\.1"):
+        plan_page(Server(handlers=False), rendered())
+    assert plan_page_removal(Server(handlers=False), "") == []
+
+
+def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own(tmp_path: Path) -> None:
+    """Each rule has an attribute of its own, so that files are added up and not merged into each other."""
+    root = etree.fromstring(http_handlers_xml(rendered()))
+    rules = root.findall("http_handlers/rule")
+    assert [rule.findtext("url") for rule in rules] == [handler.url for handler in rendered().handlers]
+    assert [rule.findtext("handler/query") for rule in rules] == [
+        one.query_with_settings for one in rendered().handlers
+    ]
+    assert len({rule.get("id") for rule in rules}) == len(rules)
+    assert root.find("http_handlers/defaults") is not None
+
+
+def test_a_person_is_shown_the_statement_without_the_whole_page() -> None:
+    """A plan is for reading."""
+    shown = plan_page(Server(), rendered())[0].shown
+    assert len(shown) < 300
+    assert "characters)" in shown

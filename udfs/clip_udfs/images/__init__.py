@@ -1,0 +1,1 @@
+"""Images: access to their files, decoding in confined processes, pixels, thumbnails, EXIF."""

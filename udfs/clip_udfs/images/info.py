@@ -1,0 +1,82 @@
+"""What an image's file says of itself, and a perceptual hash by which near copies are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clip_udfs.images.exif import orientation, taken, upright
+from clip_udfs.images.preprocessing import opened
+from clip_udfs.images.thumbnails import reduced
+from clip_udfs.settings import DEFAULT_IMAGE_FORMATS
+
+# The hash is of 32 x 32 pixels; a JPEG is decoded at about eight times that, which moves a bit or none.
+_SIDE, _KEPT = 32, 8
+_DECODED = 128
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What :func:`image_info` finds.
+
+    Attributes:
+        width: Width in pixels, as stored.
+        height: Height in pixels, as stored.
+        format: ``JPEG``, ``PNG`` and so on, as Pillow calls it.
+        mode: Pillow's mode of the pixels, ``RGB`` or ``CMYK`` for example.
+        orientation: EXIF orientation, 1 (upright) to 8; 5 to 8 swap width and height.
+        taken: When it was taken, by the camera's clock; None where it does not say.
+        hash: Perceptual hash, 64 bits: the number of bits in which two differ is small for near copies.
+        reason: Why the image was refused, and then all else is 0, '' or None; '' otherwise.
+    """
+
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    orientation: int = 0
+    taken: datetime | None = None
+    hash: int = 0
+    reason: str = ""
+
+
+def image_info(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> ImageInfo:
+    """Size, format, EXIF and hash of an image; it is decoded for the hash, so a damaged one is found out.
+
+    Raises:
+        ValueRefused: The image is refused as by :func:`clip_udfs.images.preprocessing.decode`.
+        MemoryError: There is not enough memory.
+    """
+    with opened(content, max_pixels, formats) as image:
+        width, height = image.size
+        kind, mode, turn, time = image.format or "", image.mode, orientation(image), taken(image)
+        code = perceptual_hash(upright(reduced(image, _DECODED), turn))
+        return ImageInfo(width, height, kind, mode, turn, time, code)
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """Which of the 64 lowest frequencies of the grey image are above their median, the lowest in the highest bit.
+
+    The same as ``phash`` of the package ImageHash gives. Transparent parts count as white.
+    """
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    pixels = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
+    waves = _cosines()
+    lowest = waves @ pixels @ waves.T
+    # Nothing here may import anything while it runs: decoders cannot open files. So no np.median, no name of a colour.
+    middle = np.sort(lowest, axis=None)[_KEPT**2 // 2 - 1 : _KEPT**2 // 2 + 1].mean()
+    bits = (lowest > middle).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _cosines() -> NDArray[np.float64]:
+    """The first rows of the discrete cosine transform (DCT-II) of ``_SIDE`` numbers, shape (_KEPT, _SIDE)."""
+    frequency = np.arange(_KEPT)[:, None]
+    place = 2 * np.arange(_SIDE)[None, :] + 1
+    return np.cos(np.pi * frequency * place / (2 * _SIDE))

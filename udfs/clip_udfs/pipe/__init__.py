@@ -1,0 +1,1 @@
+"""ClickHouse's pipe: bytes to values, values to vectors or answers, and back to bytes."""

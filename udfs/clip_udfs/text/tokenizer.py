@@ -1,0 +1,178 @@
+"""Texts to token ids, equal to open_clip's tokenizers.
+
+The bundle's ``tokenizer.json`` is a tokenizer of the ``tokenizers`` package: open_clip's byte-level BPE, or one of
+Hugging Face's, sentencepiece among them. Cleaning is open_clip's: mojibake repair (ftfy), HTML entities twice, white
+space, then what the model was trained with (lower case, or canonical form).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as TokensOfText
+
+from clip_udfs.errors import BundleError, ValueRefused, one_line
+from clip_udfs.manifest import TextManifest
+from clip_udfs.text.repair import ANY_WORD, WORD, repaired
+
+_Result = TypeVar("_Result")
+
+
+def clean_lower(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
+    """Repair, collapse white space, lower case: the cleaning of OpenAI's CLIP."""
+    return " ".join(repaired(text, limit, word).split()).lower()
+
+
+def clean_whitespace(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
+    """Repair and collapse white space, keep the case."""
+    return " ".join(repaired(text, limit, word).split())
+
+
+def clean_canonicalize(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
+    """Repair, drop ASCII punctuation, lower case: the cleaning of SigLIP's ancestors in big_vision."""
+    return " ".join(repaired(text, limit, word).replace("_", " ").translate(_PUNCTUATION).lower().split())
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+CLEANERS: dict[str, Callable[[str, int, re.Pattern[str]], str]] = {
+    "lower": clean_lower,
+    "whitespace": clean_whitespace,
+    "canonicalize": clean_canonicalize,
+}
+
+
+class Tokenizer:
+    """Turns texts into the id sequences that the text tower was trained on."""
+
+    def __init__(self, file: Path, manifest: TextManifest) -> None:
+        """Load ``tokenizer.json`` from ``file``.
+
+        Raises:
+            BundleError: The file is not a tokenizer, or the manifest names a cleaning or framing that is not known.
+        """
+        try:
+            self._tokens = TokensOfText.from_file(str(file))
+        except Exception as error:  # the package raises bare Exception
+            raise BundleError(f"{file} is not a tokenizer: {error}") from error
+        framings = {"clip": self._of_clip, "template": self._of_template, "clips": self._of_clips}
+        for what, name, known in (("cleaning", manifest.clean, CLEANERS), ("framing", manifest.framing, framings)):
+            if name not in known:
+                raise BundleError(f"the bundle asks for text {what} {name!r}; known: {', '.join(known)}")
+        self._clean = CLEANERS[manifest.clean]
+        self._framed = framings[manifest.framing]
+        # open_clip's own tokenizer makes a token of every word, whatever it is made of; without its punctuation, not.
+        self._word = ANY_WORD if manifest.framing == "clip" and manifest.clean != "canonicalize" else WORD
+        self._manifest = manifest
+        self._special = {"<start_of_text>": manifest.start_id, "<end_of_text>": manifest.end_id}
+        if manifest.framing == "template":
+            self._tokens.enable_truncation(manifest.context_length)
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, with what belongs around it, cut to the context length as open_clip cuts.
+
+        Args:
+            texts: Any texts; '' gives the start and end token alone.
+
+        Returns:
+            One list of at most ``context_length`` ids per text.
+
+        Raises:
+            ValueRefused: A library fails on one of the texts, as it does in open_clip.
+        """
+        found = self.attempt(texts)
+        for one in found:
+            if isinstance(one, ValueRefused):
+                raise one
+        return found  # type: ignore[return-value]
+
+    def attempt(self, texts: Sequence[str]) -> list[list[int] | ValueRefused]:
+        """Like a call, with the refusal of each text on which a library fails in the place of its ids."""
+        cleaned = [self._attempt(self._cleaned, text) for text in texts]
+        whole = [text for text in cleaned if isinstance(text, str)]
+        try:
+            framed: Iterator[list[int] | ValueRefused] = iter(self._framed(whole))
+        except Exception:  # of the tokenizers package, which does not say of which text
+            framed = iter([self._attempt(self._alone, text) for text in whole])
+        return [next(framed) if isinstance(text, str) else text for text in cleaned]
+
+    @staticmethod
+    def _attempt(step: Callable[[str], _Result], text: str) -> _Result | ValueRefused:
+        try:
+            return step(text)
+        except ValueRefused as refused:
+            return refused
+        except Exception as error:
+            return ValueRefused(f"the text cannot be read ({type(error).__name__}: {one_line(error)})")
+
+    def _cleaned(self, text: str) -> str:
+        # Words beyond the context give tokens that are cut off; twice as many are kept, to be on the safe side.
+        return self._clean(text, 2 * self._manifest.context_length, self._word)
+
+    def _alone(self, text: str) -> list[int]:
+        return self._framed([text])[0]
+
+    def _of_clip(self, cleaned: list[str]) -> list[list[int]]:
+        """Framed by open_clip's ``SimpleTokenizer``."""
+        manifest = self._manifest
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=False)
+        room = manifest.context_length - 2
+        return [
+            [
+                manifest.start_id,
+                *(self._with_specials(text) if "_of_text>" in text else encoding.ids)[:room],
+                manifest.end_id,
+            ]
+            for text, encoding in zip(cleaned, encodings, strict=True)
+        ]
+
+    def _of_template(self, cleaned: list[str]) -> list[list[int]]:
+        """Framed and cut by the tokenizer's own template, as in open_clip's ``HFTokenizer``."""
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=True)
+        blank = self._manifest.blank_id
+        if blank < 0:
+            return [encoding.ids for encoding in encodings]
+        return [[0 if token == blank else token for token in encoding.ids] for encoding in encodings]
+
+    def _of_clips(self, cleaned: list[str]) -> list[list[int]]:
+        """Framed as by the mode ``clips`` of open_clip's ``HFTokenizer``: padding, then a last token."""
+        manifest = self._manifest
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=False)
+        framed = []
+        for encoding in encodings:
+            ids = [manifest.start_id, *encoding.ids[: manifest.context_length - 3], manifest.end_id]
+            ids += [manifest.pad_id] * (manifest.context_length - 1 - len(ids))
+            framed.append([*ids, manifest.last_id])
+        return framed
+
+    def _with_specials(self, text: str) -> list[int]:
+        """Ids of a text that spells out a special token, which open_clip then takes for that token."""
+        ids: list[int] = []
+        for piece, _ in self._tokens.pre_tokenizer.pre_tokenize_str(text):
+            special = self._special.get(piece)
+            if special is None:
+                ids.extend(token.id for token in self._tokens.model.tokenize(piece))
+            else:
+                ids.append(special)
+        return ids
+
+    def padded(self, tokens: int) -> int:
+        """Length at which a batch goes to the tower whose longest text has ``tokens`` tokens."""
+        return max(2, tokens) if self._manifest.trim else self._manifest.context_length
+
+    def pad(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """One matrix of a batch: cut at its longest text where the tower allows, else the full context length.
+
+        Returns:
+            int64, shape (texts, length), filled up with the padding id.
+        """
+        length = max(self.padded(len(sequence)) for sequence in sequences)
+        batch = np.full((len(sequences), length), self._manifest.pad_id, np.int64)
+        for row, sequence in zip(batch, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return batch
