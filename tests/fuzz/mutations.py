@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 _NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32_767, 32_768, 65_535, 65_536, 2**31 - 1, 2**31, 2**32 - 1)
 _PNG = b"\x89PNG\r\n\x1a\n"
 MAX_BYTES = 1 << 18
+# What a document's value may be exchanged for: wrong types, numbers at an end, paths elsewhere, escapes of a terminal.
+_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, 1e308, "", [], {}, [[]], [{}], [None], {"": None}),
+    *("/", "/etc/shadow", "..", "../x", "./x", "//", "/etc/../etc/x_function.xml", "~", "a" * 5000, "x/" * 300),
+    *("\x1b[2J", "\0", "\ud800", "\u202e", "a\nb", "NaN", "0" * 64, "f" * 64, "manifest.json", "replaced"),
+    *("file", "link", "link to a directory", "second name", "pipe", "directory", "absent"),
+)
 
 
 def mutated(chosen: random.Random, corpus: Sequence[bytes]) -> bytes:
@@ -22,6 +31,48 @@ def mutated(chosen: random.Random, corpus: Sequence[bytes]) -> bytes:
     if content.startswith(_PNG) and chosen.random() < 0.7:
         _mend_png(content)
     return bytes(content)
+
+
+def mutated_json(chosen: random.Random, corpus: Sequence[bytes]) -> bytes:
+    """A document from ``corpus`` with one to four values or keys exchanged; now and then with changed bytes as well."""
+    values = json.loads(chosen.choice(corpus))
+    for _ in range(chosen.choice((1, 1, 1, 2, 4))):
+        _exchange(chosen, values)
+    content = json.dumps(values).encode()
+    return mutated(chosen, [content]) if chosen.random() < 0.2 else content
+
+
+def _exchange(chosen: random.Random, values: Any) -> None:
+    place = values
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        if not keys:
+            return
+        key = chosen.choice(keys)
+        inner = place[key]
+        if not (isinstance(inner, (dict, list)) and inner) or chosen.random() < 0.15:
+            break
+        place = inner
+    change = chosen.random()
+    if change < 0.1:
+        del place[key]
+    elif change < 0.2 and isinstance(place, dict):
+        place[str(chosen.choice(_VALUES))[:300]] = place.pop(key)
+    elif change < 0.3 and isinstance(place, list):
+        place.append(inner)
+    elif change < 0.35:
+        place[key] = _nested(chosen.choice((20, 2000)), inner)
+    elif change < 0.5 and isinstance(inner, str) and inner:
+        place[key] = mutated(chosen, [inner.encode("utf-8", "surrogatepass")]).decode("utf-8", "surrogateescape")
+    else:
+        place[key] = chosen.choice(_VALUES)
+
+
+def _nested(depth: int, inner: Any) -> Any:
+    # json.dumps descends by recursion, so what is deeper than it can write is not tried here.
+    for _ in range(min(depth, 400)):
+        inner = [inner]
+    return inner
 
 
 def _flip(chosen: random.Random, content: bytearray, corpus: Sequence[bytes]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import json
+import os
 import random
 import re
 import resource
@@ -19,13 +20,18 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests.fuzz import documents
+
 MAX_PIXELS = 1 << 20
 MAX_VALUE = 64
+# What one image may take of the decoders' processes.
+BUDGET_BYTES, BUDGET_SECONDS, BUDGET_MEMORY = 4 << 20, 2, 256 << 20
 MODES = ("shortest", "longest", "squash")
 _ADDRESS_SPACE = 6 << 30
 _STATUS = Path("/proc/self/status")
@@ -57,7 +63,7 @@ class Target:
         self._child = self._start()
 
     def attempt(self, what: str, content: bytes) -> Outcome:
-        """Try one case of ``what``: ``image``, ``wire`` or ``tokenizer``."""
+        """Try one case of ``what``, a name in :data:`TRIED`."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         began = time.monotonic()
@@ -97,6 +103,7 @@ class Target:
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=Path(__file__).parents[2],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process that forks must have no other thread
         )
 
 
@@ -192,7 +199,72 @@ def _loaded_tokenizer() -> Any:
 
 
 _cache: list[Any] = []
-TRIED = {"image": _image, "wire": _wire, "tokenizer": _tokenizer}
+
+
+def _budget(content: bytes) -> Outcome:
+    """The decoders' own processes: what they answer is what the function gives here, and they go on after any image."""
+    from clip_udfs.errors import BlockOverrun, ValueRefused
+
+    content = content[:BUDGET_BYTES]
+    pool, work = _decoders()
+    pool.budget.restart()
+    try:
+        answer = pool.run(content)
+    except ValueRefused as refused:
+        outcome = Outcome("refused", str(refused))
+    except BlockOverrun as overrun:
+        return Outcome("broken", f"one image overran the block: {overrun}")
+    else:
+        if answer != work(content, 0):
+            return Outcome("broken", "the decoder answers other pixels than the function")
+        outcome = Outcome("answered")
+    if pool.run(_PLAIN) != _plain_pixels(work):
+        return Outcome("broken", f"the next image is answered wrongly after: {outcome.text}")
+    return outcome
+
+
+@cache
+def _decoders() -> tuple[Any, Callable[[bytes, int], bytes]]:
+    """A pool of one decoder with small limits, and what it runs."""
+    from clip_udfs.images.decoder_pool import DecoderPool
+    from clip_udfs.images.decoder_process import Limits
+    from clip_udfs.images.preprocessing import preprocess
+    from clip_udfs.manifest import ImageManifest
+    from clip_udfs.settings import IMAGE_FORMATS
+
+    manifest = ImageManifest((32, 32), "shortest", "bicubic", 0, (0, 0, 0), (1, 1, 1))
+
+    def work(content: bytes, _: int) -> bytes:
+        return preprocess(content, manifest, MAX_PIXELS, formats=IMAGE_FORMATS).tobytes()
+
+    return DecoderPool.start(lambda: work, 1, BUDGET_BYTES, Limits(BUDGET_SECONDS, BUDGET_MEMORY)), work
+
+
+@cache
+def _plain_pixels(work: Callable[[bytes, int], bytes]) -> bytes:
+    return work(_PLAIN, 0)
+
+
+def _document(check: Callable[[bytes], tuple[str, bool]]) -> Callable[[bytes], Outcome]:
+    def attempt(content: bytes) -> Outcome:
+        wrong, accepted = check(content)
+        return Outcome("broken" if wrong else "answered" if accepted else "refused", wrong)
+
+    return attempt
+
+
+# A BMP of one pixel.
+_PLAIN = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\x18\0" + bytes(24) + b"\1\2\3\0"
+TRIED: dict[str, Callable[[bytes], Outcome]] = {
+    "image": _image,
+    "budget": _budget,
+    "wire": _wire,
+    "tokenizer": _tokenizer,
+    "manifest": _document(documents.manifest),
+    "bundle": _document(documents.bundle),
+    "records": _document(lambda content: documents.records(documents.here(content), documents.a_server())),
+    "journal": _document(lambda content: documents.journal(documents.here(content), documents.a_server())),
+}
 
 
 def _resident(field: str) -> int:
