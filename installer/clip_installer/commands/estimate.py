@@ -1,4 +1,4 @@
-"""``clip-udfs estimate``: machines, memory, days and cost of a table that does not exist yet."""
+"""``clip-udfs estimate``: machines, memory, time and cost of a table that does not exist yet."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clip_installer.commands.options import json_option
+from clip_installer.commands.options import COUNT, json_option
 from clip_installer.planning.capacity import LEAST_BITS
 from clip_installer.tables.schema import QUANTIZATIONS
 
 if TYPE_CHECKING:
-    from clip_installer.planning.capacity import Machine
     from clip_installer.planning.figures import Figures
 
 _HELP = """\
 Compute what a large table needs, from measured costs, and name every assumption.
 
+\b
+  clip-udfs estimate --rows 50M --machines 3 --memory 128 --cores 32
+  clip-udfs estimate --rows 400M --replicas 2 --memory 512 --price 3.50
+
+With --machines, every layout of shards and replicas is judged; without, there are as many shards as the memory needs.
 The costs are those that came with the package, of two slow cores, or your own machine's:
 
 \b
   python -m benchmarks.vector_index > index.json       (in a checkout; python -m benchmarks for encoding)
-  clip-udfs estimate --rows 2e8 --figures index.json --memory 512 --cores 64 --price 3.50
+  clip-udfs estimate --rows 2e8 --figures index.json
 """
-
-
-def _rows(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    try:
-        rows = tuple(int(float(value)) for value in values)
-    except (OverflowError, ValueError) as error:
-        raise click.BadParameter(f"{values[-1]!r} is not a number such as 400e6") from error
-    if min(rows) < 1:
-        raise click.BadParameter("there must be at least one row")
-    return rows
 
 
 @click.command(help=_HELP, short_help="Memory, machines, time and cost of a large table.")
 @click.option(
     "--rows",
+    type=COUNT,
     multiple=True,
-    default=("1e6", "1e8", "4e8", "5e9"),
+    default=("1M", "100M", "400M", "5B"),
     show_default=True,
-    callback=_rows,
-    help="Rows of the table; repeatable.",
+    help="Rows of the table, such as 50M, 1.5B or 400e6; repeatable.",
 )
+@click.option("--machines", type=click.IntRange(1), help="Machines that there are [default: as many as needed].")
+@click.option("--shards", type=click.IntRange(1), help="Machines that hold the rows once [default: as few as needed].")
+@click.option(
+    "--replicas", type=click.IntRange(1), help="Copies of the data [default: 2; with --machines, what they allow]."
+)
+@click.option("--memory", type=click.FloatRange(1), default=256, show_default=True, help="GiB of a machine.")
+@click.option("--cores", type=click.IntRange(1), default=32, show_default=True, help="Cores of a machine.")
+@click.option("--price", type=click.FloatRange(0), help="Price of a machine for an hour.")
 @click.option("--dimension", type=click.IntRange(1), default=512, show_default=True, help="Length of the vectors.")
 @click.option(
     "--quantization",
@@ -63,15 +65,13 @@ def _rows(context: click.Context, parameter: click.Parameter, values: tuple[str,
     show_default=True,
     help="Bits of a number that QBit(BFloat16) reads; fewer than 10 lose too many neighbours of CLIP vectors.",
 )
-@click.option("--replicas", type=click.IntRange(1), default=2, show_default=True, help="Copies of the data.")
-@click.option("--memory", type=click.FloatRange(1), default=256, show_default=True, help="GiB of a machine.")
-@click.option("--cores", type=click.IntRange(1), default=32, show_default=True, help="Cores of a machine.")
-@click.option("--price", type=click.FloatRange(0), help="Price of a machine for an hour.")
-@click.option("--encode", default=("1e9",), callback=_rows, multiple=True, help="Rows to encode [default: 1e9].")
-@click.option("--machines", type=click.IntRange(1), default=10, show_default=True, help="Machines, or GPUs, for that.")
 @click.option(
-    "--gpu-pictures", type=click.FloatRange(min=0, min_open=True), help="Pictures that one GPU encodes a second."
+    "--build-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Rows a second that clip-udfs build-index showed on one machine [default: from the measured costs].",
 )
+@click.option("--gpu-images", type=click.FloatRange(min=0, min_open=True), help="Images that one GPU encodes a second.")
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs that encode.")
 @click.option("--gpu-price", type=click.FloatRange(0), help="Price of a GPU for an hour.")
 @click.option(
     "--figures",
@@ -83,17 +83,19 @@ def _rows(context: click.Context, parameter: click.Parameter, values: tuple[str,
 @json_option
 def estimate(
     rows: tuple[int, ...],
+    machines: int | None,
+    shards: int | None,
+    replicas: int | None,
+    memory: float,
+    cores: int,
+    price: float | None,
     dimension: int,
     quantizations: tuple[str, ...],
     connections: tuple[int, ...],
     bits: int,
-    replicas: int,
-    memory: float,
-    cores: int,
-    price: float | None,
-    encode: tuple[int, ...],
-    machines: int,
-    gpu_pictures: float | None,
+    build_rate: float | None,
+    gpu_images: float | None,
+    gpus: int,
     gpu_price: float | None,
     files: tuple[Path, ...],
     as_json: bool,
@@ -101,37 +103,63 @@ def estimate(
     """Compute what a large table needs, from measured costs, and name every assumption."""
     from clip_installer.planning import capacity
     from clip_installer.planning import capacity_report as report
+    from clip_installer.planning.encoding import encoding_estimates
     from clip_installer.planning.figures import read_figures
+    from clip_installer.planning.machines import GIB, Machine, layouts
 
     figures = read_figures(files)
-    machine = capacity.Machine(round(memory * capacity.GIB), cores, price)
+    machine = Machine(round(memory * GIB), cores, price)
     variants = _variants(figures, quantizations, connections)
     indexes = [
         capacity.index_estimate(
-            figures, size, *variant, dimension=dimension, machine=machine, replicas=replicas, bits=bits
+            figures,
+            size,
+            *variant,
+            dimension=dimension,
+            machine=machine,
+            layout=layout,
+            bits=bits,
+            build_rate=build_rate,
         )
         for size in rows
+        for layout in layouts(machines, shards, replicas)
         for variant in variants
     ]
-    encodings = {
-        size: capacity.encoding_estimates(figures, size, machine, machines, gpu_pictures, gpu_price) for size in encode
-    }
-    said = report.assumptions(figures, dimension, machine, replicas)
+    encodings = [
+        one
+        for size in rows
+        for one in encoding_estimates(
+            figures, size, machine, machines or 1, gpu_images=gpu_images, gpus=gpus, gpu_price=gpu_price
+        )
+    ]
+    limits = [
+        (
+            *variant,
+            capacity.rows_in_memory(figures, *variant, dimension=dimension, machine=machine),
+            figures.indexes[variant][-1].recall,
+        )
+        for variant in variants
+    ]
+    said = report.assumptions(figures, dimension, machine, build_rate)
     if as_json:
         answer = {
             "indexes": [asdict(one) for one in indexes],
-            "encoding": [{"rows": size, **asdict(one)} for size, found in encodings.items() for one in found],
+            "encoding": [asdict(one) for one in encodings],
             "assumptions": said,
         }
         click.echo(json.dumps(answer))
         return
-    click.echo(report.index_table(indexes, bits))
-    click.echo("\n" + report.limit_table(_limits(figures, variants, dimension, machine)))
-    click.echo("\n" + report.scan_table(figures, machine))
-    for size, found in encodings.items():
-        click.echo("\n" + report.encoding_table(found, size, machines))
-    click.echo("\nAssumptions\n")
-    click.echo("\n".join(f"{number}. {one}" for number, one in enumerate(said, 1)))
+    fixed = [report.verdict(indexes, machine)] if machines or shards else []
+    tables = [
+        report.memory_table(indexes, machine),
+        *([report.time_table(indexes, bits)] if any(one.fits for one in indexes) else []),
+        report.limit_table(limits),
+        report.scan_table(figures, machine),
+        report.encoding_table(encodings, machines or 1, gpus),
+        "Assumptions",
+        "\n".join(f"{number}. {one}" for number, one in enumerate(said, 1)),
+    ]
+    click.echo("\n\n".join([*fixed, *tables]))
 
 
 def _variants(figures: Figures, quantizations: tuple[str, ...], connections: tuple[int, ...]) -> list[tuple[str, int]]:
@@ -141,19 +169,3 @@ def _variants(figures: Figures, quantizations: tuple[str, ...], connections: tup
         numbers = connections or tuple(dict.fromkeys(m for _, m in known))
         return [(name, m) for name in names for m in numbers]
     return list(figures.indexes)
-
-
-def _limits(
-    figures: Figures, variants: list[tuple[str, int]], dimension: int, machine: Machine
-) -> list[tuple[str, int, int, float]]:
-    from clip_installer.planning.capacity import rows_in_memory
-
-    return [
-        (
-            name,
-            m,
-            rows_in_memory(figures, name, m, dimension=dimension, machine=machine),
-            figures.indexes[name, m][-1].recall,
-        )
-        for name, m in variants
-    ]

@@ -16,6 +16,26 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 DEFAULT_TABLE = "laion"
+
+
+class Count(click.ParamType):
+    """A number of rows, as ``50M`` or ``400e6``."""
+
+    name = "count"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        """See click."""
+        from clip_installer.planning.machines import parse_count
+
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_count(str(value))
+        except (OverflowError, ValueError) as error:
+            self.fail(str(error), parameter, context)
+
+
+COUNT = Count()
 URL_VARIABLE = "CLICKHOUSE_URL"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

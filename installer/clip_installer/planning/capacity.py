@@ -1,4 +1,4 @@
-"""How much memory, disk, time and how many machines: computed from measured costs."""
+"""How much memory, disk, time and how many machines a table takes: computed from measured costs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from itertools import pairwise
 
 from clip_installer.errors import UsageProblem
 from clip_installer.planning.figures import Figures, IndexCost
+from clip_installer.planning.machines import GIB, Layout, Machine
 from clip_installer.planning.sizing import INDEX_BITS, VECTOR_COLUMNS
 
-GIB = 1 << 30
 # QBit(BFloat16) with fewer loses too many neighbours of real CLIP vectors, whatever it does on clustered ones.
 LEAST_BITS = 10
 _HOUR = 3600
-_DAY = 24 * _HOUR
 _HOURS_OF_A_MONTH = 730
 # Share of a machine's memory that the indexes may take; the rest is for queries, workers and the page cache.
 INDEX_SHARE = 0.75
@@ -23,21 +22,8 @@ INDEX_SHARE = 0.75
 PART_BYTES = 150 * GIB
 # Address, caption and the other columns, compressed. An assumption: system.columns says what they are in your table.
 OTHER_BYTES = 150
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The machines to count.
-
-    Attributes:
-        memory: Bytes.
-        cores: Cores of the measured kind.
-        price: Of an hour; None where it shall not be counted.
-    """
-
-    memory: int
-    cores: int
-    price: float | None
+# One import-laion was measured on so many cores.
+IMPORT_CORES = 2
 
 
 @dataclass(frozen=True)
@@ -67,11 +53,18 @@ class IndexEstimate:
         m: Connections of a vector.
         memory: Bytes of both indexes, one replica.
         disk: Bytes of table and indexes, one replica.
-        shards: Machines that one replica needs for its memory.
+        shards: Machines that hold one replica.
+        replicas: Copies of each shard.
         machines: Of all replicas.
+        machine_memory: Bytes of both indexes of one machine.
+        fits: Whether that is no more than a machine's share for indexes.
+        cache_size: What ``vector_similarity_index_cache_size`` has to be on each machine, in bytes.
         parts: Data parts of a shard, each with its own index.
+        import_hours: To import ready vectors, each shard from files of its own; None if not measured.
         build_hours: To build both indexes, all machines at work.
+        window_hours: To import and to build, as it should be planned; None if the import was not measured.
         queries: Searches by text a second, all machines at work.
+        latency: Seconds of a search by text alone on the machines.
         month: Price of the machines for a month; None without a price.
         scan_seconds: A search of the same rows as QBit on the same machines, alone on them; None if not measured.
     """
@@ -82,33 +75,19 @@ class IndexEstimate:
     memory: int
     disk: int
     shards: int
+    replicas: int
     machines: int
+    machine_memory: int
+    fits: bool
+    cache_size: int
     parts: int
+    import_hours: Range | None
     build_hours: Range
+    window_hours: float | None
     queries: Range
+    latency: Range
     month: float | None
     scan_seconds: float | None
-
-
-@dataclass(frozen=True)
-class EncodingEstimate:
-    """Encoding many rows.
-
-    Attributes:
-        what: ``captions`` or ``pictures``.
-        where: ``CPU`` or ``GPU``.
-        rows_per_second: Of one core, or of one GPU; None where nothing was measured.
-        machine_hours: Of machines with all their cores at work, or of GPUs.
-        days: With the machines that there are.
-        cost: All machine hours at their price; None without a price.
-    """
-
-    what: str
-    where: str
-    rows_per_second: float | None
-    machine_hours: float | None
-    days: float | None
-    cost: float | None
 
 
 def index_estimate(
@@ -119,8 +98,9 @@ def index_estimate(
     *,
     dimension: int,
     machine: Machine,
-    replicas: int,
+    layout: Layout,
     bits: int,
+    build_rate: float | None = None,
 ) -> IndexEstimate:
     """What ``rows`` of two vectors each need with an HNSW index of these parameters on both columns.
 
@@ -131,8 +111,9 @@ def index_estimate(
         m: Connections of a vector.
         dimension: Length of the vectors; time and bytes grow with it.
         machine: Each of the machines.
-        replicas: Copies of the data, each of which answers queries.
+        layout: Shards, and copies of the data, each of which answers queries.
         bits: Bits of a number that QBit reads, for comparison.
+        build_rate: Rows a second, each index counted, that a machine was seen to build; None takes the figures.
 
     Raises:
         UsageProblem: There is no measurement for these parameters.
@@ -141,19 +122,25 @@ def index_estimate(
     longer = dimension / figures.dimension
     index_bytes = _bytes_per_row(cost, quantization, figures.dimension, dimension) * VECTOR_COLUMNS
     row_bytes = VECTOR_COLUMNS * 4 * dimension + OTHER_BYTES + index_bytes
-    shards = max(1, math.ceil(rows * index_bytes / (machine.memory * INDEX_SHARE)))
+    share = machine.memory * INDEX_SHARE
+    shards = layout.shards or max(1, math.ceil(rows * index_bytes / share))
     shard_rows = rows / shards
     parts = max(1, math.ceil(shard_rows * row_bytes / PART_BYTES))
-    build = _grown(figures, cost, "build_seconds", shard_rows / parts).times(
-        longer * shard_rows * VECTOR_COLUMNS / machine.cores / _HOUR
+    build_seconds = (
+        _grown(figures, cost, "build_seconds", shard_rows / parts).times(longer / machine.cores)
+        if build_rate is None
+        else Range(1 / build_rate, 1 / build_rate)
     )
+    build = build_seconds.times(shard_rows * VECTOR_COLUMNS / _HOUR)
+    loading = _import_hours(figures, shard_rows, machine)
     alone = _grown(figures, cost, "index_seconds", shard_rows / parts)
-    searches = [
-        (seconds + _candidates_seconds(figures)) * longer * parts * shards for seconds in (alone.least, alone.most)
-    ]
-    machines = shards * replicas
+    part_seconds = Range(*((seconds + _candidates_seconds(figures)) * longer for seconds in (alone.least, alone.most)))
+    machines = shards * layout.replicas
     text = figures.encoding["one text"]
-    quickest, slowest = (machines * machine.cores / (seconds + text) for seconds in searches)
+    quickest, slowest = (
+        machines * machine.cores / (seconds * parts * shards + text)
+        for seconds in (part_seconds.least, part_seconds.most)
+    )
     scan = figures.scans.get(bits)
     return IndexEstimate(
         rows=rows,
@@ -162,10 +149,20 @@ def index_estimate(
         memory=round(rows * index_bytes),
         disk=round(rows * row_bytes),
         shards=shards,
+        replicas=layout.replicas,
         machines=machines,
+        machine_memory=round(shard_rows * index_bytes),
+        fits=shard_rows * index_bytes <= share,
+        cache_size=math.ceil(shard_rows * index_bytes / GIB) * GIB,
         parts=parts,
+        import_hours=loading,
         build_hours=build,
+        window_hours=None if loading is None else loading.most + build.most,
         queries=Range(slowest, quickest),
+        # At best each part has a core, and the text all of the two that it was measured on; at worst all share one.
+        latency=Range(
+            text / 2 + part_seconds.least * math.ceil(parts / machine.cores), text + part_seconds.most * parts
+        ),
         month=None if machine.price is None else machines * machine.price * _HOURS_OF_A_MONTH,
         scan_seconds=None if scan is None else rows * scan.seconds_per_row * longer / (machines * machine.cores),
     )
@@ -182,36 +179,12 @@ def rows_in_memory(figures: Figures, quantization: str, m: int, *, dimension: in
     return int(machine.memory * INDEX_SHARE / per_row)
 
 
-def encoding_estimates(
-    figures: Figures, rows: int, machine: Machine, machines: int, gpu_rows: float | None, gpu_price: float | None
-) -> list[EncodingEstimate]:
-    """What it takes to encode ``rows`` captions, or pictures, with ``machines`` machines, or as many GPUs.
-
-    Args:
-        figures: The measured costs.
-        rows: Rows to encode.
-        machine: Each of the machines.
-        machines: How many there are.
-        gpu_rows: Pictures a second of one GPU; None where it was not measured.
-        gpu_price: Of an hour of a GPU.
-    """
-    rates = [
-        (what, "CPU", 1 / figures.encoding[what], machine.cores, machine.price) for what in ("captions", "pictures")
-    ]
-    estimates = [_encoding(*rate, rows, machines) for rate in rates]
-    return [*estimates, _encoding("pictures", "GPU", gpu_rows, 1, gpu_price, rows, machines)]
-
-
-def _encoding(
-    what: str, where: str, rate: float | None, units: int, price: float | None, rows: int, machines: int
-) -> EncodingEstimate:
-    if rate is None:
-        return EncodingEstimate(what, where, None, None, None, None)
-    seconds = rows / (rate * units)
-    hours = seconds / _HOUR
-    return EncodingEstimate(
-        what, where, rate, hours, seconds / machines / _DAY, None if price is None else hours * price
-    )
+def _import_hours(figures: Figures, shard_rows: float, machine: Machine) -> Range | None:
+    """To import the rows of a shard: with an import for every two cores, or with one import."""
+    if figures.import_seconds is None:
+        return None
+    alone = shard_rows * figures.import_seconds / _HOUR
+    return Range(alone / max(1, machine.cores // IMPORT_CORES), alone)
 
 
 def _largest(figures: Figures, quantization: str, m: int) -> IndexCost:
@@ -241,7 +214,7 @@ def _grown(figures: Figures, cost: IndexCost, what: str, rows: float) -> Range:
     if rows <= cost.rows:
         return Range(measured, measured)
     least = measured * math.log(rows) / math.log(cost.rows)
-    # A variant that was measured at one size grows as those do that were measured at two.
+    # A variant that was measured at one size grows as those do that were measured at several.
     powers = [
         math.log(getattr(larger, what) / getattr(smaller, what)) / math.log(larger.rows / smaller.rows)
         for sizes in figures.indexes.values()

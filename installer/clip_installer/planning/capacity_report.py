@@ -5,44 +5,87 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from clip_installer.planning.capacity import (
+    IMPORT_CORES,
     INDEX_SHARE,
     LEAST_BITS,
     OTHER_BYTES,
     PART_BYTES,
-    EncodingEstimate,
     IndexEstimate,
-    Machine,
     Range,
 )
+from clip_installer.planning.encoding import EncodingEstimate
 from clip_installer.planning.figures import Figures
+from clip_installer.planning.machines import GIB, Machine, spoken_count, spoken_rows
 from clip_installer.planning.sizing import spoken
 
 _NOT_MEASURED = "not measured"
 
 
-def index_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
-    """Both vector indexes in memory: one line a size and variant."""
+def verdict(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
+    """Whether so many machines hold the indexes, and how: one line a size of table."""
+    lines = []
+    for rows in dict.fromkeys(one.rows for one in estimates):
+        of_size = [one for one in estimates if one.rows == rows]
+        fitting = dict.fromkeys(f"{one.quantization} with M {one.m} on {_layout(one)}" for one in of_size if one.fits)
+        machines = f"{spoken_count(of_size[0].machines, 'machine')} of {spoken(machine.memory)}"
+        if fitting:
+            lines.append(f"{spoken_rows(rows)} rows fit into the memory of {machines}: {'; '.join(fitting)}.")
+        else:
+            least = min(of_size, key=lambda one: one.machine_memory)
+            lines.append(
+                f"{spoken_rows(rows)} rows do not fit into the memory of {machines}: the smallest index measured"
+                f" ({least.quantization} with M {least.m}) takes {spoken(least.machine_memory)} of"
+                f" {spoken(round(machine.memory * INDEX_SHARE))} on {_layout(least)}."
+            )
+    return "\n".join(lines)
+
+
+def memory_table(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
+    """What both vector indexes and the table take: one line a size, variant and layout."""
+    share = spoken(round(machine.memory * INDEX_SHARE))
     heads = (
-        *("rows", "index", "M", "index memory", "disk", "machines", "parts", "a month", "build h", "searches/s"),
+        *("rows", "index", "M", "machines", "index memory", f"of a machine, of {share}"),
+        *("vector_similarity_index_cache_size", "disk", "parts", "a month"),
+    )
+    return _markdown(
+        heads,
+        (
+            (
+                *_variant(one),
+                f"{one.machines}: {_layout(one)}",
+                spoken(one.memory),
+                spoken(one.machine_memory) + ("" if one.fits else ", too much"),
+                f"{one.cache_size} ({one.cache_size // GIB} GiB)" if one.fits else "",
+                spoken(one.disk),
+                str(one.parts),
+                "" if one.month is None else f"{one.month:,.0f}",
+            )
+            for one in estimates
+        ),
+    )
+
+
+def time_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
+    """How long loading, building and searching take; only for what fits."""
+    heads = (
+        *("rows", "index", "M", "machines", "import h", "build h", "plan h", "searches/s", "one search, ms"),
         f"as QBit, {bits} bits: s a search",
     )
     return _markdown(
         heads,
         (
             (
-                spoken_rows(one.rows),
-                one.quantization,
-                str(one.m),
-                spoken(one.memory),
-                spoken(one.disk),
-                f"{one.machines} ({_plural(one.shards, 'shard')})",
-                str(one.parts),
-                "" if one.month is None else f"{one.month:,.0f}",
+                *_variant(one),
+                f"{one.machines}: {_layout(one)}",
+                _NOT_MEASURED if one.import_hours is None else _range(one.import_hours),
                 _range(one.build_hours),
+                "" if one.window_hours is None else _figure(one.window_hours),
                 _range(one.queries),
+                _range(one.latency.times(1000)),
                 _NOT_MEASURED if one.scan_seconds is None else _figure(one.scan_seconds),
             )
             for one in estimates
+            if one.fits
         ),
     )
 
@@ -72,24 +115,19 @@ def scan_table(figures: Figures, machine: Machine) -> str:
     )
 
 
-def encoding_table(estimates: Sequence[EncodingEstimate], rows: int, machines: int) -> str:
-    """Encoding ``rows``."""
+def encoding_table(estimates: Sequence[EncodingEstimate], machines: int, gpus: int) -> str:
+    """Encoding captions and images."""
+    heads = ("rows", "of", "on", "rows/s of a core or GPU", "machine hours", "hours", "cost")
     return _markdown(
-        (
-            f"{spoken_rows(rows)} rows",
-            "on",
-            "rows/s of a core or GPU",
-            "machine hours",
-            f"days with {machines}",
-            "cost",
-        ),
+        heads,
         (
             (
+                spoken_rows(one.rows),
                 one.what,
-                one.where,
+                spoken_count(gpus, "GPU") if one.where == "GPU" else spoken_count(machines, "machine"),
                 *(
                     _NOT_MEASURED if value is None else _figure(value)
-                    for value in (one.rows_per_second, one.machine_hours, one.days)
+                    for value in (one.rows_per_second, one.machine_hours, one.hours)
                 ),
                 "" if one.cost is None else f"{one.cost:,.0f}",
             )
@@ -98,20 +136,25 @@ def encoding_table(estimates: Sequence[EncodingEstimate], rows: int, machines: i
     )
 
 
-def assumptions(figures: Figures, dimension: int, machine: Machine, replicas: int) -> list[str]:
+def assumptions(figures: Figures, dimension: int, machine: Machine, build_rate: float | None) -> list[str]:
     """What the tables take for granted, and where their figures were measured."""
     price = "no price was given" if machine.price is None else f"{machine.price:.2f} an hour, as given"
     return [
         f"A machine has {spoken(machine.memory)} of memory and {machine.cores} cores like the measured ones; {price}.",
-        f"Vectors have {dimension} numbers, a row has two of them, and both have an index; there are"
-        f" {_plural(replicas, 'replica')}. Memory is of one replica, machines are of all.",
-        f"Indexes may take {INDEX_SHARE:.0%} of the memory. Where that is too little, there are more shards.",
+        f"Vectors have {dimension} numbers, a row has two of them, and both have an index. Index memory and disk are of"
+        " one replica, machines are of all. vector_similarity_index_cache_size is for each machine, in bytes.",
+        f"Indexes may take {INDEX_SHARE:.0%} of the memory. The rest is for queries, the page cache and the workers of"
+        " the functions: the plan of install-udfs states those, with what images may take while they are decoded.",
         f"The other columns take {OTHER_BYTES} bytes a row on disk; vectors do not compress.",
         f"A data part ends at {spoken(PART_BYTES)} (ClickHouse's default); each has an index, and a search asks all.",
         "A range is from the logarithm of the rows (what theory expects of HNSW) to the growth between the two measured"
-        " sizes. The truth for large tables was not measured; the upper end is for planning.",
-        "Time grows with the length of the vectors. Searches keep all cores busy and find the index in memory; waiting"
-        " for disk and network is not counted. Each search encodes one text.",
+        " sizes. The truth for large tables was not measured.",
+        _window(build_rate),
+        f"An import is of vectors that are encoded already: at least one import-laion to a shard, at best one for every"
+        f" {IMPORT_CORES} cores. Downloading is not counted. Replicas fetch what one of them has.",
+        "Time grows with the length of the vectors. Searches a second keep all cores busy; one search alone has a core"
+        " for every part at best, one for all at worst. Each encodes one text and finds the index in memory; waiting"
+        " for disk and network is not counted.",
         f"Indexes were measured on tables of {_sizes(figures)}.",
         "Recall was measured on synthetic vectors round cluster centres. Real CLIP vectors are further from"
         " clusters, and their recall is lower: of CLIP L/14 photos ClickHouse publishes a recall@100 of 0.41"
@@ -133,12 +176,22 @@ def _sizes(figures: Figures) -> str:
     return "; ".join(f"{rows} rows ({', '.join(names)})" for rows, names in variants.items())
 
 
-def spoken_rows(rows: float) -> str:
-    """A number of rows for a person, e.g. ``400 M``."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if rows >= size:
-            return f"{rows / size:.3g} {unit}"
-    return f"{rows:.0f}"
+def _window(build_rate: float | None) -> str:
+    plan = "A change window needs the hours to plan: the upper ends of import and build together."
+    if build_rate is not None:
+        return f"{plan} Build hours follow from {build_rate:,.0f} rows a second on each machine, as given."
+    return (
+        f"{plan} For a narrower range, build the indexes of a part of the table with clip-udfs build-index on one"
+        " machine, and give the rows a second that it shows with --build-rate."
+    )
+
+
+def _variant(one: IndexEstimate) -> tuple[str, str, str]:
+    return spoken_rows(one.rows), one.quantization, str(one.m)
+
+
+def _layout(one: IndexEstimate) -> str:
+    return f"{spoken_count(one.shards, 'shard')} x {spoken_count(one.replicas, 'replica')}"
 
 
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -157,7 +210,3 @@ def _figure(value: float) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + "s" * (count != 1)

@@ -13,6 +13,7 @@ from clip_installer.errors import ConfigurationError
 
 RECORDED = Path(__file__).parent / "recorded_figures"
 _WORKS = {"captions": "captions", "pictures from disk": "pictures", "one text, warm": "one text"}
+_IMPORT = "LAION part, files to table"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Figures:
         indexes: For quantization and M, the measured sizes of table, smallest first.
         scans: For the bits of a number that are read.
         origins: Where each comes from: command, machine, load.
+        import_seconds: Seconds of a clock for a row of import-laion, one at work on two cores; None if not measured.
     """
 
     dimension: int
@@ -68,6 +70,7 @@ class Figures:
     indexes: dict[tuple[str, int], list[IndexCost]]
     scans: dict[int, ScanCost]
     origins: tuple[str, ...]
+    import_seconds: float | None = None
 
 
 def read_figures(files: Sequence[Path] = ()) -> Figures:
@@ -129,7 +132,15 @@ def _figures(encoding: dict[str, Any], vectors: dict[str, Any]) -> Figures:
         elif one["kind"] == "qbit":
             # The largest table wins: what one query costs before its first row counts least there.
             scans[one["bits"]] = ScanCost(one["bytes_per_row"], one["core_seconds_per_row_and_query"], one["recall"])
-    return Figures(int(vectors["dimension"]), rows, indexes, scans, (_origin(encoding), _origin(vectors)))
+    parts = [one for one in encoding["measurements"] if (one["contender"], one["work"]) == ("ours", _IMPORT)]
+    return Figures(
+        dimension=int(vectors["dimension"]),
+        encoding=rows,
+        indexes=indexes,
+        scans=scans,
+        origins=(_origin(encoding), _origin(vectors)),
+        import_seconds=statistics.median(parts[0]["values"]) / parts[0]["rows"] if parts else None,
+    )
 
 
 def _origin(found: dict[str, Any]) -> str:
