@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 _NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32_767, 32_768, 65_535, 65_536, 2**31 - 1, 2**31, 2**32 - 1)
@@ -59,13 +60,13 @@ def _exchange(chosen: random.Random, values: Any) -> None:
     elif change < 0.2 and isinstance(place, dict):
         place[str(chosen.choice(_VALUES))[:300]] = place.pop(key)
     elif change < 0.3 and isinstance(place, list):
-        place.append(inner)
+        place.append(deepcopy(inner))
     elif change < 0.35:
         place[key] = _nested(chosen.choice((20, 2000)), inner)
     elif change < 0.5 and isinstance(inner, str) and inner:
         place[key] = mutated(chosen, [inner.encode("utf-8", "surrogatepass")]).decode("utf-8", "surrogateescape")
     else:
-        place[key] = chosen.choice(_VALUES)
+        place[key] = deepcopy(chosen.choice(_VALUES))  # a later change must not reach the constant
 
 
 def _nested(depth: int, inner: Any) -> Any:
