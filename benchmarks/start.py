@@ -26,6 +26,7 @@ _IMPORTS = (
     "onnxruntime",
     "tokenizers",
     "clip_udfs.text.tokenizer",
+    "clip_udfs.text.merges",
     "clip_udfs.pipe.pipelines",
     "clip_udfs.pipe.wire",
     "clip_udfs.encoders.onnx",
@@ -34,6 +35,7 @@ _IMPORTS = (
 
 def start(bench: Bench) -> Iterator[Measurement]:
     """Each step's seconds of CPU, in as many fresh processes as there are repetitions of the first query."""
+    from benchmarks.first_vector import in_turns, kinds
     from benchmarks.measurement import Measurement
 
     (settings,) = bench.deployment.data.glob("user_scripts/clip_udfs/vit-b-32-fp32-onnx/*/worker.json")
@@ -49,6 +51,9 @@ def start(bench: Bench) -> Iterator[Measurement]:
         runs.append(json.loads(done.stdout))
     for step in runs[0]:
         yield Measurement(f"start, {step}", "ours", "s", tuple(run[step] for run in runs))
+    with kinds(settings) as among:
+        for name, starts in in_turns(among, bench.scale.starts).items():
+            yield Measurement(f"start, whole worker, {name}", "ours", "s", tuple(one.cpu for one in starts))
 
 
 def steps(settings: Path) -> dict[str, float]:
@@ -64,25 +69,29 @@ def steps(settings: Path) -> dict[str, float]:
     for module in _IMPORTS:
         timed(f"import of {module}", partial(import_module, module))
     from clip_udfs.bundle import Bundle
-    from clip_udfs.encoders import engine_files, open_encoder
+    from clip_udfs.encoders import engine_files, open_encoder, tokenizer_files
     from clip_udfs.manifest import TOKENIZER
     from clip_udfs.settings import WorkerSettings
+    from clip_udfs.text.merges import Merges
     from clip_udfs.text.tokenizer import Tokenizer
 
     worker = WorkerSettings.load(settings)
     bundle = timed("manifest", lambda: Bundle.open(worker.bundle))
     files = timed("choice of graph", lambda: engine_files(worker, bundle, "text"))
-    timed("SHA-256 of its files", lambda: _vouch({**files, **bundle.records(TOKENIZER)}))
-    tokenizer = timed("tokenizer", lambda: Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text))
+    tables = tokenizer_files(worker, bundle)
+    timed("files as they were hashed", lambda: _vouch(bundle.directory, {**files, **tables}))
+    merges = Merges(*tables) if tables else None
+    tokenizer = timed("tokenizer", lambda: Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text, merges))
     encoder = timed("graph", lambda: open_encoder(worker, bundle, "text"))
     timed("first text", lambda: encoder.encode(tokenizer.pad(tokenizer(["first query"]))))
     return taken
 
 
-def _vouch(files: dict[Path, Any]) -> None:
-    from clip_udfs.integrity import vouched
+def _vouch(directory: Path, files: dict[Path, Any]) -> None:
+    from clip_udfs.integrity import Digests, vouched
+    from clip_udfs.verified import VerifiedFiles
 
-    with vouched(files):
+    with vouched(files, Digests({}, VerifiedFiles.beside(directory).holds)):
         pass
 
 

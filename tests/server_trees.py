@@ -19,6 +19,7 @@ from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.settings import WorkerSettings
+from clip_udfs.verified import VERIFIED
 
 GLOB = "<user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>"
 
@@ -83,11 +84,21 @@ def make_target(config_directory: Path) -> Target:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes | None]]:
-    """Mode and content of everything below ``root``; None for a directory."""
+    """Mode and content of everything below ``root``; None for a directory.
+
+    Of the record of hashed files, the files and their hashes: inodes and times are others in each tree.
+    """
     return {
-        str(path.relative_to(root)): (stat.S_IMODE(path.lstat().st_mode), path.read_bytes() if path.is_file() else None)
+        str(path.relative_to(root)): (stat.S_IMODE(path.lstat().st_mode), _content(path) if path.is_file() else None)
         for path in sorted(root.rglob("*"))
     }
+
+
+def _content(path: Path) -> bytes:
+    if path.name != VERIFIED:
+        return path.read_bytes()
+    files = json.loads(path.read_bytes())["files"]
+    return json.dumps({name: one["sha256"] for name, one in files.items()}).encode()
 
 
 def open_the_way(path: Path) -> None:

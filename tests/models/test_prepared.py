@@ -56,7 +56,7 @@ def test_a_graph_of_another_length_is_not_used(bundle: Bundle) -> None:
         ("cpu", "another CPU"),
         ("machine", "another kind of machine"),
         ("onnxruntime", "another version of ONNX Runtime"),
-        ("graphs", "another version of the model"),
+        ("model", "another version of the model"),
     ],
 )
 def test_graphs_of_another_host_are_not_used(bundle: Bundle, key: str, reason: str) -> None:

@@ -1,4 +1,7 @@
-"""Files that must be what their records say: opened without following links, and compared with their SHA-256."""
+"""Files that must be what their records say: opened without following links, and compared with their SHA-256.
+
+A file that the installer has hashed, and that has not been changed since, is not hashed again.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clip_udfs.errors import BundleError
 from clip_udfs.manifest import FileRecord
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PUT_BACK = "put the file back, for an installed bundle with: install-udfs --force"
 # Whatever is parsed (graph, tokenizer, configuration) is smaller and is hashed before its parser sees it. What is
@@ -56,29 +63,45 @@ def read_regular(path: Path, most: int) -> bytes:
     return content
 
 
+def _never(path: Path, digest: str) -> bool:
+    return False
+
+
 class Digests:
     """SHA-256 of files; of large ones computed in a thread of its own from the moment that they are named."""
 
-    def __init__(self, files: Mapping[Path, FileRecord]) -> None:
-        """Begin with the large ones of ``files``."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hash")
+    def __init__(self, files: Mapping[Path, FileRecord], known: Callable[[Path, str], bool] = _never) -> None:
+        """Begin with the large ones of ``files``.
+
+        Args:
+            files: What each must be.
+            known: Whether the file at a path is known to have a SHA-256, so that it need not be computed.
+        """
+        self._known = known
         self._begun: dict[Path, Future[str]] = {}
         self.begin(files)
 
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # a worker that hashes nothing does without
+
+        return ThreadPoolExecutor(1, thread_name_prefix="hash")
+
     def begin(self, files: Mapping[Path, FileRecord]) -> None:
-        """Have the large ones of ``files`` hashed that were not named before."""
-        for path in _large(files):
-            if path not in self._begun:
+        """Have the large ones of ``files`` hashed that are not known and were not named before."""
+        for path, record in _large(files).items():
+            if path not in self._begun and not self._known(path, record.sha256):
                 self._begun[path] = self._thread.submit(_sha256_at_once, path)
 
-    def of(self, path: Path) -> str:
-        """The digest of a file in hexadecimal, when it is there.
+    def confirm(self, path: Path, digest: str) -> bool:
+        """Whether the file at ``path`` has this SHA-256, when that is there.
 
         Raises:
             OSError: The file could not be read.
         """
-        begun = self._begun.get(path)
-        return sha256(path) if begun is None else begun.result()
+        if path in self._begun:
+            return self._begun[path].result() == digest
+        return self._known(path, digest) or sha256(path) == digest
 
 
 @contextmanager
@@ -87,7 +110,8 @@ def vouched(files: Mapping[Path, FileRecord], digests: Digests | None = None) ->
 
     Args:
         files: What each must be.
-        digests: Those that were begun before.
+        digests: Those that were begun before, which also say what need not be hashed. A large file that is changed
+            while it is loaded is known no more, and is hashed after all.
 
     Raises:
         BundleError: A file was altered or cannot be read; also where the body failed, as that is then the reason.
@@ -109,10 +133,10 @@ def _large(files: Mapping[Path, FileRecord]) -> dict[Path, FileRecord]:
 def _compare(files: Mapping[Path, FileRecord], digests: Digests) -> None:
     for path, record in files.items():
         try:
-            digest = digests.of(path)
+            sound = digests.confirm(path, record.sha256)
         except OSError as error:
             raise BundleError(f"bundle file {path}: {error.strerror}: {PUT_BACK}") from error
-        if digest != record.sha256:
+        if not sound:
             raise BundleError(f"bundle file {path} was altered: its SHA-256 is not the recorded one: {PUT_BACK}")
 
 

@@ -1,6 +1,7 @@
 """One process of a pool: settings, one tower, then blocks of rows until ClickHouse closes the pipe.
 
-What takes long to import is imported after the hashing of the model's files has begun, which goes on beside it.
+What takes long goes on side by side: model files that must be hashed are hashed from the first moment on, and while the
+engine loads its graph, for which it needs no Python, the rest is imported and the tokenizer is read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from clip_udfs.bundle import Bundle
-from clip_udfs.encoders import engine_files, likely_engine_files, open_encoder
+from clip_udfs.encoders import Encoder, engine_files, likely_engine_files, open_encoder, tokenizer_files
 from clip_udfs.errors import ClipUdfError, SettingsError, printable
 from clip_udfs.functions import FUNCTIONS, Function, Tower
 from clip_udfs.images import work as image_work
@@ -25,10 +26,10 @@ from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.integrity import Digests, vouched
 from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import WorkerSettings
+from clip_udfs.verified import VerifiedFiles
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from concurrent.futures import Future
 
     from clip_udfs.pipe.image_functions import ImageAnswer, ImageFunctionPipeline
     from clip_udfs.pipe.pipelines import ImagePipeline, Pipeline, TextPipeline
@@ -134,23 +135,38 @@ def open_pipeline(
     """
     if function.tower is None:
         raise ValueError(f"{function.name} needs no model")
-    digests = Digests(likely_engine_files(settings, bundle, function.tower))
+    digests = Digests(
+        likely_engine_files(settings, bundle, function.tower), VerifiedFiles.beside(bundle.directory).holds
+    )
+    # This imports the engine, here and not beside other imports, which would only take turns with it.
     files = engine_files(settings, bundle, function.tower)
-    if decoders is None:
-        with vouched({**files, **bundle.records(TOKENIZER)}, digests):
-            return _text_pipeline(function, function.tower, settings, bundle)
-    load = image_work.pixels(function, settings, bundle.manifest.image.size, decoders)
-    with vouched(files, digests):
-        return _image_pipeline(load, function, function.tower, settings, bundle, decoders)
+    from concurrent.futures import ThreadPoolExecutor
+
+    def load(tower: Tower) -> Encoder:
+        with vouched(files, digests):
+            return open_encoder(settings, bundle, tower)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as beside:
+        encoder = beside.submit(load, function.tower)
+        if decoders is None:
+            return _text_pipeline(function, settings, bundle, encoder, digests)
+        return _image_pipeline(function, settings, bundle, encoder, decoders)
 
 
-def _text_pipeline(function: Function, tower: Tower, settings: WorkerSettings, bundle: Bundle) -> TextPipeline:
+def _text_pipeline(
+    function: Function, settings: WorkerSettings, bundle: Bundle, encoder: Future[Encoder], digests: Digests
+) -> TextPipeline:
     from clip_udfs.pipe.pipelines import TextPipeline
+    from clip_udfs.text.merges import Merges
     from clip_udfs.text.tokenizer import Tokenizer
 
+    tables = tokenizer_files(settings, bundle)
+    with vouched({**bundle.records(TOKENIZER), **tables}, digests):
+        merges = Merges(*tables) if tables else None
+        tokenizer = Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text, merges, bundle.manifest.files[TOKENIZER])
     return TextPipeline(
-        Tokenizer(bundle.file(TOKENIZER), bundle.manifest.text),
-        open_encoder(settings, bundle, tower),
+        tokenizer,
+        encoder.result(),
         dimension=bundle.manifest.dimension,
         strict=function.strict,
         normalize=settings.normalize,
@@ -160,18 +176,14 @@ def _text_pipeline(function: Function, tower: Tower, settings: WorkerSettings, b
 
 
 def _image_pipeline(
-    load: Callable[[bytes], NDArray[np.uint8]],
-    function: Function,
-    tower: Tower,
-    settings: WorkerSettings,
-    bundle: Bundle,
-    decoders: DecoderPool,
+    function: Function, settings: WorkerSettings, bundle: Bundle, encoder: Future[Encoder], decoders: DecoderPool
 ) -> ImagePipeline:
     from clip_udfs.pipe.pipelines import ImagePipeline
 
+    load = image_work.pixels(function, settings, bundle.manifest.image.size, decoders)
     return ImagePipeline(
         load,
-        open_encoder(settings, bundle, tower),
+        encoder.result(),
         dimension=bundle.manifest.dimension,
         strict=function.strict,
         normalize=settings.normalize,

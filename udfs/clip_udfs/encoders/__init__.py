@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clip_udfs.bundle import Bundle
-from clip_udfs.encoders.prepared import graph_files, likely_files
+from clip_udfs.encoders.prepared import graph_files, likely_files, merges_file
 from clip_udfs.functions import Tower
 from clip_udfs.manifest import TORCH_FOLDER, FileRecord
 from clip_udfs.settings import WorkerSettings
@@ -69,6 +69,11 @@ def engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict
 def likely_engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
     """What :func:`engine_files` will say unless the machine has changed, before the engine is imported."""
     return _torch_files(bundle) if settings.engine == "torch" else likely_files(bundle, tower)
+
+
+def tokenizer_files(settings: WorkerSettings, bundle: Bundle) -> dict[Path, FileRecord]:
+    """The table of the bundle's tokenizer that was prepared for this host; nothing where there is none."""
+    return {} if settings.engine == "torch" else merges_file(bundle)
 
 
 def _torch_files(bundle: Bundle) -> dict[Path, FileRecord]:

@@ -1,5 +1,7 @@
 """Graphs prepared for one host: optimised, and with their weights packed as its CPU multiplies them.
 
+Beside them lies the tokenizer as a table, which a worker need not parse (:mod:`clip_udfs.text.merges`).
+
 Packed weights are mapped from the file like plain ones, so that all workers of a machine share one copy, and a worker
 starts without optimising or packing anything. They fit one kind of CPU and one version of ONNX Runtime: ``host.json``
 says which, and a worker elsewhere takes the bundle's own graphs.
@@ -20,9 +22,10 @@ from clip_udfs.errors import BundleError, EngineError
 from clip_udfs.functions import Tower
 from clip_udfs.integrity import read_regular
 from clip_udfs.integrity import sha256 as sha256_of_file
-from clip_udfs.manifest import FileRecord
+from clip_udfs.manifest import TOKENIZER, FileRecord
 
 FOLDER = "prepared"
+MERGES = "merges.bin"
 RECORD = "host.json"
 MODEL = "{tower}.onnx"
 TOWERS: tuple[Tower, ...] = ("text", "image")
@@ -43,22 +46,24 @@ _SPOKEN = {
     "machine": "kind of machine",
     "cpu": "CPU",
     "onnxruntime": "version of ONNX Runtime",
-    "graphs": "version of the model",
+    "model": "version of the model",
 }
 
 
 def host_key(bundle: Bundle) -> dict[str, str]:
-    """What prepared graphs of ``bundle`` depend on, as it is here: machine, CPU, ONNX Runtime, and the graphs."""
+    """What the prepared files of ``bundle`` depend on, as it is here: machine, CPU, ONNX Runtime, and the model."""
     import onnxruntime
 
     digests = "".join(
-        f"{name} {record.sha256}\n" for name, record in sorted(bundle.manifest.files.items()) if ".onnx" in name
+        f"{name} {record.sha256}\n"
+        for name, record in sorted(bundle.manifest.files.items())
+        if ".onnx" in name or name == TOKENIZER
     )
     return {
         "machine": os.uname().machine,
         "cpu": _cpu(),
         "onnxruntime": onnxruntime.__version__,
-        "graphs": sha256(digests.encode()).hexdigest(),
+        "model": sha256(digests.encode()).hexdigest(),
     }
 
 
@@ -78,6 +83,12 @@ def graph_files(bundle: Bundle, tower: Tower) -> tuple[Path, bool, dict[Path, Fi
         folder = bundle.directory / FOLDER
         return folder / graph, True, _of_graph(folder, graph, records)
     return plain, False, _of_graph(bundle.directory, graph, bundle.manifest.files)
+
+
+def merges_file(bundle: Bundle) -> dict[Path, FileRecord]:
+    """The table of the bundle's tokenizer, with its record; none where there is none for this host."""
+    stale, records = _prepared(bundle)
+    return {} if stale or MERGES not in records else {bundle.directory / FOLDER / MERGES: records[MERGES]}
 
 
 def likely_files(bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
@@ -144,6 +155,10 @@ def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
             for path in folder.iterdir():
                 path.unlink()
             return ()
+    if TOKENIZER in bundle.manifest.files:
+        from clip_udfs.text.merges import write_merges
+
+        write_merges(bundle.file(TOKENIZER), folder / MERGES)
     files = {
         path.name: asdict(FileRecord(path.stat().st_size, sha256_of_file(path))) for path in sorted(folder.iterdir())
     }

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 import string
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,10 +21,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as TokensOfText
 
 from clip_udfs.errors import BundleError, ValueRefused, one_line
-from clip_udfs.manifest import TextManifest
+from clip_udfs.manifest import FileRecord, TextManifest
+from clip_udfs.text.merges import Merges
 from clip_udfs.text.repair import ANY_WORD, WORD, repaired
 
 _Result = TypeVar("_Result")
+# More texts at a time, or longer ones, are worth the parsing of tokenizer.json.
+_FEW_TEXTS, _FEW_CHARACTERS = 64, 4096
 
 
 def clean_lower(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
@@ -50,16 +56,29 @@ CLEANERS: dict[str, Callable[[str, int, re.Pattern[str]], str]] = {
 class Tokenizer:
     """Turns texts into the id sequences that the text tower was trained on."""
 
-    def __init__(self, file: Path, manifest: TextManifest) -> None:
+    def __init__(
+        self, file: Path, manifest: TextManifest, merges: Merges | None = None, record: FileRecord | None = None
+    ) -> None:
         """Load ``tokenizer.json`` from ``file``.
+
+        Args:
+            file: The file.
+            manifest: How texts become token ids.
+            merges: The table of the same tokenizer. With it, the file is opened now and read only when there are many
+                texts at a time, which may be never.
+            record: What the file must be if it is read later.
 
         Raises:
             BundleError: The file is not a tokenizer, or the manifest names a cleaning or framing that is not known.
         """
-        try:
-            self._tokens = TokensOfText.from_file(str(file))
-        except Exception as error:  # the package raises bare Exception
-            raise BundleError(f"{file} is not a tokenizer: {error}") from error
+        self._file = file
+        self._record = record if merges is not None else None
+        self._merges = merges
+        # Held open: an upgrade may have removed it when it is wanted.
+        self._opened = file.open("rb")
+        weakref.finalize(self, self._opened.close)
+        if merges is None:
+            _ = self._tokens
         framings = {"clip": self._of_clip, "template": self._of_template, "clips": self._of_clips}
         for what, name, known in (("cleaning", manifest.clean, CLEANERS), ("framing", manifest.framing, framings)):
             if name not in known:
@@ -72,6 +91,24 @@ class Tokenizer:
         self._special = {"<start_of_text>": manifest.start_id, "<end_of_text>": manifest.end_id}
         if manifest.framing == "template":
             self._tokens.enable_truncation(manifest.context_length)
+
+    @cached_property
+    def _tokens(self) -> TokensOfText:
+        """The tokenizer of the ``tokenizers`` package, read when it is first wanted.
+
+        Raises:
+            BundleError: The file is not a tokenizer, or is not the one of the record.
+        """
+        with self._opened as opened:
+            content = opened.read()
+        if self._record is not None and sha256(content).hexdigest() != self._record.sha256:
+            raise BundleError(f"{self._file} was altered after this worker started: run install-udfs --force")
+        try:
+            tokens = TokensOfText.from_buffer(content)
+        except Exception as error:  # the package raises bare Exception
+            raise BundleError(f"{self._file} is not a tokenizer: {error}") from error
+        self._merges = None
+        return tokens
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, with what belongs around it, cut to the context length as open_clip cuts.
@@ -120,14 +157,23 @@ class Tokenizer:
     def _of_clip(self, cleaned: list[str]) -> list[list[int]]:
         """Framed by open_clip's ``SimpleTokenizer``."""
         manifest = self._manifest
-        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=False)
         room = manifest.context_length - 2
+        few = self._of_few(cleaned)
+        found = self._of_many(cleaned) if few is None else few
+        return [[manifest.start_id, *ids[:room], manifest.end_id] for ids in found]
+
+    def _of_few(self, cleaned: list[str]) -> list[list[int]] | None:
+        """The tokens of a query's few texts without the ``tokenizers`` package; None where that is wanted."""
+        many = len(cleaned) > _FEW_TEXTS or sum(map(len, cleaned)) > _FEW_CHARACTERS
+        if self._merges is None or many or any("_of_text>" in text for text in cleaned):
+            return None
+        found = [self._merges.ids(text) for text in cleaned]
+        return None if None in found else found  # type: ignore[return-value]
+
+    def _of_many(self, cleaned: list[str]) -> list[list[int]]:
+        encodings = self._tokens.encode_batch_fast(cleaned, add_special_tokens=False)
         return [
-            [
-                manifest.start_id,
-                *(self._with_specials(text) if "_of_text>" in text else encoding.ids)[:room],
-                manifest.end_id,
-            ]
+            self._with_specials(text) if "_of_text>" in text else encoding.ids
             for text, encoding in zip(cleaned, encodings, strict=True)
         ]
 

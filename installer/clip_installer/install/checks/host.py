@@ -18,10 +18,13 @@ from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.bundle import Bundle
-from clip_udfs.encoders.prepared import stale_because
+from clip_udfs.encoders import engine_files, tokenizer_files
+from clip_udfs.encoders.prepared import TOWERS, stale_because
 from clip_udfs.errors import BundleError, printable
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import WorkerSettings
+from clip_udfs.verified import VerifiedFiles
 
 _IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers; print(clip_udfs.__version__)"
 
@@ -132,6 +135,25 @@ def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
         yield note("precision", loss)
     if reason is not None:
         yield note("graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones")
+
+
+def check_start(settings: WorkerSettings) -> Iterator[Finding]:
+    """Whether workers find the model's files to be those that the installer hashed, and need not hash them."""
+    try:
+        bundle = Bundle.open(settings.bundle)
+        files = bundle.records(TOKENIZER) | tokenizer_files(settings, bundle)
+        for tower in TOWERS:
+            files |= engine_files(settings, bundle, tower)
+    except BundleError:
+        return  # the checks of the files say why
+    verified = VerifiedFiles.beside(bundle.directory)
+    unknown = [path for path, record in files.items() if not verified.holds(path, record.sha256)]
+    if unknown:
+        yield note(
+            "start",
+            f"each worker hashes {len(unknown)} of the model's {len(files)} files as it starts, which takes longer:"
+            f" {unknown[0]} was copied here or touched since it was installed; install-udfs records it again",
+        )
 
 
 def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Finding]:

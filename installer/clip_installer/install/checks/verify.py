@@ -14,6 +14,7 @@ from clip_installer.install.checks.host import (
     check_graphs,
     check_interpreter,
     check_pictures,
+    check_start,
     check_workers,
 )
 from clip_installer.install.checks.server import check_calls, check_definitions
@@ -69,6 +70,7 @@ def verify_host(
         yield problem("settings", str(error), "run install-udfs again")
         return
     yield from check_graphs(settings)
+    yield from check_start(settings)
     yield from check_pictures(settings, user)
     yield from check_workers(placement.launcher, settings, golden, user)
 

@@ -13,6 +13,7 @@ from clip_installer.errors import ConfigurationError
 from clip_installer.server.config import ServerConfig
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.manifest import is_plain_name
+from clip_udfs.verified import VERIFIED
 
 HOME = "clip_udfs"
 BUNDLE = "bundle"
@@ -88,6 +89,11 @@ class Placement:
         """Directory of the model bundle."""
         return self.directory / BUNDLE
 
+    @property
+    def verified(self) -> Path:
+        """The record of the bundle's files, for workers that then need not hash them."""
+        return self.directory / VERIFIED
+
     def definition(self, sql_name: str) -> Path:
         """The file that defines the function ``sql_name``."""
         return self.definitions / f"{sql_name}{_DEFINITION_SUFFIX}"
@@ -148,7 +154,7 @@ class Places:
         if rest and _REVISION.fullmatch(rest[0]):
             rest = rest[1:]
         if len(rest) == 1:
-            return rest[0] == LAUNCHER or rest[0] == SETTINGS or rest[0].removesuffix(".json") in FUNCTIONS
+            return rest[0] in (LAUNCHER, SETTINGS, VERIFIED) or rest[0].removesuffix(".json") in FUNCTIONS
         return len(rest) > 1 and rest[0] == BUNDLE
 
     def holds_directory(self, path: Path) -> bool:

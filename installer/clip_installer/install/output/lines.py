@@ -20,6 +20,7 @@ from clip_installer.server.user import user_name
 from clip_installer.tables.deploy import ObjectStep
 from clip_installer.tables.search_page.deployment import HandlerStep
 from clip_udfs.errors import printable
+from clip_udfs.verified import VERIFIED
 
 Style = Callable[[str, str], str]
 _TEXT_LIMIT = 16_384
@@ -192,7 +193,9 @@ def content_lines(plan: Plan) -> Iterator[str]:
 def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
     """Unified differences between the disk and the plan; for binary files a line with sizes."""
     for step in plan.steps:
-        if step.action == "unchanged" or step.path.name == RECORDS or (step.action == "keep" and step.wanted is None):
+        if step.action == "unchanged" or (step.action == "keep" and step.wanted is None):
+            continue
+        if step.path.name in (RECORDS, VERIFIED):
             continue
         path = plan.config.on_disk(step.path)
         before = _text(path)

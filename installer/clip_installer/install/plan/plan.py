@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,8 @@ from urllib.parse import quote
 from clip_installer.errors import ConfigurationError, ConflictError
 from clip_installer.install.disk.disk import Disk
 from clip_installer.install.disk.folder import is_private
-from clip_installer.install.files.placement import BUNDLE
+from clip_installer.install.disk.hashed import HashedFiles
+from clip_installer.install.files.placement import BUNDLE, LAUNCHER, Placement
 from clip_installer.install.files.wanted import PRIVATE, Installation, WantedFile, wanted_files
 from clip_installer.install.plan.edits import Move
 from clip_installer.install.records.records import (
@@ -33,6 +34,7 @@ from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser, user_name
 from clip_udfs import __version__
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.verified import VERIFIED
 
 Action = Literal["create", "replace", "take over", "unchanged", "keep", "remove", "restore"]
 
@@ -52,6 +54,7 @@ class Step:
         source: For ``restore`` and for a copy, where the content is.
         lost: Whether an edit is lost by it, so that a copy is kept first.
         carried: Whether its new content has an edit in it.
+        hashed: For the record of a bundle's files, those that it is of.
     """
 
     action: Action
@@ -61,6 +64,7 @@ class Step:
     source: Path | None = None
     lost: bool = False
     carried: bool = False
+    hashed: HashedFiles | None = None
 
     @property
     def changes(self) -> bool:
@@ -153,11 +157,15 @@ def plan_install(
         recorded = known[1].sha256 if step.action == "keep" and known else file.digest
         own.append(OwnFile(file.path, recorded))
         steps.append(step)
+    if config.destdir == Path("/"):  # a staged tree is copied to where it works, and its files are others then
+        steps.append(_record_of_hashes(disk, installation.placement, wanted, steps))
     paths = {file.path for file in wanted}
     for old in before.files if before else ():
         if old.path not in paths and not _is_shared(records.without([installation.suffix]), old.path):
             carried = moved is not None and moved.carries(old.path)
             steps.extend(_removal(disk, old, backups.pop(old.path, None), force=force or carried, kept=carried))
+    if before is not None:
+        steps.extend(step for step in _removal_of_record(disk, before) if step.path != installation.placement.verified)
     model = InstalledModel(
         suffix=installation.suffix,
         model=installation.bundle.manifest.name,
@@ -200,6 +208,7 @@ def plan_removal(target: Target, suffixes: Sequence[str], *, force: bool = False
             if _is_shared(stays, file.path) or any(step.path == file.path for step in steps):
                 continue
             steps.extend(_removal(disk, file, backups.get(file.path), force=force))
+        steps.extend(_removal_of_record(disk, model))
     stays = records.without(suffixes)
     missing = _missing_directories(disk, user, [records_path(disk)]) if steps or records.taken_over else ()
     if stays.models:
@@ -315,6 +324,28 @@ def _step(disk: Disk, records: Records, suffix: str, file: WantedFile, moved: Mo
     if edited and not force:
         return Step("keep", file.path, f"{file.reason}: edited since it was installed", file)
     return Step("replace", file.path, file.reason, file, lost=edited and not isinstance(file.content, Path))
+
+
+def _record_of_hashes(disk: Disk, placement: Placement, wanted: Sequence[WantedFile], steps: Sequence[Step]) -> Step:
+    """The record of the bundle's files, which is written when they are all in their places."""
+    bundle = placement.bundle
+    hashed = HashedFiles(
+        bundle, {str(file.path.relative_to(bundle)): file.digest for file in wanted if bundle in file.path.parents}
+    )
+    path = placement.verified
+    if disk.status(path) is None:
+        return Step("create", path, "the model's files as they are on this disk", hashed=hashed)
+    stays = not any(step.changes for step in steps if bundle in step.path.parents)
+    if stays and hashed.are_recorded(disk):
+        return Step("unchanged", path, "the model's files as they are on this disk", hashed=hashed)
+    return Step("replace", path, "the model's files as they are on this disk now", hashed=hashed)
+
+
+def _removal_of_record(disk: Disk, model: InstalledModel) -> Iterator[Step]:
+    for launcher in (file.path for file in model.files if file.path.name == LAUNCHER):
+        path = launcher.with_name(VERIFIED)
+        if disk.status(path) is not None:
+            yield Step("remove", path, "installed by install-udfs")
 
 
 def _attribute_difference(disk: Disk, file: WantedFile) -> str | None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from clip_installer.errors import ApplyError, ConflictError
 from clip_installer.install.disk.disk import Disk
 from clip_installer.install.files.placement import is_definition
+from clip_installer.install.files.wanted import READABLE
 from clip_installer.install.plan.plan import Plan, Step
-from clip_installer.install.transaction.change import Change, Copy
+from clip_installer.install.transaction.change import Change, Content, Copy
 from clip_installer.install.transaction.transaction import (
     Adopted,
     Transaction,
@@ -94,8 +95,8 @@ def applied(
 
 
 def _change(disk: Disk, step: Step) -> Change:
-    content: bytes | Copy | None = None
-    mode = None
+    content: Content | None = step.hashed
+    mode = READABLE if step.hashed is not None else None
     if step.wanted is not None:
         mode = step.wanted.mode
         given = step.wanted.content

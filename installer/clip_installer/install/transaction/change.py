@@ -16,6 +16,7 @@ from secrets import token_hex
 from clip_installer.errors import ApplyError
 from clip_installer.install.disk.disk import Disk
 from clip_installer.install.disk.folder import regular_file, write_all
+from clip_installer.install.disk.hashed import HashedFiles
 from clip_installer.install.files.placement import finds
 
 _HIDDEN = re.compile(r"\.clip-udfs-[0-9a-f]{16}\.(new|old)")
@@ -38,6 +39,9 @@ class Copy:
     kept: bool = False
 
 
+Content = bytes | Copy | HashedFiles
+
+
 @dataclass(frozen=True)
 class Change:
     """What happens to one file.
@@ -48,7 +52,8 @@ class Change:
         staged: Where the new file waits; None removes the file.
         existed: Whether there was a file at ``target`` before.
         late: Removed only when the new state is confirmed.
-        content: The new content; not part of the journal.
+        content: The new content; not part of the journal. That of a record of other files is known, and staged, only
+            when those are in place.
         mode: Permission bits of the new file; None takes those of the copied one.
     """
 
@@ -57,12 +62,12 @@ class Change:
     staged: Path | None
     existed: bool
     late: bool = False
-    content: bytes | Copy | None = field(default=None, repr=False, compare=False)
+    content: Content | None = field(default=None, repr=False, compare=False)
     mode: int | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def planned(
-        cls, disk: Disk, target: Path, content: bytes | Copy | None, mode: int | None, *, fresh: bool, late: bool
+        cls, disk: Disk, target: Path, content: Content | None, mode: int | None, *, fresh: bool, late: bool
     ) -> Change:
         """A change of ``target`` to ``content``, or to nothing; ``fresh``: there must be no file there before.
 
@@ -82,20 +87,23 @@ class Change:
 
     def stage(self, disk: Disk) -> None:
         """Write the new content under its hidden name."""
-        if self.staged is None:
-            return
+        if self.staged is not None and not isinstance(self.content, HashedFiles):
+            self._write(disk, self.staged)
+
+    def _write(self, disk: Disk, staged: Path) -> None:
         assert self.content is not None
-        with (
-            disk.folder(self.staged.parent, writing=True) as folder,
-            folder.creating(self.staged.name, self.mode) as handle,
-        ):
+        with disk.folder(staged.parent, writing=True) as folder, folder.creating(staged.name, self.mode) as handle:
             if isinstance(self.content, bytes):
                 write_all(handle, self.content)
+            elif isinstance(self.content, HashedFiles):
+                write_all(handle, self.content.record(disk, handle))
             else:
                 _copy(disk, self.content, handle)
 
     def swap(self, disk: Disk) -> None:
         """Put the new file into place, or take the old one away, and keep the old one."""
+        if self.staged is not None and isinstance(self.content, HashedFiles):
+            self._write(disk, self.staged)
         with _both(disk, self.target, self.saved) as (folder, hidden):
             if self.staged is None:
                 os.rename(self.target.name, self.saved.name, src_dir_fd=folder, dst_dir_fd=hidden)

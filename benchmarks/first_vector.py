@@ -1,0 +1,140 @@
+"""A worker's first vector: seconds, and seconds of CPU, from its start until the vector is there.
+
+``python -m benchmarks.first_vector WORKER.JSON`` starts workers in turns, with the ``worker.json`` of an installed
+model: as installed, and without the installer's record of hashed files, so that every file is hashed. With
+``--before REVISION`` workers of that commit take part. All must give the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from benchmarks import machine
+from clip_udfs.settings import WorkerSettings
+
+ROOT = Path(__file__).parent.parent
+_TEXT = b"first query"
+_START = "import sys; sys.path.insert(0, {udfs!r}); from clip_udfs.__main__ import main; sys.exit(main())"
+# As the launcher has it.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a worker: seconds until its vector was there, seconds of CPU of its whole life, and the vector."""
+
+    seconds: float
+    cpu: float
+    vector: bytes
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Workers that are compared: their code, and their settings."""
+
+    udfs: Path
+    settings: Path
+
+    def start(self) -> Start:
+        """Start one, ask for one vector, and end it.
+
+        Raises:
+            RuntimeError: It gave none.
+        """
+        code = _START.format(udfs=str(self.udfs))
+        command = [sys.executable, "-I", "-c", code, "encode_text", "--settings", str(self.settings)]
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT, bufsize=0
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdin, process.stdout, process.stderr:
+            process.stdin.write(b"1\n" + bytes([len(_TEXT)]) + _TEXT)
+            vector = process.stdout.read(1 << 16)
+            seconds = time.perf_counter() - begun
+            process.stdin.close()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if not vector or process.returncode:
+                raise RuntimeError(f"the worker gave no vector: {process.stderr.read().decode()}")
+        return Start(seconds, used.ru_utime + used.ru_stime, vector)
+
+
+@contextmanager
+def kinds(settings: Path, before: str | None = None) -> Iterator[dict[str, Kind]]:
+    """The kinds of workers for ``settings``, the installed first; with those of the commit ``before`` where given."""
+    with tempfile.TemporaryDirectory(prefix="clip-udfs-first-") as scratch:
+        worker = replace(WorkerSettings.load(settings), format="RowBinary")
+        installed, copied = Path(scratch) / "installed.json", Path(scratch) / "copied.json"
+        bundle = Path(scratch) / "bundle"  # beside which there is no record
+        bundle.symlink_to(worker.bundle)
+        installed.write_text(worker.to_json())
+        copied.write_text(replace(worker, bundle=bundle).to_json())
+        udfs = ROOT / "udfs"
+        found = {"as installed": Kind(udfs, installed), "every file hashed": Kind(udfs, copied)}
+        if before is None:
+            yield found
+            return
+        tree = Path(scratch) / "before"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--detach", str(tree), before], check=True, capture_output=True)
+        try:
+            yield found | {before: Kind(tree / "udfs", installed)}
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def in_turns(among: Mapping[str, Kind], turns: int) -> dict[str, list[Start]]:
+    """Starts of each kind, in turns, so that a busy neighbour slows all alike; a round before is not counted.
+
+    Raises:
+        RuntimeError: Two vectors differ in a bit.
+    """
+    rounds = [{name: kind.start() for name, kind in among.items()} for _ in range(turns + 1)][1:]
+    if len({start.vector for one in rounds for start in one.values()}) != 1:
+        raise RuntimeError("the workers do not give the same bits")
+    return {name: [one[name] for one in rounds] for name in among}
+
+
+@click.command()
+@click.argument("settings", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--before", metavar="REVISION", help="Compare with the workers of this commit.")
+@click.option("--turns", type=click.IntRange(1), default=15, show_default=True, help="Starts of each kind.")
+def main(settings: Path, before: str | None, turns: int) -> None:
+    """Start workers in turns and print the medians as one JSON object."""
+    load = machine.load()
+    with kinds(settings, before) as among:
+        started = in_turns(among, turns)
+    found = {
+        name: {
+            "milliseconds": round(1000 * statistics.median(one.seconds for one in starts), 1),
+            "cpu_milliseconds": round(1000 * statistics.median(one.cpu for one in starts), 1),
+        }
+        for name, starts in started.items()
+    }
+    first = started["as installed"]
+    for name, starts in started.items():
+        pairs = list(zip(first, starts, strict=True))
+        found[name]["share"] = round(statistics.median(a.seconds / b.seconds for a, b in pairs), 3)
+        found[name]["cpu_share"] = round(statistics.median(a.cpu / b.cpu for a, b in pairs), 3)
+    described = machine.describe()
+    result = {"starts": found, "turns": turns, "cpu": described["cpu"], "cores": described["cores"]}
+    click.echo(json.dumps({**result, "load_average": [load, machine.load()]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
