@@ -26,7 +26,12 @@ class _DecodesHere:
         settings = self._settings
         scaled = settings.jpeg_decoding == "scaled"
         return preprocess(
-            content, self._image, settings.max_image_pixels, scaled=scaled, formats=settings.image_formats
+            content,
+            self._image,
+            settings.max_image_pixels,
+            scaled=scaled,
+            turned=settings.exif_orientation,
+            formats=settings.image_formats,
         ).tobytes()
 
 

@@ -17,7 +17,8 @@ JPEG_DECODINGS = ("exact", "scaled")
 # Decoders of these are bounded, and in C but for run-length BMPs, which are bounded in size.
 DEFAULT_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # Few people have the others; those decode PPM partly in Python, and JPEG 2000 with 28 bytes a pixel.
-IMAGE_FORMATS = (*DEFAULT_IMAGE_FORMATS, "PPM", "JPEG2000")
+# HEIF needs the extra [heif].
+IMAGE_FORMATS = (*DEFAULT_IMAGE_FORMATS, "PPM", "JPEG2000", "HEIF")
 # Pillow decodes no more, whatever it is asked for.
 MOST_IMAGE_PIXELS = 178_956_970
 
@@ -42,6 +43,7 @@ class WorkerSettings:
         max_image_memory: Bytes of memory that decoding one image may take.
         image_formats: Formats that are read, by Pillow's names.
         jpeg_decoding: ``exact``, or ``scaled`` to decode large JPEGs at a fraction of their size.
+        exif_orientation: Whether images are turned as their EXIF block says before they are encoded.
         text_batch: Rows of one engine run of the text tower.
         image_batch: Rows of one engine run of the image tower.
         decode_threads: Processes that decode images beside the engine.
@@ -63,6 +65,7 @@ class WorkerSettings:
     max_image_memory: int = 1_610_612_736
     image_formats: tuple[str, ...] = DEFAULT_IMAGE_FORMATS
     jpeg_decoding: str = "exact"
+    exif_orientation: bool = False
     text_batch: int = 12
     image_batch: int = 2
     decode_threads: int = 2
@@ -131,6 +134,7 @@ class WorkerSettings:
                 "format": (str,),
                 "jpeg_decoding": (str,),
                 "normalize": (bool,),
+                "exif_orientation": (bool,),
                 "image_roots": (list,),
                 "image_formats": (list,),
                 "device": (str, type(None)),

@@ -63,7 +63,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     """The formats by Pillow's names, however they are typed."""
     if value is None:
         return None
-    names = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "PNM": "PPM"}
+    names = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "PNM": "PPM", "HEIC": "HEIF"}
     found = [names.get(one, one) for one in (part.strip().upper().replace(" ", "") for part in value.split(","))]
     if unknown := [one for one in found if one not in IMAGE_FORMATS]:
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(IMAGE_FORMATS)}")
@@ -120,6 +120,11 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     help="scaled decodes JPEGs of many megapixels faster; photographs keep a cosine of 0.9995 with the exact vectors"
     " [default: exact].",
 )
+@click.option(
+    "--exif-orientation/--no-exif-orientation",
+    default=None,
+    help="Turn photographs upright, as phones mark them, before they are encoded [default: as stored, like open_clip].",
+)
 @click.option("--max-text-bytes", type=click.IntRange(1), help="Longest text that is encoded [default: 1 MiB].")
 @click.option("--max-image-bytes", type=click.IntRange(1), help="Largest image file that is read [default: 64 MiB].")
 @click.option(
@@ -139,7 +144,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     "--formats",
     callback=_formats,
     metavar="NAME,…",
-    help=f"Image formats that are read, of {', '.join(IMAGE_FORMATS)} [default: all but the last two].",
+    help=f"Image formats that are read, of {', '.join(IMAGE_FORMATS)} [default: all but the last three].",
 )
 @click.option(
     "--text-cache", type=click.IntRange(0), help="Texts whose vectors a worker keeps for later queries [default: 4096]."

@@ -14,9 +14,13 @@ from clip_udfs.manifest import Manifest
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-_COMMENT = re.compile(r"CLIP vectors of (?P<name>\S+), (?P<dimension>\d+) numbers, bundle (?P<bundle>[0-9a-f]{12})")
+_COMMENT = re.compile(
+    r"CLIP vectors of (?P<name>\S+), (?P<dimension>\d+) numbers, bundle (?P<bundle>[0-9a-f]{12})"
+    r"(?P<turned>, images turned upright)?"
+)
 _COMMAND = re.compile(
     r"clip_udfs/(?P<name>[^/ ]+)(?:/[0-9a-f]{12})?/launch \w+ (?P<dimension>\d+) (?P<bundle>[0-9a-f]{12})"
+    r"(?P<turned> upright)?"
 )
 
 
@@ -28,31 +32,35 @@ class ModelLabel:
         name: Name of its bundle.
         dimension: Length of its vectors.
         bundle: The first 12 hexadecimal digits of a SHA-256 over the bundle's files.
+        turned: Whether images are turned upright before they are encoded.
     """
 
     name: str
     dimension: int
     bundle: str
+    turned: bool = False
 
     @classmethod
-    def of(cls, manifest: Manifest) -> ModelLabel:
+    def of(cls, manifest: Manifest, *, turned: bool = False) -> ModelLabel:
         """The label of a bundle's vectors; another build of the same weights may have another."""
         files = "".join(f"{record.sha256}  {name}\n" for name, record in sorted(manifest.files.items()))
-        return cls(manifest.name, manifest.dimension, sha256(files.encode()).hexdigest()[:12])
+        return cls(manifest.name, manifest.dimension, sha256(files.encode()).hexdigest()[:12], turned)
 
     @property
     def comment(self) -> str:
         """What the COMMENT of a table with its vectors, or of a view that searches them, says."""
-        return f"CLIP vectors of {self.name}, {self.dimension} numbers, bundle {self.bundle}"
+        how = ", images turned upright" if self.turned else ""
+        return f"CLIP vectors of {self.name}, {self.dimension} numbers, bundle {self.bundle}{how}"
 
     @property
     def command_arguments(self) -> str:
         """What a function's definition says after the function's name, for :func:`installed_label` to read."""
-        return f"{self.dimension} {self.bundle}"
+        return f"{self.dimension} {self.bundle}{' upright' if self.turned else ''}"
 
     def __str__(self) -> str:
         """For a message."""
-        return f"{self.name} ({self.dimension} numbers, bundle {self.bundle})"
+        how = ", images turned upright" if self.turned else ""
+        return f"{self.name} ({self.dimension} numbers, bundle {self.bundle}{how})"
 
 
 def table_comment(database: Database, table: str) -> str:
@@ -81,4 +89,6 @@ def label_of_command(command: str) -> ModelLabel | None:
 
 
 def _label(found: re.Match[str] | None) -> ModelLabel | None:
-    return ModelLabel(found["name"], int(found["dimension"]), found["bundle"]) if found else None
+    if found is None:
+        return None
+    return ModelLabel(found["name"], int(found["dimension"]), found["bundle"], found["turned"] is not None)

@@ -16,6 +16,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# From this orientation on, width and height change places.
+SIDEWAYS = 5
 _WRITTEN = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
 # What DateTime64 can hold.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2299

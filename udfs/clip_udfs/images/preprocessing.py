@@ -2,7 +2,7 @@
 
 open_clip resizes and crops in the image's own mode and converts to RGB afterwards; so does this module, because for
 palette, alpha, 1-bit and 16-bit images the order changes the pixels. It ignores EXIF orientation and colour profiles,
-as open_clip does. Scaling to floats is left to the engine.
+as open_clip does, unless it is asked to turn images upright. Scaling to floats is left to the engine.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from PIL import (
 
 from clip_udfs.errors import ValueRefused
 from clip_udfs.images.containers import check_jpeg_scans, unread_format, without_large_texts
+from clip_udfs.images.exif import SIDEWAYS, orientation, upright
 from clip_udfs.images.jpeg2000 import check_jpeg2000
 from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import DEFAULT_IMAGE_FORMATS, IMAGE_FORMATS
@@ -72,18 +74,27 @@ MIN_SCALED = 6.0
 Extent = tuple[float, float]
 
 
+def read_heif() -> None:
+    """Let images in HEIF be read from now on; its decoder turns them upright itself, as the format demands."""
+    import pillow_heif
+
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
 def decode(
     content: bytes,
     manifest: ImageManifest,
     max_pixels: int,
     *,
     scaled: bool = False,
+    turned: bool = False,
     formats: Sequence[str] = DEFAULT_IMAGE_FORMATS,
 ) -> NDArray[np.uint8]:
     """Like :func:`preprocess`, as uint8 of shape (height, width, 3)."""
     import numpy as np
 
-    return np.asarray(preprocess(content, manifest, max_pixels, scaled=scaled, formats=formats))
+    return np.asarray(preprocess(content, manifest, max_pixels, scaled=scaled, turned=turned, formats=formats))
 
 
 def preprocess(
@@ -92,6 +103,7 @@ def preprocess(
     max_pixels: int,
     *,
     scaled: bool = False,
+    turned: bool = False,
     formats: Sequence[str] = DEFAULT_IMAGE_FORMATS,
 ) -> Image.Image:
     """Decode the first frame of an image file, and resize and crop it as the model was trained.
@@ -101,6 +113,7 @@ def preprocess(
         manifest: Size, resize mode and interpolation.
         max_pixels: Largest width x height that is decoded; checked on the header, before memory is spent.
         scaled: Decode a JPEG that is much larger than the model's input at a fraction of its size.
+        turned: Turn the image first, as its EXIF orientation says.
         formats: Those of :data:`IMAGE_FORMATS` that are read.
 
     Returns:
@@ -111,8 +124,11 @@ def preprocess(
         MemoryError: There is not enough of it.
     """
     with opened(content, max_pixels, formats) as image:
-        extent = scale_down(image, manifest, MIN_SCALED) if scaled else image.size
-        return transform(image, manifest, extent).convert("RGB")
+        turn = orientation(image) if turned else 1
+        lies = turn >= SIDEWAYS
+        as_stored = replace(manifest, size=manifest.size[::-1]) if lies else manifest
+        extent = scale_down(image, as_stored, MIN_SCALED) if scaled else image.size
+        return transform(upright(image, turn), manifest, extent[::-1] if lies else extent).convert("RGB")
 
 
 @contextmanager
@@ -128,7 +144,7 @@ def opened(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMA
     check_jpeg_scans(content)
     try:
         file = BytesIO(without_large_texts(content))
-        with Image.open(file, formats=[one for one in FORMATS if one in formats]) as image:
+        with Image.open(file, formats=[one for one in formats if one in Image.OPEN]) as image:
             _check_size(image, max_pixels)
             if image.format == "JPEG2000":
                 check_jpeg2000(content)
@@ -161,9 +177,10 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _unidentified(content: bytes, formats: Sequence[str]) -> ValueRefused:
-    read = ", ".join(one for one in FORMATS if one in formats)
+    read = ", ".join(one for one in IMAGE_FORMATS if one in formats and one in Image.OPEN)
     if (name := unread_format(content)) is not None and name not in formats:
-        way = "convert it" if name not in IMAGE_FORMATS else "convert it, or install with --formats"
+        known = name in IMAGE_FORMATS or name == "HEIC"
+        way = "convert it, or install with --formats" if known else "convert it"
         return ValueRefused(f"the image is {name}, only {read} are read: {way}")
     return ValueRefused(f"not an image in a format that is read ({read})")
 

@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
-from clip_udfs.errors import ValueRefused, shown
+from clip_udfs.errors import SettingsError, ValueRefused, shown
 from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.images.decoder_process import Limits, Work
 
@@ -39,10 +40,19 @@ def start_decoders(
 
     Raises:
         DecoderError: See :meth:`DecoderPool.start`.
+        SettingsError: A format needs a package that is not installed.
     """
+    if "HEIF" in settings.image_formats and find_spec("pillow_heif") is None:
+        raise SettingsError(
+            "image_formats has HEIF, and the package pillow-heif is missing: pip install 'clickhouse-clip-udfs[heif]'"
+        )
     most, formats, scaled = settings.max_image_pixels, settings.image_formats, settings.jpeg_decoding == "scaled"
 
     def prepare() -> Work:
+        if "HEIF" in formats:
+            from clip_udfs.images.preprocessing import read_heif
+
+            read_heif()
         if function.answer == "thumbnail":
             from clip_udfs.images.thumbnails import thumbnail
 
@@ -55,8 +65,11 @@ def start_decoders(
         from clip_udfs.images.preprocessing import preprocess
 
         assert bundle is not None
-        image = bundle.manifest.image
-        return lambda content, _: preprocess(content, image, most, scaled=scaled, formats=formats).tobytes()
+        image, turned = bundle.manifest.image, settings.exif_orientation
+        preprocess(_sample(), image, most, turned=turned)  # as above, for EXIF
+        return lambda content, _: preprocess(
+            content, image, most, scaled=scaled, turned=turned, formats=formats
+        ).tobytes()
 
     return DecoderPool.start(
         prepare,

@@ -30,7 +30,7 @@ _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "return_type": re.compile(r"\S.*"),
     "return_name": re.compile(r"\w+"),
     "format": re.compile(r"TabSeparated|RowBinary"),
-    "command": re.compile(r"(?!/|.*\.\./)[A-Za-z0-9._/-]+ [a-z_]+ \d+ [0-9a-f]{12}"),
+    "command": re.compile(r"(?!/|.*\.\./)[A-Za-z0-9._/-]+ [a-z_]+ \d+ [0-9a-f]{12}(?: upright)?"),
     "execute_direct": _FLAG,
     "send_chunk_header": _FLAG,
     "deterministic": _FLAG,

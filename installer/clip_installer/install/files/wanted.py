@@ -178,7 +178,7 @@ def _definitions(installation: Installation) -> Iterator[WantedFile]:
             function=function,
             suffix=installation.suffix,
             directory=placement.command_directory,
-            model=ModelLabel.of(installation.bundle.manifest),
+            model=ModelLabel.of(installation.bundle.manifest, turned=installation.settings.exif_orientation),
             format=installation.settings.format,
             pool_size=installation.pool_sizes[function.name],
             silence_seconds=installation.silence_seconds(function),

@@ -118,6 +118,8 @@ def _summary_lines(proposal: Proposal) -> Iterator[str]:
         yield _entry("images" if number == 0 else "", f"encode_image reads below {root}, and nowhere else")
     if installation.settings.jpeg_decoding == "scaled":
         yield _entry("", "large JPEGs are decoded at a fraction of their size: photographs keep a cosine of 0.9995")
+    if installation.settings.exif_orientation:
+        yield _entry("", "photographs are turned upright, as their EXIF block says, before they are encoded")
     yield _entry("owner", _owner(plan))
     for number, note in enumerate(plan.notes):
         yield _entry("taken over" if number == 0 else "", note)

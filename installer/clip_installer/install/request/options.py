@@ -40,6 +40,7 @@ DEFAULTS: Mapping[str, Any] = {
     "device": None,
     "wire-format": _worker("format"),
     "jpeg-decoding": _worker("jpeg_decoding"),
+    "exif-orientation": _worker("exif_orientation"),
     "formats": ",".join(_worker("image_formats")),
     "text-cache": _worker("text_cache"),
     **{name: _worker(name.replace("-", "_")) for name in LIMITS},

@@ -172,12 +172,16 @@ class SettledRequest:
             format=self.options["wire-format"],
             normalize=not self.options["raw"],
             jpeg_decoding=self.options["jpeg-decoding"],
+            exif_orientation=self.options["exif-orientation"],
             image_formats=tuple(self.options["formats"].split(",")),
             text_cache=self.options["text-cache"],
             **{name.replace("-", "_"): value for name, value in limits.items()},
             **self._batches(),
             image_roots=self.image_roots,
         )
+
+    def _label(self, manifest: Manifest) -> ModelLabel:
+        return ModelLabel.of(manifest, turned=self.options["exif-orientation"])
 
     def _batches(self) -> dict[str, Any]:
         """The settings that another engine than the usual one has differently."""
@@ -202,7 +206,7 @@ class SettledRequest:
                 suffix=self.suffix,
                 quantization=self.options["quantization"],
                 cluster=self.options["cluster"],
-                comment=ModelLabel.of(manifest).comment,
+                comment=self._label(manifest).comment,
                 logit_scale=manifest.logit_scale or DEFAULT_LOGIT_SCALE,
                 logit_bias=manifest.logit_bias,
             )
@@ -222,7 +226,7 @@ class SettledRequest:
     def effective(self, manifest: Manifest) -> dict[str, str]:
         """What each option comes to, defaults included, for the plan and for the comparison with a later one."""
         derived: dict[str, Any] = {
-            "model": str(ModelLabel.of(manifest)),
+            "model": str(self._label(manifest)),
             "image-root": self.image_roots,
             "threads": self.engine_threads or "all cores",
             "python": self.python,

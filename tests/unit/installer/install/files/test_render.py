@@ -12,7 +12,7 @@ from lxml import etree
 from clip_installer import resources
 from clip_installer.errors import ConfigurationError
 from clip_installer.install.files import render
-from clip_installer.tables.label import ModelLabel
+from clip_installer.tables.label import ModelLabel, label_of_command, label_of_comment
 from clip_udfs.functions import FUNCTIONS
 
 
@@ -115,3 +115,11 @@ def test_the_launcher_passes_any_path(tmp_path: Path, name: str) -> None:
     assert (failed.returncode, failed.stdout) == (127, "")
     reason = f"encode_text: the interpreter {python} is not there: install the package again, then run install-udfs\n"
     assert failed.stderr == reason
+
+
+def test_the_command_says_that_images_are_turned_and_the_label_reads_it() -> None:
+    """So that index-pictures and check-model tell both kinds of vectors apart."""
+    turned = ModelLabel("model-1.0", 512, "0123456789ab", turned=True)
+    command = etree.fromstring(render.function_xml(definition(model=turned)).encode()).findtext("function/command")
+    assert label_of_command(str(command)) == turned
+    assert label_of_comment(f"{turned.comment}, definition 000000000000") == turned
