@@ -259,6 +259,13 @@ def test_the_incremental_view_leaves_out_what_cannot_be_read(laion: Engine) -> N
     assert laion.value("SELECT count() FROM system.tables WHERE name LIKE 'recipe_%'") == 0
 
 
+def test_the_column_of_an_own_table_follows_its_photos(laion: Engine) -> None:
+    """Rows that were there, a new one, and one whose photo changes."""
+    (nearest,) = _recipe(laion, "own_table")
+    assert ("the new one", 0.0) in nearest
+    assert all(distance == 0.0 for _, distance in nearest[:2])
+
+
 def test_every_recipe_is_run_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for recipe in (resources.sql() / "recipes").iterdir():

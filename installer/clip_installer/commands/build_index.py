@@ -57,6 +57,7 @@ def build_index(
     """Add image_index and text_index to a table and build them for its rows."""
     from clip_installer.progress import progress
     from clip_installer.tables.advice import advice
+    from clip_installer.tables.layout import layout_of
     from clip_installer.tables.sample import draw_sample
     from clip_installer.tables.vector_index import mutations as index_mutations
     from clip_installer.tables.vector_index.build import build_indexes
@@ -73,6 +74,7 @@ def build_index(
             m=m,
             ef_construction=ef_construction,
             cluster=cluster,
+            layout=layout_of(database, stored),
         )
         if cancel:
             _say_cancelled(index_mutations.cancel(database, parameters), stored, as_json=as_json)

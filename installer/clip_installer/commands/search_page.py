@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _HELP = """\
 Deploy the search page of a table as HTTP handlers of ClickHouse 26.8 or newer, or remove it.
 
-The page is at /clip on the server's HTTP port, or at /clip_SUFFIX. For an older server, --http-handlers prints the same
-as a file for its config.d.
+The page is at /clip on the server's HTTP port, or at /clip_SUFFIX; for a table of index-pictures it is at /clip_TABLE.
+For an older server, --http-handlers prints the same as a file for its config.d.
 
 \b
   clip-udfs search-page --url http://localhost:8123 --dry-run
@@ -59,7 +59,7 @@ def search_page(
         if http_handlers:
             click.echo(http_handlers_xml(page), nl=False)
             return
-        steps = plan_page_removal(database, suffix) if remove else plan_page(database, page)
+        steps = plan_page_removal(database, page.address) if remove else plan_page(database, page)
         changed = not dry_run and deploy_page(database, steps)
     if as_json:
         handlers = [{"name": one.name, "url": one.url, "action": one.action, "reason": one.reason} for one in steps]

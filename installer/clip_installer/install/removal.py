@@ -17,6 +17,7 @@ from clip_installer.install.records.records import InstalledModel
 from clip_installer.install.request.target import Target
 from clip_installer.install.transaction.apply import applied
 from clip_installer.tables.search_page.deployment import HandlerStep, deploy_page, plan_page_removal
+from clip_installer.tables.search_page.page import address_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def propose_removal(
     models = tuple(model for model in target.records.models if model.suffix in suffixes)
     names = [name for model in models for name in model.functions]
     found = tuple(dependents(database, names)) if database is not None and names else ()
-    pages = [] if database is None else [plan_page_removal(database, model.suffix) for model in models]
+    pages = [] if database is None else [plan_page_removal(database, address_of(model.suffix)) for model in models]
     handlers = tuple(step for page in pages for step in page)
     return Removal(target, models, plan_removal(target, suffixes, force=force), found, handlers, force)
 
@@ -92,7 +93,7 @@ def carry_out_removal(removal: Removal, database: Database | None, say: Say, rec
             reload()
             for model in removal.models:
                 _require_gone(database, model)
-                deploy_page(database, plan_page_removal(database, model.suffix))
+                deploy_page(database, plan_page_removal(database, address_of(model.suffix)))
                 wait_for_queries(database, model.functions, say)
     return Outcome(plan, (), recovered=recovered)
 

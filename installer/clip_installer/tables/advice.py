@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import identifier, is_table
-from clip_installer.tables.schema import INDEXES, SchemaParameters
+from clip_installer.tables.schema import SchemaParameters
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -34,7 +34,7 @@ def advice(database: Database, parameters: SchemaParameters) -> list[str]:
     found += [
         f"{stored} accepts vectors of zeros, which no search finds: ALTER TABLE {stored}{parameters.on_cluster}"
         f" ADD CONSTRAINT `{column} takes no vector of zeros and no NaN` CHECK L2Norm({column}) > 0"
-        for column in INDEXES.values()
+        for column in parameters.layout.indexes.values()
         if f"L2Norm({column})" not in made
     ]
     masked = database.value(

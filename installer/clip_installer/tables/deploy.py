@@ -11,7 +11,6 @@ from clip_installer.clickhouse.sql import Statement, identifier, is_table
 from clip_installer.errors import ApplyError, SqlError
 from clip_installer.tables.schema import (
     CAPTION_INDEX,
-    INDEXES,
     SchemaObject,
     SchemaParameters,
     definition_of_comment,
@@ -53,7 +52,10 @@ class Schema:
         table = identifier(self.parameters.stored_table)
         return (
             *made,
-            *(f"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS {index}" for index in (*INDEXES, CAPTION_INDEX)),
+            *(
+                f"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS {index}"
+                for index in (*self.parameters.layout.indexes, CAPTION_INDEX)
+            ),
         )
 
 

@@ -24,9 +24,13 @@ def draw_sample(database: Database, parameters: SchemaParameters) -> bool:
         database.command(statement.sql)
     table, sample = identifier(parameters.table), identifier(parameters.sample_table)
     step = max(1, int(database.value(f"SELECT count() FROM {table}")) // SAMPLE_ROWS)
-    digest = "SELECT count(), groupBitXor(cityHash64(id, image_embedding, text_embedding)) FROM"
-    wanted = database.rows(f"{digest} {table} WHERE cityHash64(id) % {step} = 0")
-    if wanted == database.rows(f"{digest} {sample}"):
+    layout = parameters.layout
+    key = identifier(layout.key)
+    vectors = ", ".join(identifier(one) for one in layout.indexes.values())
+    sampled = "image_embedding" if layout.text is None else "image_embedding, text_embedding"
+    digest = "SELECT count(), groupBitXor(cityHash64("
+    wanted = database.rows(f"{digest}{key}, {vectors})) FROM {table} WHERE cityHash64({key}) % {step} = 0")
+    if wanted == database.rows(f"{digest}{key}, {sampled})) FROM {sample}"):
         return False
     for statement in render("schema/draw_sample", {**parameters.values(), "step": step}):
         database.command(statement.sql)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clip_installer.clickhouse.sql import Statement, identifier, literal, render
 from clip_installer.errors import UsageProblem
-from clip_installer.tables.views import VIEWS
+from clip_installer.tables.layout import LAION, Layout
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
 QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
-INDEXES = {"image_index": "image_embedding", "text_index": "text_embedding"}
 CAPTION_INDEX = "caption_index"
 # Rows of the sample that relevance is reckoned from: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024
@@ -46,6 +45,7 @@ class SchemaParameters:
         comment: What the COMMENT of table and views says about the model.
         logit_scale: Factor of the cosines in the model's own probabilities.
         logit_bias: What is added to them, for a model that was trained with a sigmoid; None for a softmax.
+        layout: The columns of the table.
     """
 
     table: str = "laion"
@@ -60,6 +60,7 @@ class SchemaParameters:
     comment: str = ""
     logit_scale: float = DEFAULT_LOGIT_SCALE
     logit_bias: float | None = None
+    layout: Layout = LAION
 
     def __post_init__(self) -> None:
         """Refuse what ClickHouse would refuse later.
@@ -106,6 +107,13 @@ class SchemaParameters:
             "sample_rows": SAMPLE_ROWS,
             "database_expression": identifier(database) if database else "currentDatabase()",
             "dimension": self.dimension,
+            "layout": self.layout,
+            "indexes": self.layout.indexes,
+            "key": identifier(self.layout.key),
+            "image": identifier(self.layout.image),
+            "text": identifier(self.layout.text) if self.layout.text else "",
+            "caption": identifier(self.layout.caption) if self.layout.caption else "",
+            "own_columns": ", ".join(map(identifier, self.layout.columns)),
             "quantization": self.quantization,
             "m": self.m,
             "ef_construction": self.ef_construction,
@@ -159,12 +167,13 @@ def table_objects(parameters: SchemaParameters) -> list[SchemaObject]:
 
 def objects(parameters: SchemaParameters) -> list[SchemaObject]:
     """Tables and views, in the order in which they can be created, again and again."""
+    return [*table_objects(parameters), *view_objects(parameters)]
+
+
+def view_objects(parameters: SchemaParameters) -> list[SchemaObject]:
+    """The views of a table that is there, and the sample that they need, in the order in which they can be created."""
     (sample,) = sample_statements(parameters)
-    return [
-        *table_objects(parameters),
-        SchemaObject("TABLE", parameters.sample_table, False, sample),
-        *_views(parameters),
-    ]
+    return [SchemaObject("TABLE", parameters.sample_table, False, sample), *_views(parameters)]
 
 
 def definition_of_comment(comment: str) -> str | None:
@@ -211,9 +220,12 @@ def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
     values = parameters.values()
     comment = f"{parameters.comment or 'CLIP vectors'}, definition {_NO_DEFINITION}"
     values["comment"] = f"\nCOMMENT {literal(comment)}"
-    for view in VIEWS:
+    for view in parameters.layout.views():
         name = parameters.view_name(view.name)
-        (statement,) = render(view.template, {**values, **vars(view), "name": identifier(name)})
+        (statement,) = render(
+            view.template,
+            {**values, **vars(view), "vector": identifier(parameters.layout.vector(view)), "name": identifier(name)},
+        )
         digest = sha256(statement.sql.encode()).hexdigest()[:12]
         defined = replace(statement, sql=statement.sql.replace(_NO_DEFINITION, digest))
         yield SchemaObject("VIEW", name, False, defined)

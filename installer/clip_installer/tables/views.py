@@ -13,7 +13,7 @@ class View:
         name: Its name, without the suffix of a model.
         purpose: What it answers, as the comment above its definition.
         target: What is searched for: ``text``, ``path``, ``bytes`` or ``embedding``.
-        vector: The column that is compared.
+        vector: Whether ``image`` or ``text`` vectors are compared.
         filtered: Whether it takes the filter's parameters.
         relevant: Whether it takes ``min_relevance`` and leaves out what lies below.
         template: The template of ``sql/templates`` that it is rendered from.
@@ -22,7 +22,7 @@ class View:
     name: str
     purpose: str
     target: str
-    vector: str = "image_embedding"
+    vector: str = "image"
     filtered: bool = False
     relevant: bool = False
     template: str = "schema/view"
@@ -33,12 +33,12 @@ VIEWS = (
     View("search_by_image", "Pictures that look like the picture in a file", "path"),
     View("search_by_image_bytes", "Pictures that look like a picture, given as the content of its file", "bytes"),
     View("search_by_embedding", "Pictures nearest to a vector of a text or of a picture", "embedding"),
-    View("search_captions_by_text", "Captions that mean what a text says", "text", "text_embedding"),
+    View("search_captions_by_text", "Captions that mean what a text says", "text", "text"),
     View(
         "search_captions_by_embedding",
         "Captions nearest to a vector of a text or of a picture",
         "embedding",
-        "text_embedding",
+        "text",
     ),
     View(
         "search_filtered_by_text",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from clip_installer.errors import ConflictError
 from clip_installer.install.checks.findings import Finding, ok, problem
 from clip_installer.tables.search_page.deployment import HandlerStep, plan_page, plan_page_removal
+from clip_installer.tables.search_page.page import address_of
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -26,7 +27,7 @@ def plan_handlers(settled: SettledRequest, manifest: Manifest, database: Databas
         return tuple(plan_page(database, page))
     before = settled.before
     if before is not None and before.options.get("search-page"):
-        return tuple(plan_page_removal(database, settled.suffix))
+        return tuple(plan_page_removal(database, address_of(settled.suffix)))
     return ()
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from clip_installer.errors import ApplyError, ConflictError, SqlError
 from clip_installer.tables.label import label_of_comment, table_comment
+from clip_installer.tables.layout import layout_of
 from clip_installer.tables.schema import SchemaParameters
-from clip_installer.tables.search_page.page import MARKED, Handler, SearchPage, address_of
+from clip_installer.tables.search_page.page import MARKED, Handler, SearchPage
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -60,10 +61,11 @@ def page_of(database: Database, table: str, suffix: str) -> SearchPage:
     Raises:
         ConflictError: There is no such table, or no search views of the suffix.
     """
-    named, point, _ = table.rpartition(".")
+    named = table.rpartition(".")[0]
     schema = named or str(database.value("SELECT currentDatabase()"))
-    parameters = SchemaParameters(table=table, suffix=suffix)
-    for name in (table, f"{named}{point}search_by_text{f'_{suffix}' if suffix else ''}"):
+    layout = layout_of(database, table)
+    parameters = SchemaParameters(table=table, suffix=suffix, layout=layout)
+    for name in (table, parameters.view_name(layout.view_name("search_by_text"))):
         if not database.exists(name):
             raise ConflictError(f"there is no {name} on this server; install-udfs --url makes the table and its views")
     label = label_of_comment(table_comment(database, table))
@@ -96,14 +98,13 @@ def plan_page(database: Database, page: SearchPage) -> list[HandlerStep]:
         before = there[handler.name][1] if handler.name in there else ""
         steps.append(_step(handler, before))
     wanted = {handler.name for handler in page.handlers}
-    return steps + [step for step in plan_page_removal(database, page.suffix) if step.name not in wanted]
+    return steps + [step for step in plan_page_removal(database, page.address) if step.name not in wanted]
 
 
-def plan_page_removal(database: Database, suffix: str) -> list[HandlerStep]:
-    """The handlers of the page of ``suffix`` that the server has, to be removed; none where it knows no handlers."""
+def plan_page_removal(database: Database, address: str) -> list[HandlerStep]:
+    """The handlers of the page at ``address`` that the server has, to be removed; none where it knows no handlers."""
     if not has_handlers(database):
         return []
-    address = address_of(suffix)
     found = database.rows("SELECT name, url, create_query FROM system.handlers ORDER BY name")
     return [
         HandlerStep("remove", name, url, "belongs to the search page", before=made)

@@ -16,6 +16,7 @@ from hashlib import sha256
 from clip_installer import resources
 from clip_installer.clickhouse.sql import identifier, literal, render
 from clip_installer.errors import SqlError
+from clip_installer.tables.layout import THUMBNAIL_SIZE
 from clip_installer.tables.schema import SchemaParameters
 from clip_udfs.functions import FUNCTIONS
 
@@ -73,9 +74,9 @@ class Handler:
 
 @dataclass(frozen=True)
 class SearchPage:
-    """The page of one model: its address and its handlers, the page itself first."""
+    """The page of one table: its address and its handlers, the page itself first."""
 
-    suffix: str
+    address: str
     handlers: tuple[Handler, ...]
 
     @classmethod
@@ -85,8 +86,12 @@ class SearchPage:
         html = (resources.templates() / _PAGE).read_text(encoding="utf-8")
         named, _, table = parameters.table.rpartition(".")
         database = named or database
+        layout = parameters.layout
         ending = f"_{suffix}" if suffix else ""
+        address = address_of(suffix, layout.noun)
         values = {
+            "layout": layout,
+            "thumbnail_size": THUMBNAIL_SIZE,
             # A line break inside the literal would look like the end of a statement.
             "page": literal(html).replace("\n", "\\n"),
             "model": model,
@@ -95,7 +100,7 @@ class SearchPage:
             "table_name": table,
             "stored_name": parameters.stored_table.rpartition(".")[2],
             "table": identifier(f"{database}.{table}"),
-            "view": lambda name: identifier(f"{database}.{name}{ending}"),
+            "view": lambda name: identifier(f"{database}.{layout.view_name(name)}{ending}"),
             "function": lambda name: FUNCTIONS[name].sql_name(suffix),
         }
         handlers = []
@@ -106,15 +111,15 @@ class SearchPage:
             method, path, purpose = found.groups()
             handlers.append(
                 Handler(
-                    name=f"{NAME}{path.replace('/', '_')}{ending}",
-                    url=f"{address_of(suffix)}{path}",
+                    name=f"{NAME}{path.replace('/', '_')}{address.removeprefix(ADDRESS)}",
+                    url=f"{address}{path}",
                     method=method,
                     purpose=purpose,
                     query=statement.sql.partition("\n")[2],
                     headers=_headers(path, html),
                 )
             )
-        return cls(suffix, tuple(handlers))
+        return cls(address, tuple(handlers))
 
     @property
     def url(self) -> str:
@@ -122,9 +127,9 @@ class SearchPage:
         return self.handlers[0].url
 
 
-def address_of(suffix: str) -> str:
-    """The page's address for the model of ``suffix``, without host."""
-    return f"{ADDRESS}_{suffix}" if suffix else ADDRESS
+def address_of(suffix: str, noun: str = "") -> str:
+    """The page's address, without host, for the model of ``suffix`` and a layout's ``noun``."""
+    return "_".join(filter(None, (ADDRESS, re.sub(r"\W", "_", noun), suffix)))
 
 
 def content_security_policy(html: str) -> str:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.sql import identifier, is_table
+from clip_installer.clickhouse.sql import identifier, is_table, literal
 from clip_installer.errors import ConflictError, SqlError, TableUnfit
 from clip_installer.progress import Advance
 from clip_installer.tables.schema import (
     CAPTION_INDEX,
-    INDEXES,
     SchemaParameters,
     caption_index_statements,
     index_statements,
@@ -110,6 +109,8 @@ def _build_caption_index(
 
     It is waited for with ``sleep``; None does not wait.
     """
+    if parameters.layout.caption is None:
+        return False
     version = tuple(int(part) for part in str(database.value("SELECT version()")).split(".")[:2])
     there = database.value(
         f"SELECT count() FROM {_system('data_skipping_indices', parameters)}"
@@ -126,10 +127,11 @@ def _build_caption_index(
 
 def vector_indexes(database: Database, parameters: SchemaParameters) -> list[BuiltIndex]:
     """The vector indexes of the stored table that are ours by name, with their sizes on all servers of a cluster."""
+    names = ", ".join(map(literal, parameters.layout.indexes))
     found = database.rows(
         "SELECT name, type_full, sum(data_compressed_bytes)"
         f" FROM {_system('data_skipping_indices', parameters)}"
-        f" WHERE {is_table(parameters.stored_table)} AND name IN {tuple(INDEXES)}"
+        f" WHERE {is_table(parameters.stored_table)} AND name IN ({names})"
         " GROUP BY name, type_full ORDER BY name"
     )
     return [BuiltIndex(*row) for row in found]
@@ -140,9 +142,9 @@ def _are_built(database: Database, parameters: SchemaParameters) -> bool:
 
     ClickHouse has no list of the indexes of a part, only their size; both graphs hold all numbers at least.
     """
-    if len(vector_indexes(database, parameters)) < len(INDEXES):
+    if len(vector_indexes(database, parameters)) < len(parameters.layout.indexes):
         return False
-    row_bytes = len(INDEXES) * parameters.dimension * NUMBER_BYTES[parameters.quantization]
+    row_bytes = len(parameters.layout.indexes) * parameters.dimension * NUMBER_BYTES[parameters.quantization]
     unbuilt = database.value(
         f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes})"
         f" FROM {_system('parts', parameters)}"
@@ -153,10 +155,11 @@ def _are_built(database: Database, parameters: SchemaParameters) -> bool:
 
 def _refuse_zero_vectors(database: Database, parameters: SchemaParameters) -> None:
     """No index takes them: they have no direction. Tables of this version have a constraint that keeps them out."""
-    for column in INDEXES.values():
+    for column in parameters.layout.indexes.values():
         condition = f"NOT (L2Norm({column}) > 0)"
         table = identifier(parameters.table)
-        found = database.rows(f"SELECT id FROM {table} WHERE {condition} ORDER BY id LIMIT 3")
+        key = identifier(parameters.layout.key)
+        found = database.rows(f"SELECT {key} FROM {table} WHERE {condition} ORDER BY {key} LIMIT 3")
         if found:
             ids = ", ".join(str(one) for (one,) in found)
             raise TableUnfit(
@@ -177,7 +180,7 @@ def _put_back(
     table = identifier(parameters.stored_table)
     before = {index.name: index.definition for index in replaced}
     try:
-        for index, column in INDEXES.items():
+        for index, column in parameters.layout.indexes.items():
             if replaced and index not in before:
                 continue
             _drop(database, parameters, index)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import is_table, literal
 from clip_installer.errors import SqlError, TableUnfit
-from clip_installer.tables.schema import INDEXES, SchemaParameters
+from clip_installer.tables.schema import SchemaParameters
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -58,7 +58,7 @@ def rows_to_do(database: Database, parameters: SchemaParameters) -> tuple[int, i
         f" INNER JOIN ({active}) AS p USING (host, name)"
     )
     rows = database.value(f"SELECT sum(rows) FROM ({active})")
-    return max(0, round((left or 0) - (done or 0))), len(INDEXES) * int(rows or 0)
+    return max(0, round((left or 0) - (done or 0))), len(parameters.layout.indexes) * int(rows or 0)
 
 
 def check_space(database: Database, parameters: SchemaParameters) -> None:
@@ -76,7 +76,7 @@ def check_space(database: Database, parameters: SchemaParameters) -> None:
         if error.name == "ACCESS_DENIED":
             return
         raise
-    row_bytes = len(INDEXES) * (
+    row_bytes = len(parameters.layout.indexes) * (
         parameters.dimension * NUMBER_BYTES[parameters.quantization] + 2 * parameters.m * _NEIGHBOUR_BYTES
     )
     for host, count in rows.items():

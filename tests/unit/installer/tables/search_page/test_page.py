@@ -15,7 +15,7 @@ from clip_installer import resources
 from clip_installer.errors import ApplyError, ConflictError, SqlError
 from clip_installer.tables.schema import SchemaParameters
 from clip_installer.tables.search_page.deployment import deploy_page, plan_page, plan_page_removal
-from clip_installer.tables.search_page.page import SearchPage, content_security_policy, http_handlers_xml
+from clip_installer.tables.search_page.page import SearchPage, address_of, content_security_policy, http_handlers_xml
 
 HTML = resources.templates() / "search_page.html"
 
@@ -126,9 +126,9 @@ def test_a_plan_is_carried_out_once_and_taken_back_whole() -> None:
     assert {step.action for step in plan_page(server, page)} == {"unchanged"}
     assert not deploy_page(server, plan_page(server, page))
     deploy_page(server, plan_page(server, rendered("b")))
-    assert deploy_page(server, plan_page_removal(server, ""))
+    assert deploy_page(server, plan_page_removal(server, address_of("")))
     assert {url for url, _ in server.handlers.values()} == {"/theirs", *(one.url for one in rendered("b").handlers)}
-    deploy_page(server, plan_page_removal(server, "b"))
+    deploy_page(server, plan_page_removal(server, address_of("b")))
     assert set(server.handlers) == {"theirs"}
 
 
@@ -175,7 +175,7 @@ def test_a_server_without_handlers_is_told_what_to_do() -> None:
     """An older one has them in its configuration, and has nothing to remove."""
     with pytest.raises(ConflictError, match=r"from 26\.8 on, and this is 25\.8\.1"):
         plan_page(Server(handlers=False), rendered())
-    assert plan_page_removal(Server(handlers=False), "") == []
+    assert plan_page_removal(Server(handlers=False), address_of("")) == []
 
 
 def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own(tmp_path: Path) -> None:
