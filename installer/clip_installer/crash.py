@@ -16,6 +16,8 @@ from clip_udfs.errors import one_line
 
 # Everything between :// and the last @ of a word may be a password.
 _SECRET = re.compile(r"://[^\n]*@")
+# Of a table function, whatever follows its first argument may be a key.
+_KEYS = re.compile(r"\b((?:s3|gcs|oss|cosn|url|azureBlobStorage)(?:Cluster)?\([^,()]*),[^\n]*")
 
 
 def report(error: BaseException, command: str, arguments: Sequence[str]) -> str:
@@ -23,7 +25,7 @@ def report(error: BaseException, command: str, arguments: Sequence[str]) -> str:
     content = "\n".join(
         (
             f"{command} {__version__}, Python {platform.python_version()}, {platform.platform()}",
-            shlex.join((command, *arguments)),
+            shlex.join((command, *map(_without_secrets, arguments))),
             "",
             *traceback.format_exception(error),
         )
@@ -37,7 +39,7 @@ def report(error: BaseException, command: str, arguments: Sequence[str]) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    return _SECRET.sub("://***@", text)
+    return _KEYS.sub(r"\1, ***", _SECRET.sub("://***@", text))
 
 
 def _write(content: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from clip_installer import cli
+from clip_installer import cli, crash
 from clip_installer.cli import program
 from clip_installer.commands.install import install
 from clip_installer.errors import SqlError
@@ -158,3 +158,12 @@ def test_shells_can_complete_commands_and_options(shell: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "clip-udfs" in done.stdout
+
+
+def test_the_keys_of_a_bucket_are_in_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the command nor in what an error quotes."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    given = "s3('https://h/b/*', 'KEY', 'SECRET')"
+    said = crash.report(ValueError(f"in {given}"), "clip-udfs", ["index-pictures", given])
+    (log,) = tmp_path.rglob("*.log")
+    assert "KEY" not in said + log.read_text() and "s3(" in log.read_text()
