@@ -23,7 +23,9 @@ from clip_installer.commands.check_model import check_model
 from clip_installer.commands.demo import demo
 from clip_installer.commands.estimate import estimate
 from clip_installer.commands.import_laion import import_laion
+from clip_installer.commands.index_pictures import index_pictures
 from clip_installer.commands.install import install
+from clip_installer.commands.make_views import make_views
 from clip_installer.commands.models import models
 from clip_installer.commands.recall import recall
 from clip_installer.commands.search_page import search_page
@@ -49,7 +51,9 @@ program.add_command(check_model)
 program.add_command(demo)
 program.add_command(estimate)
 program.add_command(import_laion)
+program.add_command(index_pictures)
 program.add_command(install)
+program.add_command(make_views)
 program.add_command(recall)
 program.add_command(models)
 program.add_command(search_page)

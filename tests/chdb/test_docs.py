@@ -61,7 +61,11 @@ CONFIG = """<clickhouse>
 """
 # What a page takes for granted on the server.
 BEFORE = {
-    "docs/monitoring.md": "install-udfs --server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123"
+    "docs/pictures.md": "install-udfs --server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123"
+    " && photos=/var/lib/clickhouse/user_files/photos && mkdir $photos && cp demo/pictures/openmoji/1f43*.png $photos"
+    " && touch $photos/empty.png && echo no picture > $photos/broken.jpg"
+    ' && echo "a dog\'s face" > $photos/1f436-dog-face.txt',
+    "docs/monitoring.md": "install-udfs --server-config /etc/clickhouse-server --url http://default:PASSWORD@localhost:8123",
 }
 ROWS = 300  # of each part of the small LAION
 BETWEEN = "printed by the block before"
