@@ -17,9 +17,6 @@ pytest.register_assert_rewrite("tests.behaviours")
 TESTS = Path(__file__).parent
 # Each test of these modules stands alone and may go to any worker; those of another module stay together.
 SPREAD = {TESTS / "chdb/test_docs.py", TESTS / "models/test_families.py"}
-# Identifiers, or their beginnings, of tests that are expected to fail, each with the reason.
-KNOWN_FAILURES = TESTS / "known_failures.txt"
-KNOWN_FAILURE_SECONDS = 150
 TINY_CLIP = TESTS / "models" / "tiny-clip.json"
 
 
@@ -44,14 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for ``--dist loadgroup``, and mark those that are known to fail."""
-    listed = [line for line in KNOWN_FAILURES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    for beginning, _, reason in (line.partition("  ") for line in listed):
-        for item in items:
-            if item.nodeid.startswith(beginning):
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
-                item.add_marker(pytest.mark.timeout(KNOWN_FAILURE_SECONDS))
+    """Group the tests for ``--dist loadgroup``."""
     for item in items if os.environ.get("PYTEST_XDIST_WORKER") else ():
         item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in SPREAD else str(item.path)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clip_udfs.functions import ENCODERS
-from tests.server_trees import GLOB, make_config, open_the_way, snapshot
+from tests.server_trees import GLOB, make_config, snapshot
 
 THEIRS = """<functions><function>
     <type>executable</type><name>their_function</name><return_type>String</return_type>
@@ -118,7 +118,7 @@ def test_the_second_run_changes_nothing(tmp_path: Path, tiny_bundle: Path) -> No
     assert query(directory, tmp_path / "data", "SELECT max(metadata_modification_time) FROM system.tables") == schema
 
 
-def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_a_schema_that_somebody_else_made_is_refused_before_anything_changes(tmp_path: Path, tiny_bundle: Path) -> None:
     directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
     query(directory, data, "CREATE VIEW search_by_text AS SELECT {x:UInt8} AS mine")
     query(directory, data, "CREATE TABLE search_by_image (a Int8) ENGINE = MergeTree ORDER BY a")
@@ -126,8 +126,11 @@ def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path)
     state = (
         "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name; SELECT * FROM search_by_text(x = 7)"
     )
-    # First their view stands in the way; once that may be replaced, their table does, which nothing may replace.
-    for more, said in (([], "the view search_by_text is there"), (["--force"], "search_by_image` is not a VIEW")):
+    # First their view is in the way; once --force replaces that, their table is, which nothing may replace.
+    for more, said in (
+        ([], "search_by_text: is there with a definition that install-udfs did not make"),
+        (["--force"], "search_by_image: a table of this name is there; rename it"),
+    ):
         install = [
             "install",
             "--server-config",
@@ -142,7 +145,7 @@ def test_refused_ddl_is_undone_with_the_files(tmp_path: Path, tiny_bundle: Path)
         ]
         message = json.loads(run(*install, status=1))["error"]["message"]
         assert said in message
-        assert message.endswith("everything is as it was before")
+        assert message.endswith("nothing was changed")
         assert snapshot(tmp_path / "server") == before
         assert query(directory, data, state).split() == ["search_by_image", "search_by_text", "7"]
 
@@ -166,7 +169,7 @@ def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bu
     run("install", "--server-config", directory, "--no-ddl", "--model", tiny_bundle)
     home = next((tmp_path / "server/var/user_scripts/clip_udfs").glob("*/*/worker.json")).parent
     (home / "bundle" / "text.onnx").write_bytes(b"no graph")
-    verify = ["install", "--server-config", directory, "--verify"]
+    verify = ["install", "--server-config", directory, "--verify", "--deep"]
     done = subprocess.run(
         [sys.executable, "-m", "clip_installer", *verify, "--embedded", "--data", data, "--json"],
         capture_output=True,
@@ -184,12 +187,12 @@ def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bu
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a worker as somebody else")
-def test_an_interpreter_that_the_servers_user_cannot_reach(tmp_path: Path, tiny_bundle: Path) -> None:
-    directory = make_tree(tmp_path / "server", "stock")
-    open_the_way(tmp_path)
-    (tmp_path / "venv").mkdir(mode=0o700)
-    (tmp_path / "venv" / "python").symlink_to(sys.executable)
-    before = snapshot(tmp_path / "server")
+def test_an_interpreter_that_the_servers_user_cannot_reach(open_path: Path, tiny_bundle: Path) -> None:
+    directory = make_tree(open_path / "server", "stock")
+    (open_path / "server/var/user_files").mkdir()
+    (open_path / "venv").mkdir(mode=0o700)
+    (open_path / "venv" / "python").symlink_to(sys.executable)
+    before = snapshot(open_path / "server")
     error = run(
         "install",
         "--server-config",
@@ -199,10 +202,10 @@ def test_an_interpreter_that_the_servers_user_cannot_reach(tmp_path: Path, tiny_
         "--user",
         "nobody",
         "--python",
-        tmp_path / "venv" / "python",
+        open_path / "venv" / "python",
         status=1,
     )
     assert "nobody may not enter" in error
     assert "python3 -m venv /opt/clip-udfs" in error
     assert len(error.splitlines()) == 1
-    assert snapshot(tmp_path / "server") == before
+    assert snapshot(open_path / "server") == before

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_udfs.functions import FUNCTIONS
 from tests.dockerfile import DOCKER, REPOSITORY, copied
 
 
@@ -105,4 +106,4 @@ def test_the_images_installer_stages_what_the_image_shall_have(programs: Path, t
     launchers = [path.relative_to(tmp_path) for path in tmp_path.rglob("launch")]
     assert [path.parts[:-2] for path in launchers] == [Path("opt/clip-udfs/user_scripts/clip_udfs/emoji").parts]
     assert "exec /opt/clip-udfs/bin/python3 -I -m clip_udfs" in (tmp_path / launchers[0]).read_text()
-    assert len(list(config.glob("*_function.xml"))) == 6
+    assert len(list(config.glob("*_function.xml"))) == len(FUNCTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, arguments: tuple[s
 
 def test_the_plan_says_how_exact_it_is(int8: Bundle, tmp_path: Path) -> None:
     (tmp_path / "config.xml").write_text("<clickhouse><path>/var/lib/clickhouse/</path></clickhouse>")
-    command = ("install", "--server-config", tmp_path, "--model", int8.directory, "--dry-run", "--no-ddl")
+    place = ("--server-config", tmp_path, "--user", getpass.getuser())
+    command = ("install", *place, "--model", int8.directory, "--dry-run", "--no-ddl")
     text = invoke(*command)
     assert f"precision    {precision_loss(int8.manifest)}" in text.output
     model = json.loads(invoke(*command, "--json").stdout)["model"]

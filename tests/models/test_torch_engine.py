@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def test_workers_on_a_gpu_take_more_rows_at_a_time(
     tiny_bundle: Path, tmp_path: Path, options: tuple[str, ...], batches: tuple[int, ...]
 ) -> None:
     (tmp_path / "config.xml").write_text("<clickhouse><path>/var/lib/clickhouse/</path></clickhouse>")
-    command = ["install", "--server-config", str(tmp_path), "--model", str(tiny_bundle), "--no-ddl", "--threads", "3"]
+    place = ["--server-config", str(tmp_path), "--user", getpass.getuser()]
+    command = ["install", *place, "--model", str(tiny_bundle), "--no-ddl", "--threads", "3"]
     plan = json.loads(CliRunner().invoke(program, [*command, *options, "--dry-run", "--json"]).stdout)
     (settings,) = (json.loads(file["content"]) for file in plan["files"] if file["path"].endswith("/worker.json"))
     assert (settings["text_batch"], settings["image_batch"], settings["decode_threads"]) == batches

@@ -113,7 +113,7 @@ def test_a_refused_install_serves_nothing(server: RunningServer, models: dict[st
     """The table's rows are compared outside the server: not one query sees the model that is refused."""
     server.rows(
         "INSERT INTO laion (id, url, caption, image_embedding, text_embedding)"
-        " SELECT number, 'x', 'a cat ' || toString(number), encode_text('a cat ' || toString(number)) AS v, v"
+        " SELECT number, 'x', 'a cat ' || toString(number) AS text, encode_text('an image'), encode_text(text)"
         " FROM numbers(20)"
     )
     with queried(server, models) as seen, pytest.raises(AssertionError, match="the table laion has other vectors"):

@@ -190,7 +190,9 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
     with applied(plan, prove=prove, reload=reload):
         config = _configuration(proposal)
         _require(findings, list(check_files(config, model, plan.user, plan.edited())))
-        if database is None and connection is not None:
+        started_now = database is None and connection is not None
+        if started_now:
+            assert connection is not None
             database = connection.connect()  # chDB, which reads new configuration files only as it starts
             if proposal.schema is not None:
                 objects, table = _look_at_schema(
@@ -198,7 +200,7 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
                 )
             handlers = plan_handlers(proposal.settled, proposal.installation.bundle.manifest, database)
         if database is not None:
-            if plan.changed:
+            if plan.changed and not started_now:
                 _reload(database, plan, say)
             say("checking the functions in the server")
             _require(findings, list(verify_server(config, model, database, edited=plan.edited())))

@@ -171,12 +171,13 @@ class Case:
         self.seen.append(what)
 
     def workers(self, function: str = "encode_text") -> list[psutil.Process]:
-        """The function's living workers."""
-        return [
-            process
+        """The function's living workers, without the processes in which they decode."""
+        found = {
+            process.pid: process
             for process in processes(self.tree)
             if function in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
-        ]
+        }
+        return [process for process in found.values() if process.ppid() not in found]
 
     def worker(self, function: str = "encode_text") -> psutil.Process:
         """The function's only worker."""
