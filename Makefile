@@ -15,7 +15,7 @@ server: $(VENV)/demo
 # Two workers: the tests of a module stay together, and small models are built once for both.
 # OPTIONS are pytest's: make test OPTIONS="tests/chdb -k laion".
 OPTIONS ?=
-PYTEST := -m pytest --numprocesses 2 --dist loadgroup --durations 20
+PYTEST := -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 test: $(VENV)/test
 	$(BIN)/python $(PYTEST) $(OPTIONS)
 

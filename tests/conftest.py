@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from clip_installer.install.disk.disk import STATE_VARIABLE
 
@@ -16,7 +18,7 @@ pytest.register_assert_rewrite("tests.behaviours")
 
 TESTS = Path(__file__).parent
 # Each test of these modules stands alone and may go to any worker; those of another module stay together.
-SPREAD = {TESTS / "chdb/test_docs.py", TESTS / "models/test_families.py"}
+SPREAD = {"tests/chdb/test_docs.py", "tests/models/test_families.py"}
 TINY_CLIP = TESTS / "models" / "tiny-clip.json"
 
 
@@ -41,11 +43,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for ``--dist loadgroup``."""
-    for item in items if os.environ.get("PYTEST_XDIST_WORKER") else ():
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in SPREAD else str(item.path)))
+class ModulesTogether(LoadScopeScheduling):
+    """Sends the tests of a module to one worker, so that its server and its installation are made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return nodeid if module in SPREAD else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ModulesTogether:
+    """Take the scheduler above, whatever --dist says."""
+    return ModulesTogether(config, log)
 
 
 def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
