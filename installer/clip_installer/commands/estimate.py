@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clip_installer.commands.options import COUNT, json_option
+from clip_installer.commands.options import counted, json_option
 from clip_installer.planning.capacity import LEAST_BITS
 from clip_installer.tables.schema import QUANTIZATIONS
 
@@ -35,7 +35,8 @@ The costs are those that came with the package, of two slow cores, or your own m
 @click.command(help=_HELP, short_help="Memory, machines, time and cost of a large table.")
 @click.option(
     "--rows",
-    type=COUNT,
+    metavar="COUNT",
+    callback=counted,
     multiple=True,
     default=("1M", "100M", "400M", "5B"),
     show_default=True,

@@ -17,25 +17,6 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 DEFAULT_TABLE = "laion"
 
-
-class Count(click.ParamType):
-    """A number of rows, as ``50M`` or ``400e6``."""
-
-    name = "count"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        """See click."""
-        from clip_installer.planning.machines import parse_count
-
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_count(str(value))
-        except (OverflowError, ValueError) as error:
-            self.fail(str(error), parameter, context)
-
-
-COUNT = Count()
 URL_VARIABLE = "CLICKHOUSE_URL"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -62,6 +43,18 @@ _SERVER_CONFIG = click.option(
     type=click.Path(exists=True, path_type=Path),
     help="With --embedded: the configuration directory, or main file, of a ClickHouse server.",
 )
+
+
+def counted(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """The callback of an option that takes numbers of rows, such as ``50M``; one, or several of a repeatable option."""
+    from clip_installer.planning.machines import parse_count
+
+    if isinstance(value, tuple):
+        return tuple(counted(context, parameter, one) for one in value)
+    try:
+        return value if value is None or isinstance(value, int) else parse_count(value)
+    except (OverflowError, ValueError) as error:
+        raise click.BadParameter(str(error), context, parameter) from error
 
 
 def say_note(text: str, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clip_installer.tables.schema import SchemaParameters
 from clip_udfs.functions import FUNCTIONS, Tower
 from clip_udfs.manifest import Manifest
+from clip_udfs.settings import WorkerSettings
 
 MIB = 1 << 20
 # Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.
@@ -61,6 +62,36 @@ class IndexMemory:
     table: int
 
 
+@dataclass(frozen=True)
+class DecodingMemory:
+    """What images may take while they are decoded, in processes beside the workers, in bytes.
+
+    Attributes:
+        image: One image at the limit, beyond which it is refused.
+        worker: As many images as one worker decodes at once.
+        total: The same of all workers of all functions that take images.
+    """
+
+    image: int
+    worker: int
+    total: int
+
+
+@dataclass(frozen=True)
+class PlannedMemory:
+    """All that an installation may take.
+
+    Attributes:
+        workers: The workers.
+        decoding: Images at their limit while they are decoded.
+        index: The vector indexes; None where there is no schema.
+    """
+
+    workers: WorkerMemory
+    decoding: DecodingMemory
+    index: IndexMemory | None
+
+
 def worker_memory(
     manifest: Manifest, pool_size: int | Mapping[str, int], engine: str, *, threads: int = 1, shared: bool = True
 ) -> WorkerMemory:
@@ -86,6 +117,25 @@ def without_weights(threads: int = 1) -> dict[Tower, int]:
     """Bytes of one worker of each tower with so many engine threads (0: as many as cores), less its weights."""
     own = _THREAD * (threads or os.cpu_count() or 1)
     return {tower: base + own for tower, base in _WORKER.items()}
+
+
+def decoding_memory(
+    settings: WorkerSettings, pool_sizes: Mapping[str, int], own: Mapping[str, WorkerSettings] | None = None
+) -> DecodingMemory:
+    """The most that images may take while they are decoded, which hostile ones do and photographs do not.
+
+    Args:
+        settings: Of the workers.
+        pool_sizes: Workers of each function, by the function's name.
+        own: Settings of the functions that have their own.
+    """
+    by_function = {name: (own or {}).get(name, settings) for name, one in FUNCTIONS.items() if one.source != "text"}
+    at_once = {name: one.decode_threads * one.max_image_memory for name, one in by_function.items()}
+    return DecodingMemory(
+        image=max(one.max_image_memory for one in by_function.values()),
+        worker=max(at_once.values()),
+        total=sum(pool_sizes[name] * size for name, size in at_once.items()),
+    )
 
 
 def index_memory(parameters: SchemaParameters, rows: int) -> IndexMemory:

@@ -9,16 +9,17 @@ from clip_installer.install.checks.findings import Finding, problems
 from clip_installer.install.flow import Outcome, Proposal
 from clip_installer.install.plan.plan import Plan, Step
 from clip_installer.install.removal import Removal
-from clip_installer.planning.sizing import IndexMemory, WorkerMemory
+from clip_installer.planning.sizing import PlannedMemory
 from clip_installer.server.config import ServerConfig
 from clip_installer.tables.deploy import ObjectStep
 from clip_installer.tables.search_page.deployment import HandlerStep
 
 
-def proposal_object(proposal: Proposal, workers: WorkerMemory, index: IndexMemory | None) -> dict[str, Any]:
+def proposal_object(proposal: Proposal, memory: PlannedMemory) -> dict[str, Any]:
     """The whole plan."""
     installation, config = proposal.installation, proposal.plan.config
     manifest, schema = installation.bundle.manifest, proposal.schema
+    workers, index = memory.workers, memory.index
     return {
         "server": config_object(config),
         "model": {
@@ -43,6 +44,9 @@ def proposal_object(proposal: Proposal, workers: WorkerMemory, index: IndexMemor
             "text_worker": workers.worker["text"],
             "image_worker": workers.worker["image"],
             "all_workers": workers.total,
+            "decoding_image_limit": memory.decoding.image,
+            "decoding_worker_limit": memory.decoding.worker,
+            "decoding_limit": memory.decoding.total,
             "index_rows": index.rows if index else None,
             "indexes": index.total if index else None,
         },

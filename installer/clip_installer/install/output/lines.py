@@ -12,10 +12,11 @@ from clip_installer.install.checks.findings import Finding, problems
 from clip_installer.install.checks.golden import precision_loss
 from clip_installer.install.files.placement import BUNDLE
 from clip_installer.install.flow import Outcome, Proposal
+from clip_installer.install.output.memory import memory_lines
 from clip_installer.install.plan.plan import Plan, Step
 from clip_installer.install.records.records import RECORDS
 from clip_installer.install.removal import Removal
-from clip_installer.planning.sizing import IndexMemory, WorkerMemory, spoken
+from clip_installer.planning.sizing import PlannedMemory, spoken
 from clip_installer.server.user import user_name
 from clip_installer.tables.deploy import ObjectStep
 from clip_installer.tables.search_page.deployment import HandlerStep
@@ -24,7 +25,6 @@ from clip_udfs.verified import VERIFIED
 
 Style = Callable[[str, str], str]
 _TEXT_LIMIT = 16_384
-_INDEX_CACHE = 5 << 30
 _ADDS, _CHANGES, _REMOVES = ("create", "take over"), ("replace", "restore"), ("remove",)
 _SIGNS = {**dict.fromkeys(_ADDS, "+"), **dict.fromkeys(_CHANGES, "~"), **dict.fromkeys(_REMOVES, "-"), "keep": "="}
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "=": "cyan"}
@@ -36,9 +36,7 @@ def unstyled(text: str, colour: str) -> str:
     return text
 
 
-def plan_lines(
-    proposal: Proposal, workers: WorkerMemory, index: IndexMemory | None, style: Style = unstyled
-) -> Iterator[str]:
+def plan_lines(proposal: Proposal, memory: PlannedMemory, style: Style = unstyled) -> Iterator[str]:
     """The whole plan: what, where, who, which options, files and tables, which memory."""
     plan = proposal.plan
     yield f"ClickHouse server configured by {plan.config.on_disk(plan.config.main_file)}"
@@ -63,7 +61,7 @@ def plan_lines(
         yield from (f"  {line}" for line in handler_lines(proposal.handlers, style))
     yield ""
     yield "Memory"
-    yield from (f"  {line}" for line in memory_lines(workers, index))
+    yield from (f"  {line}" for line in memory_lines(memory))
     if proposal.findings:
         yield ""
         yield "Checks before the change"
@@ -161,26 +159,6 @@ def object_lines(objects: Iterable[ObjectStep], style: Style = unstyled) -> Iter
             yield f"{sign} {step.made.kind.lower()} {step.made.plain_name}  {step.reason}"
     if unchanged:
         yield f"  {unchanged} tables and views are as they should be"
-
-
-def memory_lines(workers: WorkerMemory, index: IndexMemory | None) -> Iterator[str]:
-    """What the workers and the vector indexes will take."""
-    for tower, size in workers.worker.items():
-        weights = spoken(workers.weights[tower])
-        said = "of weights, which all its workers share" if workers.shared else "of weights in each"
-        yield f"{spoken(size):>9}  a worker of encode_{tower}, and {weights} {said}"
-    yield f"{spoken(workers.total):>9}  all functions with all their workers; a worker starts with the first query"
-    if index is not None:
-        yield (
-            f"{spoken(index.total):>9}  both vector indexes of {index.rows:,} rows: twice"
-            f" {spoken(index.vectors)} of vectors and {spoken(index.graph)} of graph"
-        )
-        if index.total > _INDEX_CACHE:
-            yield (
-                "           more than ClickHouse keeps by default: set vector_similarity_index_cache_size"
-                f" to {index.total}"
-            )
-        yield f"{spoken(index.table):>9}  on disk for the vectors of these rows"
 
 
 def content_lines(plan: Plan) -> Iterator[str]:

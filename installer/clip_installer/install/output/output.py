@@ -17,7 +17,7 @@ from clip_installer.install.output import json_objects as objects
 from clip_installer.install.output import lines
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.install.removal import Removal
-from clip_installer.planning.sizing import IndexMemory, WorkerMemory, index_memory, worker_memory
+from clip_installer.planning.sizing import PlannedMemory, decoding_memory, index_memory, worker_memory
 from clip_installer.progress import Status
 
 
@@ -39,7 +39,7 @@ class Output:
         """A plan, before anything is done; of a run that changes nothing, nothing."""
         if self.as_json or not (dry_run or proposal.changed or problems(proposal.findings)):
             return
-        self._print(lines.plan_lines(proposal, *_memory(proposal), style))
+        self._print(lines.plan_lines(proposal, _memory(proposal), style))
         if self.diff:
             self._print(["", *lines.diff_lines(proposal.plan, style)])
         elif dry_run:
@@ -52,7 +52,7 @@ class Output:
                 {
                     "dry_run": True,
                     "changed": proposal.changed,
-                    **objects.proposal_object(proposal, *_memory(proposal)),
+                    **objects.proposal_object(proposal, _memory(proposal)),
                     **({"diff": "\n".join(lines.diff_lines(proposal.plan))} if self.diff else {}),
                 }
             )
@@ -67,7 +67,7 @@ class Output:
             self._print_json(
                 {
                     "dry_run": False,
-                    **objects.proposal_object(proposal, *_memory(proposal)),
+                    **objects.proposal_object(proposal, _memory(proposal)),
                     **objects.outcome_object(outcome, proposal.findings),
                 }
             )
@@ -179,7 +179,7 @@ def _page_lines(proposal: Proposal) -> list[str]:
     return [f"The search page is at {connection.address}{page.url}"]
 
 
-def _memory(proposal: Proposal) -> tuple[WorkerMemory, IndexMemory | None]:
+def _memory(proposal: Proposal) -> PlannedMemory:
     settled, installation = proposal.settled, proposal.installation
     workers = worker_memory(
         installation.bundle.manifest,
@@ -188,5 +188,8 @@ def _memory(proposal: Proposal) -> tuple[WorkerMemory, IndexMemory | None]:
         threads=settled.engine_threads,
         shared=installation.graphs is not None,
     )
-    index = index_memory(proposal.schema.parameters, settled.rows) if proposal.schema else None
-    return workers, index
+    return PlannedMemory(
+        workers,
+        decoding_memory(installation.settings, installation.pool_sizes, installation.own_settings),
+        index_memory(proposal.schema.parameters, settled.rows) if proposal.schema else None,
+    )

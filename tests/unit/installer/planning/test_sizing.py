@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clip_installer.planning.sizing import MIB, index_memory, spoken, worker_memory
+from clip_installer.planning.sizing import MIB, decoding_memory, index_memory, spoken, worker_memory
 from clip_installer.tables.schema import SchemaParameters
+from clip_udfs.functions import FUNCTIONS
 from clip_udfs.manifest import FileRecord
+from clip_udfs.settings import WorkerSettings
 from tests.server_trees import make_bundle
 
 
@@ -46,6 +48,17 @@ def test_workers(tmp_path: Path) -> None:
     assert alone.total == processes + 4 * 100 * MIB + 8 * 300 * MIB
     torch = worker_memory(replace(manifest, files=files), pool_size=2, engine="torch", shared=False)
     assert torch.weights == {"text": 400 * MIB, "image": 400 * MIB}
+
+
+def test_images_at_their_limit() -> None:
+    """Each worker decodes as many images as it has decoders."""
+    settings = WorkerSettings(Path(), decode_threads=2, max_image_memory=100 * MIB)
+    own = {"encode_image": replace(settings, max_image_memory=300 * MIB)}
+    functions = [name for name, one in FUNCTIONS.items() if one.source != "text"]
+    pools = dict.fromkeys(FUNCTIONS, 3)
+    memory = decoding_memory(settings, pools, own)
+    assert (memory.image, memory.worker) == (300 * MIB, 600 * MIB)
+    assert memory.total == 3 * 2 * (300 + 100 * (len(functions) - 1)) * MIB
 
 
 @pytest.mark.parametrize(
