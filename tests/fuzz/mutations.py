@@ -62,7 +62,7 @@ def _exchange(chosen: random.Random, values: Any) -> None:
     elif change < 0.3 and isinstance(place, list):
         place.append(deepcopy(inner))
     elif change < 0.35:
-        place[key] = _nested(chosen.choice((20, 2000)), inner)
+        place[key] = _nested(chosen.choice((20, 60)), inner)
     elif change < 0.5 and isinstance(inner, str) and inner:
         place[key] = mutated(chosen, [inner.encode("utf-8", "surrogatepass")]).decode("utf-8", "surrogateescape")
     else:
@@ -70,8 +70,8 @@ def _exchange(chosen: random.Random, values: Any) -> None:
 
 
 def _nested(depth: int, inner: Any) -> Any:
-    # json.dumps descends by recursion, so what is deeper than it can write is not tried here.
-    for _ in range(min(depth, 400)):
+    """``inner`` in so many lists: more than a document may have, and few enough for those who copy and write it here."""
+    for _ in range(depth):
         inner = [inner]
     return inner
 
