@@ -1,16 +1,15 @@
-"""What a DBA looks at: the views of sql/monitoring on an engine that has answered, waited and failed."""
+"""What a DBA looks at: the monitoring views on an engine that has answered, waited and failed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 
-from clip_installer import resources
-from clip_installer.commands.sql import split_statements
+from clip_installer.tables.monitoring import monitoring_objects
+from clip_installer.tables.schema import SchemaParameters
 from clip_udfs.functions import FUNCTIONS
 from tests import documents
 from tests.chdb.conftest import make_tree
@@ -29,8 +28,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     tree.main_file.write_text(tree.main_file.read_text().replace("</clickhouse>", LOG))
     tree.install("--image-root", str(tree.pictures), "--no-ddl")
     engine = tree.engine()
-    for statement in split_statements((resources.sql() / "monitoring" / "views.sql").read_text(encoding="utf-8")):
-        engine.rows(statement)
+    engine.rows("SYSTEM FLUSH LOGS")
+    for view in monitoring_objects(SchemaParameters()):
+        engine.rows(view.statement.sql)
     engine.rows("SELECT length(encode_text(toString(number))) FROM numbers(20)")
     for picture in ("none-1.png", "none-2.png"):
         with pytest.raises(QueryFailed):
@@ -42,11 +42,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.rows("SYSTEM FLUSH LOGS")
     yield engine
     assert engine.close() == 0
-
-
-def test_the_views_are_one_file_that_any_client_can_run() -> None:
-    text = Path(resources.sql() / "monitoring" / "views.sql").read_text(encoding="utf-8")
-    assert not {"{{", "{%"} & {text[place : place + 2] for place in range(len(text))}
 
 
 def test_what_is_loaded(watched: Engine) -> None:
@@ -93,8 +88,7 @@ def test_each_cause_is_one_row_and_an_imitation_is_none(watched: Engine) -> None
 
 def test_a_signal_is_a_cause_and_keeps_its_number(watched: Engine) -> None:
     """The view's own expressions on exceptions as ClickHouse writes them."""
-    text = (resources.sql() / "monitoring" / "views.sql").read_text(encoding="utf-8")
-    (view,) = [one for one in split_statements(text) if "VIEW clip_queries" in one]
+    (view,) = [one.statement.sql for one in monitoring_objects(SchemaParameters()) if one.name == "clip_queries"]
     given = {
         "Code: 302. DB::Exception: Child process was terminated by signal 9: while executing": (
             "Child process was terminated by signal 9"

@@ -70,7 +70,7 @@ def _exchange(chosen: random.Random, values: Any) -> None:
 
 
 def _nested(depth: int, inner: Any) -> Any:
-    """``inner`` in so many lists: more than a document may have, and few enough for those who copy and write it here."""
+    """``inner`` in so many lists: more than a document may have, and few enough to be copied and written here."""
     for _ in range(depth):
         inner = [inner]
     return inner

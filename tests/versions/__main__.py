@@ -6,13 +6,11 @@ import argparse
 import datetime
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from clip_installer import resources
 from clip_installer.tables.deploy import Schema
 from clip_installer.tables.schema import SchemaParameters
 from tests.chdb.conftest import make_tree
@@ -96,11 +94,10 @@ def wire_format(version: str) -> str:
 def schema() -> dict[str, list[str]]:
     """The statements of the default schema, of its indexes, and of the monitoring views."""
     rendered = Schema.render(SchemaParameters())
-    monitoring = (resources.sql() / "monitoring" / "views.sql").read_text(encoding="utf-8")
     return {
-        "schema": [statement.sql for statement in rendered.statements],
+        "schema": [one.statement.sql for one in rendered.objects if not one.is_monitoring],
         "indexes": [statement.sql for statement in rendered.index_statements],
-        "monitoring": [part for part in re.split(r";\s*(?:\n|\Z)", monitoring) if part.strip()],
+        "monitoring": ["SYSTEM FLUSH LOGS", *(one.statement.sql for one in rendered.objects if one.is_monitoring)],
     }
 
 

@@ -42,8 +42,12 @@ class Removal:
 
     @property
     def drops(self) -> list[str]:
-        """Statements that remove the views and indexes of the models."""
-        return [drop for model in self.models for drop in model.drops]
+        """Statements that remove the views and indexes of the models, but for those of a model that stays."""
+        gone = [model.suffix for model in self.models]
+        kept = {drop for model in self.target.records.without(gone).models for drop in model.drops}
+        return [
+            drop for drop in dict.fromkeys(drop for model in self.models for drop in model.drops) if drop not in kept
+        ]
 
     def require_possible(self) -> None:
         """Refuse to break a table's columns, unless asked to.

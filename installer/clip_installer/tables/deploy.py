@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.sql import Statement, identifier, is_table
 from clip_installer.errors import ApplyError, SqlError
+from clip_installer.tables.monitoring import monitoring_objects
 from clip_installer.tables.schema import (
     CAPTION_INDEX,
     SchemaObject,
@@ -18,7 +20,7 @@ from clip_installer.tables.schema import (
     objects,
 )
 
-ObjectAction = Literal["create", "replace", "unchanged", "refused"]
+ObjectAction = Literal["create", "replace", "unchanged", "refused", "left out"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Schema:
 
     @classmethod
     def render(cls, parameters: SchemaParameters) -> Schema:
-        """The schema for ``parameters``."""
-        return cls(parameters, tuple(objects(parameters)), tuple(index_statements(parameters)))
+        """The schema for ``parameters``, with the monitoring views."""
+        made = (*objects(parameters), *monitoring_objects(parameters))
+        return cls(parameters, made, tuple(index_statements(parameters)))
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -64,7 +67,8 @@ class ObjectStep:
     """What happens to one table or view.
 
     Attributes:
-        action: ``create`` it, ``replace`` its definition, leave it ``unchanged``, or be ``refused``.
+        action: ``create`` it, ``replace`` its definition, leave it ``unchanged``, be ``refused``, or be ``left out``,
+            as a monitoring view is on a server that has not what it shows.
         made: The object as it shall be.
         reason: Why, in a few words.
         on_cluster: The clause ``ON CLUSTER``, with a space before it; '' for one server.
@@ -94,7 +98,8 @@ def plan_schema(database: Database, schema: Schema, *, force: bool) -> list[Obje
     Raises:
         SqlError: The user may not look.
     """
-    steps = (_step(database, one, force=force) for one in schema.objects)
+    unreadable = _unreadable(database, {table for one in schema.objects for table in one.reads})
+    steps = (_step(database, one, unreadable, force=force) for one in schema.objects)
     return [replace(step, on_cluster=schema.parameters.on_cluster) for step in steps]
 
 
@@ -128,7 +133,35 @@ def deploy(database: Database, steps: Sequence[ObjectStep]) -> bool:
     return bool(changing)
 
 
-def _step(database: Database, made: SchemaObject, *, force: bool) -> ObjectStep:
+def _unreadable(database: Database, tables: Iterable[str]) -> dict[str, str]:
+    """Why each of the system ``tables`` that cannot be read cannot, with the way out."""
+    found = {}
+    for table in sorted(tables):
+        exists = f"SELECT count() FROM system.tables WHERE {is_table(table, 'name')}"
+        if not database.value(exists):
+            with suppress(SqlError):  # a log has no table before its first entry is written
+                database.command("SYSTEM FLUSH LOGS")
+        if not database.value(exists):
+            log = table.endswith("_log")
+            way_out = f"enable <{table.partition('.')[2]}>" if log else "upgrade ClickHouse"
+            found[table] = f"the server has no {table}; {way_out} and run install-udfs again"
+        elif not granted(database, f"SELECT ON {table}"):
+            found[table] = f"this user may not read {table}; GRANT SELECT ON {table} and run install-udfs again"
+    return found
+
+
+def granted(database: Database, right: str) -> bool:
+    """Whether the user has ``right``; True where the server is too old to say, as it will then say so itself."""
+    try:
+        return bool(database.value(f"CHECK GRANT {right}"))
+    except SqlError:
+        return True
+
+
+def _step(database: Database, made: SchemaObject, unreadable: Mapping[str, str], *, force: bool) -> ObjectStep:
+    for table in made.reads:
+        if table in unreadable:
+            return ObjectStep("left out", made, unreadable[table])
     there = database.rows(
         "SELECT engine, comment, create_table_query FROM system.tables WHERE " + is_table(made.plain_name, "name")
     )

@@ -22,7 +22,7 @@ CAPTION_INDEX = "caption_index"
 SAMPLE_ROWS = 1024
 # The COMMENT of a view ends with a digest of its definition: who made it, and whether it is this version's.
 _NO_DEFINITION = "0" * 12
-_DEFINITION = re.compile(r"CLIP vectors.*, definition ([0-9a-f]{12})", re.DOTALL)
+_DEFINITION = re.compile(r"CLIP (?:vectors|functions).*, definition ([0-9a-f]{12})", re.DOTALL)
 # What OpenAI's CLIP models end their training with; for bundles that do not name their own.
 DEFAULT_LOGIT_SCALE = 100.0
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
@@ -138,12 +138,19 @@ class SchemaObject:
         plain_name: ``name`` or ``database.name``, not quoted.
         is_data: Whether it holds what cannot be made again, so that an uninstall keeps it.
         statement: What creates it, again and again.
+        reads: The system tables that a monitoring view needs; empty for an object of the model's own.
     """
 
     kind: Literal["TABLE", "VIEW"]
     plain_name: str
     is_data: bool
     statement: Statement
+    reads: tuple[str, ...] = ()
+
+    @property
+    def is_monitoring(self) -> bool:
+        """Whether it watches the functions of all models, and goes with the last of them."""
+        return bool(self.reads)
 
     @property
     def name(self) -> str:
@@ -216,16 +223,24 @@ def stored_dimension(database: Database, table: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def comment_with_definition(text: str) -> str:
+    """The COMMENT of a view with ``text``, and room for the digest that :func:`defined` puts in."""
+    return f"\nCOMMENT {literal(f'{text}, definition {_NO_DEFINITION}')}"
+
+
+def defined(statement: Statement) -> Statement:
+    """``statement`` with the digest of its definition in its COMMENT."""
+    digest = sha256(statement.sql.encode()).hexdigest()[:12]
+    return replace(statement, sql=statement.sql.replace(_NO_DEFINITION, digest))
+
+
 def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
     values = parameters.values()
-    comment = f"{parameters.comment or 'CLIP vectors'}, definition {_NO_DEFINITION}"
-    values["comment"] = f"\nCOMMENT {literal(comment)}"
+    values["comment"] = comment_with_definition(parameters.comment or "CLIP vectors")
     for view in parameters.layout.views():
         name = parameters.view_name(view.name)
         (statement,) = render(
             view.template,
             {**values, **vars(view), "vector": identifier(parameters.layout.vector(view)), "name": identifier(name)},
         )
-        digest = sha256(statement.sql.encode()).hexdigest()[:12]
-        defined = replace(statement, sql=statement.sql.replace(_NO_DEFINITION, digest))
-        yield SchemaObject("VIEW", name, False, defined)
+        yield SchemaObject("VIEW", name, False, defined(statement))

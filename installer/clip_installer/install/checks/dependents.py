@@ -54,7 +54,7 @@ def dependents(database: Database, functions: Sequence[str]) -> Iterator[Depende
     tables = called.format(text="create_table_query")
     rows = database.rows(
         f"SELECT database, name, engine, arrayJoin({tables}) FROM system.tables"
-        " WHERE comment NOT LIKE 'CLIP vectors%, definition %'"
+        " WHERE NOT match(comment, '^CLIP (vectors|functions).*, definition ')"
         " AND database NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA') ORDER BY 1, 2"
     )
     for place, table, engine, function in rows:

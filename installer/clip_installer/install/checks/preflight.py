@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import identifier, literal
-from clip_installer.errors import SqlError
-from clip_installer.install.checks.findings import Finding, ok, problem
+from clip_installer.install.checks.findings import Finding, note, ok, problem
 from clip_installer.planning.sizing import spoken
+from clip_installer.tables.deploy import granted
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -90,7 +90,7 @@ def check_rights(database: Database, schema: Schema | None) -> Iterator[Finding]
         return
     where = identifier(_database_of(database, schema)) if schema else ""
     wanted = {**_RIGHTS, **{why: f"{right} ON {where}.*" for why, right in (_SCHEMA_RIGHTS if schema else {}).items()}}
-    missing = [(why, right) for why, right in wanted.items() if not _granted(database, right)]
+    missing = [(why, right) for why, right in wanted.items() if not granted(database, right)]
     for why, right in missing:
         yield problem("rights", f"the user {user} may not {why}", f"GRANT {right} TO {user}")
     if not missing:
@@ -119,18 +119,22 @@ def check_cluster(database: Database, cluster: str) -> Finding:
 
 
 def check_objects(steps: Sequence[ObjectStep]) -> Iterator[Finding]:
-    """Whether a table or a view stands in the way."""
+    """Whether a table or a view stands in the way, or a view cannot be."""
     for step in steps:
+        what, _, way_out = step.reason.partition("; ")
         if step.action == "refused":
-            what, _, way_out = step.reason.partition("; ")
             yield problem(step.made.plain_name, what, way_out)
+    yield from left_out(steps)
 
 
-def _granted(database: Database, right: str) -> bool:
-    try:
-        return bool(database.value(f"CHECK GRANT {right}"))
-    except SqlError:
-        return True  # a server from before CHECK GRANT; it will say so itself
+def left_out(steps: Sequence[ObjectStep]) -> Iterator[Finding]:
+    """Which monitoring views there are not, one finding for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for step in steps:
+        if step.action == "left out":
+            reasons.setdefault(step.reason, []).append(step.made.plain_name)
+    for reason, names in reasons.items():
+        yield note("monitoring", f"without {' and '.join(names)}: {reason}")
 
 
 def _database_of(database: Database, schema: Schema) -> str:

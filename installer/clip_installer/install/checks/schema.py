@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from clip_installer.clickhouse.database import Database
 from clip_installer.install.checks.findings import Finding, note, ok, problem
+from clip_installer.install.checks.preflight import left_out
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.tables.deploy import Schema, plan_schema
 from clip_installer.tables.label import label_of_comment, table_comment
@@ -22,8 +23,8 @@ def check_schema(database: Database, model: InstalledModel, schema: Schema | Non
     if schema is None:
         return
     steps = plan_schema(database, schema, force=False)
-    missing = [step.made.plain_name for step in steps if step.action == "create"]
-    if len(missing) == len(steps):
+    missing = [step.made.plain_name for step in steps if step.action == "create" and not step.made.is_monitoring]
+    if len(missing) == sum(not step.made.is_monitoring for step in steps):
         yield note("schema", f"neither {missing[0]} nor the views are there: install-udfs with --url creates them")
         return
     for step in steps:
@@ -46,5 +47,7 @@ def check_schema(database: Database, model: InstalledModel, schema: Schema | Non
             f"the table {table} is for {there}, and the functions are of {ours}",
             f"clip-udfs check-model --table {table} compares the vectors themselves",
         )
-    elif all(step.action == "unchanged" for step in steps):
-        yield ok("schema", f"the table {table} and its {len(steps) - 1} views are as they were deployed")
+    elif all(step.action in ("unchanged", "left out") for step in steps):
+        views = sum(step.action == "unchanged" for step in steps) - 1
+        yield ok("schema", f"the table {table} and its {views} views are as they were deployed")
+    yield from left_out(steps)

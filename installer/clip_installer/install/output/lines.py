@@ -154,7 +154,7 @@ def object_lines(objects: Iterable[ObjectStep], style: Style = unstyled) -> Iter
     for step in objects:
         if step.action == "unchanged":
             unchanged += 1
-        else:
+        elif step.action != "left out":  # the checks say so
             sign = "!" if step.action == "refused" else _sign(step.action, style)
             yield f"{sign} {step.made.kind.lower()} {step.made.plain_name}  {step.reason}"
     if unchanged:

@@ -64,9 +64,13 @@ class Server:
         self.there = there
         self.told: list[str] = []
         self.refused = ""
+        self.lacks: tuple[str, ...] = ()
 
     def rows(self, statement: str) -> list[tuple[str, str, str]]:
         return [row for name, row in self.there.items() if f"name = '{name}'" in statement]
+
+    def value(self, statement: str) -> int:
+        return int(not any(one in statement for one in self.lacks))
 
     def command(self, statement: str) -> None:
         self.told.append(statement)
@@ -113,3 +117,29 @@ def test_a_refused_statement_takes_back_those_before_it() -> None:
         "DROP TABLE IF EXISTS laion_relevance_sample",
         "DROP TABLE IF EXISTS laion",
     ]
+
+
+def test_monitoring_views_are_left_out_where_the_server_has_not_what_they_show() -> None:
+    server = Server()
+    server.lacks = ("'query_log'", "GRANT SELECT ON system.user_defined_functions")
+    steps = {
+        step.made.plain_name: (step.action, step.reason)
+        for step in plan_schema(server, Schema.render(SchemaParameters()), force=False)
+        if step.made.is_monitoring
+    }
+    assert steps.pop("clip_counters")[0] == "create"
+    assert steps.pop("clip_functions") == (
+        "left out",
+        "this user may not read system.user_defined_functions; GRANT SELECT ON system.user_defined_functions and run"
+        " install-udfs again",
+    )
+    reason = "the server has no system.query_log; enable <query_log> and run install-udfs again"
+    assert steps == dict.fromkeys(("clip_queries", "clip_failures"), ("left out", reason))
+    assert server.told == ["SYSTEM FLUSH LOGS"]
+
+
+def test_models_beside_each_other_share_the_monitoring_views() -> None:
+    one, other = (Schema.render(SchemaParameters(table=f"t{suffix}", suffix=suffix)) for suffix in ("", "x"))
+    shared = [made.statement for made in one.objects if made.is_monitoring]
+    assert shared == [made.statement for made in other.objects if made.is_monitoring]
+    assert len(shared) == 4
