@@ -71,6 +71,13 @@ def _fail(code: str, message: str, command: str, status: int, as_json: bool) -> 
     sys.exit(status)
 
 
+def _missing(package: str) -> str:
+    return (
+        f"the Python package {package} is missing from {sys.prefix}; install this one again, with all that it needs:"
+        f" {sys.executable} -m pip install --force-reinstall clickhouse-clip-udfs"
+    )
+
+
 def _invoke(command: click.Command, name: str, arguments: Sequence[str]) -> object:
     """What ``command.main`` does, without the empty line that it prints when it is interrupted."""
     variable = f"_{name}_COMPLETE".replace("-", "_").upper()
@@ -103,6 +110,11 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> NoReturn
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("clip_"):
+            _fail("unexpected", crash.report(error, name, arguments), name, UNEXPECTED, as_json)
+        _fail("incomplete", _missing(package), name, 1, as_json)
     except Exception as error:
         message = crash.report(error, name, arguments)
         _fail("unexpected", message, name, UNEXPECTED, as_json)

@@ -49,3 +49,14 @@ def test_an_install_needs_no_extra(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     done = run("install", "--server-config", config, "--uninstall", "--no-ddl")
     assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_without_a_package_that_everything_needs(tmp_path: Path) -> None:
+    """As after an upgrade that was broken off: the package and the way to put it back, in one line."""
+    without = WITHOUT.replace('("chdb"', '("numpy", "chdb"')
+    (tmp_path / "config.xml").write_text(f"<clickhouse><path>{tmp_path}/data/</path></clickhouse>")
+    command = [sys.executable, "-c", without, "install", "--server-config", str(tmp_path), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert f"the Python package numpy is missing from {sys.prefix}; install this one again" in done.stderr
+    assert "-m pip install --force-reinstall clickhouse-clip-udfs" in done.stderr

@@ -23,7 +23,8 @@ def test_objects_and_drops(table: str, suffix: str, cluster: str | None, stored:
     assert [one.kind for one in schema.objects if one.is_data] == ["TABLE"] * (2 if cluster else 1)
     assert schema.objects[0].name == stored
     for one in schema.objects:
-        assert one.statement.sql.splitlines()[1].startswith(
+        statement = next(line for line in one.statement.sql.splitlines() if not line.startswith("--"))
+        assert statement.startswith(
             (f"CREATE OR REPLACE VIEW {one.name}{clause} AS", f"CREATE TABLE IF NOT EXISTS {one.name}{clause}")
         )
     views = [one.name for one in schema.objects if one.kind == "VIEW"]

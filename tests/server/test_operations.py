@@ -1,0 +1,90 @@
+"""What a DBA does to a server with functions: watch it, back it up, restore it, remove what others still use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.running import RunningServer, ServerPlace
+
+MONITORING = ("clip_counters", "clip_failures", "clip_functions", "clip_queries")
+NEAREST = "SELECT id FROM laion ORDER BY cosineDistance(image_embedding, (SELECT image_embedding FROM target)) LIMIT 5"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> ServerPlace:
+    """A server's directories, with one for backups."""
+    root = tmp_path_factory.mktemp("server")
+    made = ServerPlace.make(root, f"<backups><allowed_path>{root}/backups/</allowed_path></backups>")
+    (root / "backups").mkdir()
+    return made
+
+
+def install(server: RunningServer, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``install-udfs`` on ``server``, whether it works or not."""
+    program = (sys.executable, "-m", "clip_installer", "install", "--server-config", str(server.place.config))
+    return subprocess.run(
+        [*program, "--url", server.url(), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_monitoring_views_are_installed_verified_and_removed_with_the_functions(server: RunningServer) -> None:
+    found = "SELECT name FROM system.tables WHERE name LIKE 'clip\\_%' AND database = 'default' ORDER BY name"
+    assert server.rows(found) == [(name,) for name in MONITORING]
+    assert server.rows("SELECT name, load_status FROM clip_functions WHERE name = 'encode_text'")
+    server.rows("DROP VIEW clip_failures")
+    verified = install(server, "--verify")
+    assert verified.returncode == 1
+    assert "the view clip_failures is missing" in verified.stdout
+    planned = install(server, "--dry-run").stdout
+    assert "+ view clip_failures" in planned
+    assert "Plan: 1 to add, 0 to change, 0 to remove." in planned
+    server.install()
+    assert server.rows(found) == [(name,) for name in MONITORING]
+    removed = install(server, "--uninstall", "--dry-run").stdout
+    assert all(f"DROP VIEW IF EXISTS {name};" in removed for name in MONITORING)
+
+
+def test_a_restored_table_has_its_indexes(server: RunningServer, place: ServerPlace) -> None:
+    random = "arrayMap(i -> toFloat32(cityHash64(number, i, {}) % 1000 / 1000. - 0.5), range(dim))"
+    server.rows(
+        "INSERT INTO laion (id, url, caption, image_embedding, text_embedding)"
+        " WITH length(encode_text('x')) AS dim"
+        f" SELECT number, 'x', 'a picture', {random.format(1)}, {random.format(2)} FROM numbers(500)"
+    )
+    build = [sys.executable, "-m", "clip_installer", "build-index", "--url", server.url()]
+    subprocess.run(build, check=True, capture_output=True)
+    server.rows("CREATE TABLE target ENGINE = Memory AS SELECT image_embedding FROM laion WHERE id = 7")
+    before = server.rows(NEAREST)
+    backup = f"File('{place.config.parents[1] / 'backups' / 'laion'}')"
+    tables = "TABLE laion, TABLE laion_relevance_sample"
+    server.rows(f"BACKUP {tables} TO {backup}")
+    for name in ("laion", "laion_relevance_sample"):
+        server.rows(f"DROP TABLE {name} SYNC")
+    server.rows(f"RESTORE {tables} FROM {backup}")
+    assert server.rows(NEAREST) == before
+    indexes = (
+        "SELECT count() FROM system.data_skipping_indices"
+        " WHERE type = 'vector_similarity' AND table = 'laion' AND data_compressed_bytes > 0"
+    )
+    assert server.rows(indexes) == [(2,)]
+    again = subprocess.run(build, check=True, capture_output=True, text=True).stdout
+    assert "unchanged: the indexes of laion are built" in again
+
+
+def test_an_uninstall_names_the_column_that_still_calls_a_function(server: RunningServer, place: ServerPlace) -> None:
+    server.rows(
+        "CREATE TABLE notes (note String, embedding Array(Float32) MATERIALIZED encode_text(note))"
+        " ENGINE = MergeTree ORDER BY tuple()"
+    )
+    refused = install(server, "--uninstall")
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "the MATERIALIZED column embedding of default.notes calls encode_text" in refused.stderr
+    assert "--force removes the functions all the same" in refused.stderr
+    server.rows("INSERT INTO notes (note) VALUES ('still works')")
+    server.rows("DROP TABLE notes SYNC")
+    assert Path(place.config / "encode_text_function.xml").exists()
