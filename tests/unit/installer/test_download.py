@@ -146,6 +146,19 @@ def test_a_refusal_is_said_at_once(server: _Server, fetch: Callable[[], bytes], 
     assert len(server.asked) == 1
 
 
+def test_a_reason_phrase_cannot_move_the_terminal(server: _Server, fetch: Callable[[], bytes]) -> None:
+    """Whatever a server writes after the status is shown with its escapes."""
+
+    def answer(handler: BaseHTTPRequestHandler, start: int) -> None:
+        handler.wfile.write(b"HTTP/1.1 403 \x1b[2J\x1b]0;owned\x07\r\nContent-Length: 0\r\n\r\n")
+
+    server.answers = [answer]
+    with pytest.raises(DownloadError) as refused:
+        fetch()
+    assert str(refused.value).isprintable()
+    assert r"HTTP 403 \x1b[2J\x1b]0;owned\x07" in str(refused.value)
+
+
 def test_a_promise_of_too_many_bytes_is_given_up(server: _Server, fetch: Callable[[], bytes]) -> None:
     server.answers = [sends(promise=len(CONTENT) + 1000)]
     with pytest.raises(DownloadError, match=rf"ended after {len(CONTENT)} of {len(CONTENT) + 1000} bytes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -26,7 +27,12 @@ from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.verified import VerifiedFiles
 
-_IMPORTS = "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers; print(clip_udfs.__version__)"
+_IMPORTS = (
+    "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers;"
+    " print(clip_udfs.__version__); print(PIL.__version__)"
+)
+# The first whose decoders are bounded as SECURITY.md says; pyproject.toml asks for it too.
+LEAST_PILLOW = (12, 2)
 
 
 def check_files(
@@ -115,7 +121,17 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
             f"{python} as {user.name}: {last_line(completed.stderr)}",
             f"install them there: {python} -m pip install clickhouse-clip-udfs",
         )
-    version = printable(completed.stdout.decode(errors="replace").strip())
+    version, pillow = ([printable(line) for line in completed.stdout.decode(errors="replace").splitlines()] + [""] * 2)[
+        :2
+    ]
+    least = ".".join(map(str, LEAST_PILLOW))
+    if tuple(map(int, re.findall(r"\d+", pillow)[:2])) < LEAST_PILLOW:
+        return problem(
+            "packages",
+            f"{python} has Pillow {pillow or 'of an unknown version'}, whose decoders have known faults; workers need"
+            f" {least} or newer",
+            f"{python} -m pip install --upgrade 'pillow>={least}'",
+        )
     if version != model.version:
         return note("packages", f"{python} has version {version}, the files are from {model.version}: install again")
     return ok("interpreter", f"{python} runs as {user.name} and has the packages, version {version}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from clip_udfs.errors import SettingsError, ValueRefused
 from clip_udfs.images import confinement
 from clip_udfs.images.confinement import LEADS_OUT, OUTSIDE, Roots
 from tests.server_trees import open_the_way
+from tests.users import CLICKHOUSE, as_root
 
 
 @pytest.fixture
@@ -212,6 +214,54 @@ def test_a_file_that_the_server_s_user_may_not_read_is_refused(place: Path) -> N
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@as_root
+def test_nothing_outside_is_read_while_another_user_exchanges_files_and_directories(place: Path) -> None:
+    """Between the check and the reading of a path anything may change: what was opened is checked, not its name."""
+    root, secret = place / "root", place / "secret.png"
+    secret.chmod(0o600)
+    os.chown(root, CLICKHOUSE, CLICKHOUSE)
+    open_the_way(place)
+
+    def exchange() -> None:
+        (root / "real").mkdir()
+        (root / "real/secret.png").write_bytes(b"picture")
+        while True:
+            for name, target in (("x.png", secret), ("d", place)):
+                (root / "new").symlink_to(target)
+                (root / "new").rename(root / name)
+            (root / "new").write_bytes(b"picture")
+            (root / "new").rename(root / "x.png")
+            (root / "new").symlink_to("real")
+            (root / "new").rename(root / "d")
+
+    other = os.fork()
+    if other == 0:
+        try:
+            os.setgroups([])
+            os.setgid(CLICKHOUSE)
+            os.setuid(CLICKHOUSE)
+            exchange()
+        finally:
+            os._exit(1)
+    seen = set()
+    roots = Roots([root], 100)
+    try:
+        while True:
+            for path in ("x.png", "d/secret.png"):
+                try:
+                    seen.add((path, roots.read(path)))
+                except ValueRefused as refused:
+                    seen.add((path, str(refused)))
+            assert os.waitpid(other, os.WNOHANG) == (0, 0)
+            if {(path, what) for path in ("x.png", "d/secret.png") for what in (b"picture", LEADS_OUT)} <= seen:
+                break
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+    absent = "no such file in the directories that encode_image may read"
+    assert {what for _, what in seen} <= {b"picture", LEADS_OUT, absent}
 
 
 def test_size_absence_and_impossible_names(place: Path) -> None:

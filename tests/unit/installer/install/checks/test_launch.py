@@ -11,7 +11,7 @@ import pytest
 
 from clip_installer.errors import CheckFailed
 from clip_installer.install.checks.golden import Golden, Sample, deviation, difference
-from clip_installer.install.checks.host import check_interpreter
+from clip_installer.install.checks.host import LEAST_PILLOW, check_interpreter
 from clip_installer.install.checks.launch import answers, closed_directory
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.user import ServerUser
@@ -107,6 +107,25 @@ def test_an_interpreter_without_the_package(tmp_path: Path) -> None:
     assert finding.level == "problem"
     assert "No module named 'clip_udfs'" in finding.message
     assert f"{python} -m pip install" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("pillow", "level"), [("11.3.0", "problem"), ("12.1.1", "problem"), ("12.2.0", "ok"), ("13.0.0", "ok")]
+)
+def test_an_old_pillow_is_named(tmp_path: Path, pillow: str, level: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho 1; echo {pillow}\n")
+    python.chmod(0o755)
+    finding = check_interpreter(InstalledModel("", "m", "1", str(python), (), ()), ME)
+    assert finding.level == level
+    if level == "problem":
+        assert f"{python} has Pillow {pillow}" in finding.message
+        assert "pip install --upgrade 'pillow>=12.2'" in finding.remedy
+
+
+def test_the_least_pillow_is_that_of_the_package() -> None:
+    asked = Path(__file__).parents[5].joinpath("pyproject.toml").read_text()
+    assert f'"pillow>={".".join(map(str, LEAST_PILLOW))}"' in asked
 
 
 @pytest.mark.parametrize(
