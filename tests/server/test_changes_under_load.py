@@ -17,12 +17,23 @@ import numpy as np
 import pytest
 
 from clip_installer import resources
+from clip_installer.install.disk.disk import Disk
+from clip_installer.install.records.records import records_path
+from clip_installer.server.config import ServerConfig
+from clip_udfs.bundle import Bundle
 from clip_udfs.settings import WorkerSettings
 from tests.chdb.driver import QueryFailed
 from tests.server.running import PASSWORDS, HttpClient, RunningServer
 
 CLIENTS = 8
 PAUSE_SECONDS = 0.3
+# install-udfs of a later version.
+NEWER = """
+import clip_udfs
+clip_udfs.__version__ = "999.0"
+from clip_installer.cli import install_main
+install_main()
+"""
 
 
 def vector_of(bundle: Path, place: Path, text: str = "cat") -> np.ndarray:
@@ -66,9 +77,8 @@ def queried(server: RunningServer, models: dict[str, np.ndarray]) -> Iterator[An
     for thread in threads:
         thread.start()
     try:
-        time.sleep(1)
         yield seen
-        time.sleep(1)
+        time.sleep(PAUSE_SECONDS)
     finally:
         stop.set()
         for thread in threads:
@@ -81,6 +91,13 @@ def name_of(vectors: Sequence[np.ndarray], models: dict[str, np.ndarray]) -> str
         if all(len(one) == len(vector) and float(one @ vector) > 0.9999 for one in (vectors[0], vectors[-1])):
             return name
     return "wrong"
+
+
+def options_of(server: RunningServer) -> dict[str, str]:
+    """Model, version and options of what is installed, as its records have them."""
+    disk = Disk(ServerConfig.read(server.place.config))
+    (model,) = json.loads(disk.here(records_path(disk)).read_bytes())["models"]
+    return {"model": model["model"], "version": model["version"], **model["effective"]}
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +138,23 @@ def test_a_refused_install_serves_nothing(server: RunningServer, models: dict[st
     assert set(seen.counts) == {"tiny"}, seen
 
 
-def test_an_upgrade_without_options_leaves_the_installation_as_it_is(
-    server: RunningServer, models: dict[str, np.ndarray]
+def test_an_upgrade_leaves_the_installation_as_it_is(
+    server: RunningServer, models: dict[str, np.ndarray], tiny_bundle: Path
 ) -> None:
-    """The command of the page, as Ansible runs it."""
+    """The command of the page, as Ansible runs it: the same version changes nothing, a newer one only the files."""
+    assert json.loads(server.install("--json"))["changed"] is False
+    before = options_of(server)
     with queried(server, models) as seen:
-        assert json.loads(server.install("--json"))["changed"] is False
+        newer = subprocess.run(
+            [sys.executable, "-c", NEWER, "--server-config", str(server.place.config), "--url", server.url(), "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert newer.returncode == 0, newer.stderr
+    assert json.loads(newer.stdout)["changed"] is True
+    assert options_of(server) == before | {"version": "999.0"}
+    assert before["model"] == Bundle.open(tiny_bundle).manifest.name
     assert set(seen.counts) == {"tiny"}, seen
 
 
