@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests import documents
 from tests.server.running import RunningServer, ServerPlace
 
 MONITORING = ("clip_counters", "clip_failures", "clip_functions", "clip_queries")
@@ -88,3 +94,27 @@ def test_an_uninstall_names_the_column_that_still_calls_a_function(server: Runni
     server.rows("INSERT INTO notes (note) VALUES ('still works')")
     server.rows("DROP TABLE notes SYNC")
     assert Path(place.config / "encode_text_function.xml").exists()
+
+
+def test_the_ansible_task_leaves_another_model_and_its_options_as_they_are(
+    server: RunningServer, place: ServerPlace, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """The page's own task, on a model that is not the package's and on options that are not the defaults."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "ViT-B-32-openai")
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"name": "ViT-B-32-openai"}))
+    server.install("--model", bundle, "--table", "photographs", "--pool-size", 3, "--image-root", place.pictures)
+    before = {path: path.stat().st_mtime_ns for path in place.data.joinpath("user_scripts").rglob("*")}
+    (task,) = yaml.safe_load(
+        next(one.code for one in documents.blocks("docs/dba.md") if "ansible.builtin.command" in one.code)
+    )
+    _, *arguments = task["ansible.builtin.command"]["argv"]
+    given = {"/etc/clickhouse-server": str(place.config), "clickhouse": pwd.getpwuid(os.geteuid()).pw_name}
+    command = [sys.executable, "-m", "clip_installer", "install", *(given.get(one, one) for one in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["changed"] is False
+    assert {path: path.stat().st_mtime_ns for path in place.data.joinpath("user_scripts").rglob("*")} == before
+    status = [sys.executable, "-m", "clip_installer", "status", "--server-config", str(place.config), "--json"]
+    said = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    assert "ViT-B-32-openai" in said
+    assert server.rows("SELECT DISTINCT pool_size FROM clip_functions") == [(3,)]
