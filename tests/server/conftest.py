@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.server.running import Client, RunningServer, ServerPlace, running_server
+from tests.server.running import Client, RunningServer, ServerPlace, holds_password, running_server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail any test of these that prints a password: each run has passwords of its own, so a search finds them."""
+    report = yield
+    if holds_password("".join(text for _, text in report.sections)):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} printed a password"
+    return report
 
 
 @pytest.fixture(scope="module")

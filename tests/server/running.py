@@ -224,6 +224,7 @@ class RunningServer:
             text=True,
             check=False,
         )
+        assert not holds_password(done.stdout + done.stderr)
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
@@ -279,6 +280,19 @@ def running_server(place: ServerPlace, *options: str) -> Iterator[RunningServer]
         assert server.stop() == 0
         _, left = psutil.wait_procs(place.processes(), timeout=20)
         assert left == []
+        assert [path for path in written(place) if holds_password(path.read_text(errors="replace"))] == []
+
+
+def holds_password(text: str) -> bool:
+    """Whether one of the passwords of this run is in ``text``."""
+    return any(secret in text for secret in PASSWORDS.values())
+
+
+def written(place: ServerPlace) -> Iterator[Path]:
+    """What the server logged, and the texts that were installed for it."""
+    yield from place.data.glob("*.log")
+    yield from place.config.glob("*_function.xml")
+    yield from (path for path in place.data.glob("user_scripts/**/*") if path.name in ("launch", "worker.json"))
 
 
 def _command(process: psutil.Process) -> list[str]:
