@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import shlex
@@ -9,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from lxml import etree
@@ -31,6 +33,7 @@ PARSERS = {
     "toml": tomllib.loads,
     "yaml": lambda text: list(yaml.safe_load_all(text)),
     "xml": etree.fromstring,
+    "ini": configparser.RawConfigParser().read_string,
 }
 
 
@@ -51,8 +54,12 @@ def test_commands_that_no_test_runs_have_options_that_exist(page: str) -> None:
     for block in documents.blocks(page):
         if block.language == "bash" and block.needs:
             for name, used in _programs(block.code):
-                known = {option for parameter in program.commands[name].params for option in parameter.opts}
+                known = {option for parameter in program.commands[name].params for option in _names(parameter)}
                 assert used <= known, f"{block.place}: {name} has no {sorted(used - known)}"
+
+
+def _names(parameter: click.Parameter) -> list[str]:
+    return [*parameter.opts, *parameter.secondary_opts]
 
 
 def _programs(script: str) -> Iterator[tuple[str, set[str]]]:
