@@ -193,7 +193,8 @@ class Indexer:
 
     def _statement_settings(self) -> dict[str, Any]:
         block = {name: self._pace.block for name in _BLOCK_ROWS if name in self._settings}
-        return {**self._settings, **block, "max_threads": self._pace.workers + 1}
+        # Some threads wait for a worker that encodes while others ask for thumbnails, so that none of them is idle.
+        return {**self._settings, **block, "max_threads": 2 * self._pace.workers + 2}
 
 
 def now(database: Database) -> str:
