@@ -9,6 +9,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+from clip_installer.install.files.placement import BUNDLE
 from clip_installer.install.files.wanted import Installation
 from clip_installer.install.plan.plan import Plan, plan_install
 from clip_installer.install.records.records import load_records
@@ -95,7 +96,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, bytes | None]]:
 
 
 def _content(path: Path) -> bytes:
-    if path.name != VERIFIED:
+    if path.name != VERIFIED or path.parent.name == BUNDLE:
         return path.read_bytes()
     files = json.loads(path.read_bytes())["files"]
     return json.dumps({name: one["sha256"] for name, one in files.items()}).encode()

@@ -329,8 +329,14 @@ def _step(disk: Disk, records: Records, suffix: str, file: WantedFile, moved: Mo
 def _record_of_hashes(disk: Disk, placement: Placement, wanted: Sequence[WantedFile], steps: Sequence[Step]) -> Step:
     """The record of the bundle's files, which is written when they are all in their places."""
     bundle = placement.bundle
+    kept = {step.path for step in steps if step.action == "keep"}
     hashed = HashedFiles(
-        bundle, {str(file.path.relative_to(bundle)): file.digest for file in wanted if bundle in file.path.parents}
+        bundle,
+        {
+            str(file.path.relative_to(bundle)): file.digest
+            for file in wanted
+            if bundle in file.path.parents and file.path not in kept
+        },
     )
     path = placement.verified
     if disk.status(path) is None:
@@ -342,9 +348,12 @@ def _record_of_hashes(disk: Disk, placement: Placement, wanted: Sequence[WantedF
 
 
 def _removal_of_record(disk: Disk, model: InstalledModel) -> Iterator[Step]:
+    """Beside the launcher: which directory that is, the records of an older version do not say."""
+    home = disk.places.home
     for launcher in (file.path for file in model.files if file.path.name == LAUNCHER):
         path = launcher.with_name(VERIFIED)
-        if disk.status(path) is not None:
+        # A file of a bundle may have any name.
+        if BUNDLE not in launcher.relative_to(home).parts[1:] and disk.status(path) is not None:
             yield Step("remove", path, "installed by install-udfs")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from clip_installer.install.disk import hashed
 from clip_installer.install.plan.plan import Plan, plan_removal
 from clip_installer.install.transaction.apply import applied
 from clip_udfs.bundle import Bundle
+from clip_udfs.manifest import MANIFEST
 from clip_udfs.verified import VERIFIED, VerifiedFiles
 from tests.server_trees import make_bundle, make_config, make_plan, make_target, snapshot
 
@@ -63,6 +65,30 @@ def test_a_damaged_file_that_is_put_back_is_recorded_again(tmp_path: Path) -> No
     assert changes(plan) == [("replace", "text.weights"), ("replace", VERIFIED)]
     install(plan)
     assert unknown(revision) == set()
+
+
+def test_a_damaged_file_that_is_kept_is_left_to_the_workers_to_refuse(tmp_path: Path) -> None:
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
+    revision = install(make_plan(directory, bundle))
+    (revision / "bundle/text.weights").write_bytes(b"WEIGHTS")
+    install(make_plan(directory, bundle))
+    assert unknown(revision) == {"text.weights"}
+    assert not make_plan(directory, bundle).changed
+
+
+def test_a_bundle_with_files_named_like_the_installers_is_removed_too(tmp_path: Path) -> None:
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
+    for name in ("launch", VERIFIED):
+        (bundle.directory / name).write_bytes(b"{}")
+    manifest = bundle.directory / MANIFEST
+    values = json.loads(manifest.read_text())
+    values["files"] |= dict.fromkeys(("launch", VERIFIED), values["files"]["golden.json"])
+    manifest.write_text(json.dumps(values))
+    before = snapshot(tmp_path / "server")
+    install(make_plan(directory, Bundle.open(bundle.directory)))
+    with applied(plan_removal(make_target(directory), [""])):
+        pass
+    assert snapshot(tmp_path / "server") == before
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format_version": 1, "files": {}}'])
