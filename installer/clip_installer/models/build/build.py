@@ -115,7 +115,7 @@ def _assemble(
             engine = "torch"
     if precision == INT8:
         report("quantising the towers")
-        quantize_towers(directory)
+        quantize_towers(directory, text, source.image)
     if engine in ("torch", "both"):
         report("writing the weights for the torch engine")
         write_weights(source, directory / TORCH_FOLDER)
