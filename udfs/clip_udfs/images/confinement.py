@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clip_udfs.errors import SettingsError, ValueRefused
+from clip_udfs.images.hints import instead_of_path
 
 OUTSIDE = "outside the directories that encode_image may read"
 LEADS_OUT = (
     "a symbolic link leads outside the directories that encode_image may read: copy the file, "
     "or install with --image-root for where the link leads"
 )
-# Values that people give in the place of a path, and what they want instead.
-_ADDRESS = re.compile(r"\s*(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
-_BASE64 = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{40,}")
-_FETCH = {
-    "http": "url('…', RawBLOB)",
-    "https": "url('…', RawBLOB)",
-    "s3": "s3('…', RawBLOB)",
-    "gs": "gcs('…', RawBLOB)",
-}
 _MOST_LINKS = 40  # as the kernel follows
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -65,8 +56,8 @@ class Roots:
             raise ValueRefused("the path is empty")
         if "\0" in path:
             raise ValueRefused("the path contains a NUL character")
-        if _ADDRESS.match(path) or _BASE64.match(path):
-            raise ValueRefused(_other_source(path))
+        if (refused := instead_of_path(path)) is not None:
+            raise refused
         parts = _parts(path)
         if ".." in parts:
             raise ValueRefused("the path contains '..': write it without")
@@ -143,18 +134,6 @@ class Roots:
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
-
-
-def _other_source(value: str) -> str:
-    """What to write instead of an address, or of an image itself, in the place of a path."""
-    found = _ADDRESS.match(value)
-    scheme = found[1].lower() if found else "data"
-    if scheme == "file":
-        return "an address, not a path: leave out 'file://'"
-    if scheme == "data":
-        return "an image in base64, not a path: use encode_image_bytes(base64Decode('…'))"
-    source = _FETCH.get(scheme, "url('…', RawBLOB)")
-    return f"an address, not a path: use SELECT encode_image_bytes(raw_blob) FROM {source}"
 
 
 def _spoken(error: OSError) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from clip_udfs.errors import SettingsError, ValueRefused, shown
 from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.images.decoder_process import Limits, Work
+from clip_udfs.images.hints import instead_of_content
 
 if TYPE_CHECKING:  # the decoders are forked before anything large is imported
     import numpy as np
@@ -144,7 +145,8 @@ def _loader(function: Function, settings: WorkerSettings, use: Callable[..., _Re
         try:
             return use(content, *arguments)
         except ValueRefused as refused:
-            raise ValueRefused(f"{len(content)} bytes: {refused}") from refused
+            reason = instead_of_content(content) or refused
+            raise ValueRefused(f"{len(content)} bytes: {reason}") from refused
 
     if function.source == "bytes":
         return load_bytes
