@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import json
 import re
@@ -34,6 +35,9 @@ PARSERS = {
     "yaml": lambda text: list(yaml.safe_load_all(text)),
     "xml": etree.fromstring,
     "ini": configparser.RawConfigParser().read_string,
+    # tests/server/test_clients.py runs them.
+    "python": ast.parse,
+    "javascript": str,
 }
 
 
@@ -165,14 +169,14 @@ def _essence(block: documents.Block) -> tuple[object, ...]:
 
 def test_the_analysts_page_has_every_function_view_and_recipe() -> None:
     page = text_of("docs/analyst.md")
-    rows = set(re.findall(r"^\| `(\w+)\((.*?)\)` \|", page, re.MULTILINE))
+    rows = set(re.findall(r"^\| `(clip_\w+(?=`)|\w+(?=\())(?:\((.*?)\))?` \|", page, re.MULTILINE))
     functions = {(function.name, ", ".join(name for name, _ in function.arguments)) for function in FUNCTIONS.values()}
     made = {one.name: one.statement.sql for one in objects(SchemaParameters()) if one.kind == "VIEW"}
     views = {(name, parameters) for name, parameters in rows if name in made}
     assert functions | views == rows
     assert {name for name, _ in views} == set(made)
     for name, parameters in views:
-        assert set(parameters.split(", ")) == set(re.findall(r"{(\w+):", made[name]))
+        assert set(filter(None, parameters.split(", "))) == set(re.findall(r"{(\w+):", made[name]))
     recipes = {path.name for path in (REPOSITORY / "sql/recipes").iterdir()}
     assert set(re.findall(r"^\| \[`(\w+\.sql)`\]", page, re.MULTILINE)) == recipes
 
