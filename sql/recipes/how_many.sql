@@ -1,4 +1,4 @@
--- How many pictures show a dog? All rows are compared, and those count that are more likely a match than not
+-- How many pictures show a dog? This reads every vector, and counts the rows that are more likely a match than not
 SELECT count() AS pictures, round(min(relevance), 2) AS least_relevance
 FROM search_relevant_by_text(query = 'a dog', k = 1000000, min_relevance = 0.5);
 

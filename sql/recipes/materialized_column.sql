@@ -11,9 +11,13 @@ ORDER BY id;
 -- Rows come in as text
 INSERT INTO recipe_notes (id, note) VALUES (1, 'a cat'), (2, 'a red car'), (3, 'two kittens'), (4, 'a bowl of rice');
 
--- And are found by meaning
+-- And are found by meaning. Order by the distance itself, not by a rounded one: a large table would lose its index to that.
+-- This one has none and reads every vector
 WITH encode_text('cat') AS query
-SELECT note, round(cosineDistance(embedding, query), 3) AS distance FROM recipe_notes ORDER BY distance, note;
+SELECT note, round(cosineDistance(embedding, query), 3) AS distance
+FROM recipe_notes
+ORDER BY cosineDistance(embedding, query)
+LIMIT 10;
 
 -- The example leaves nothing behind
 DROP TABLE recipe_notes;

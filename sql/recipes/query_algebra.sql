@@ -9,3 +9,13 @@ FROM search_by_embedding(
         FROM laion ORDER BY id LIMIT 1
     ),
     k = 5);
+
+-- This, but red: a picture, plus what it should have, minus what it has
+SELECT url, caption, round(distance, 3) AS distance
+FROM search_by_embedding(
+    embedding = (
+        SELECT arrayMap((picture, red, blue) -> picture + red - blue,
+            image_embedding, encode_text('red'), encode_text('blue'))
+        FROM laion ORDER BY caption = 'blue heart' DESC, id LIMIT 1
+    ),
+    k = 5);

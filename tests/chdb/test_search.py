@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import pytest
 from clip_installer import resources
 from clip_installer.commands.sql import split_statements
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
+from clip_installer.tables.views import VIEWS
+from clip_udfs.functions import FUNCTIONS
+from tests import documents
 from tests.chdb.conftest import ServerTree
 from tests.chdb.driver import Engine, QueryFailed
+from tests.messages import PAGE
 from tests.models.pictures import corpus
 
 ROWS = 4000
@@ -32,7 +37,7 @@ def laion(tree: ServerTree, engine: Engine) -> Iterator[Engine]:
     """The table with twenty pictures that the functions encoded, many other rows, both indexes and all views."""
     for name, content in list(corpus().items())[:20]:
         (tree.pictures / name).write_bytes(content)
-    parameters = SchemaParameters(m=16, ef_construction=64)
+    parameters = SchemaParameters(m=16, ef_construction=64, image_roots=(str(tree.pictures),))
     for statement in statements(parameters):
         engine.rows(statement.sql)
     engine.rows(
@@ -84,10 +89,44 @@ def test_a_view_answers_from_the_index_with_exact_distances(laion: Engine, view:
     assert np.allclose([distance for _, distance in found], [distance for _, distance in exact], atol=1e-3)
 
 
+def test_every_function_and_view_is_in_clip_help_and_its_example_runs(laion: Engine, tree: ServerTree) -> None:
+    photo = tree.pictures / "photo.jpg"
+    photo.write_bytes(corpus()["l-96x72.png"])
+    entries = laion.rows("SELECT kind, name, example FROM clip_help")
+    assert {name for kind, name, _ in entries if kind == "function"} == set(FUNCTIONS)
+    assert {name for kind, name, _ in entries if kind == "view"} == {view.name for view in VIEWS}
+    for _, name, example in entries:
+        assert name in example
+        if name.startswith("try_"):
+            continue  # as the one without, and each would start a worker
+        laion.rows(example.replace("file('photo.jpg'", f"file('{photo}'"))  # chDB has no user_files
+
+
+def test_a_views_comment_begins_with_its_parameters(laion: Engine) -> None:
+    ours = "engine = 'View' AND database = currentDatabase()"
+    described = dict(laion.rows(f"SELECT name, comment FROM system.tables WHERE {ours}"))
+    assert described["search_by_text"].startswith("search_by_text(query String, k UInt32): pictures that show what")
+    declared = laion.rows("SELECT name, parameters FROM clip_help WHERE kind = 'view'")
+    assert declared
+    for name, parameters in declared:
+        assert described[name].startswith(f"{name}({parameters}): ")
+
+
+def test_the_roots_are_told_and_nothing_in_them(laion: Engine, tree: ServerTree) -> None:
+    assert laion.rows("SELECT position, root FROM clip_image_roots") == [(1, str(tree.pictures))]
+
+
 def test_a_picture_finds_itself_first(laion: Engine) -> None:
     ((url, distance),) = laion.rows("SELECT url, distance FROM search_by_image(path = 'l-96x72.png', k = 1)")
     assert url == "l-96x72.png"
     assert abs(distance) < 1e-5
+
+
+def test_a_view_encodes_its_constant_once(laion: Engine) -> None:
+    calls = "SELECT sum(value) FROM system.events WHERE event = 'ExecutableUserDefinedFunctionInvocations'"
+    before = int(laion.value(calls))
+    laion.rows("SELECT * FROM search_hybrid(query = 'a text that no other test has', k = 3)")
+    assert int(laion.value(calls)) == before + 1
 
 
 def test_a_text_reaches_the_model_byte_for_byte_through_a_view(laion: Engine) -> None:
@@ -132,6 +171,27 @@ def test_a_filter_loses_no_row(laion: Engine) -> None:
     assert laion.rows(f"SELECT count(), min(width) FROM {wide}") == [(2 * ROWS // 1000, 998)]
 
 
+def _habits() -> list[list[str]]:
+    """Both queries of each row of the analyst's table: the habit, and what to write instead."""
+    page = (documents.REPOSITORY / "docs/analyst.md").read_text(encoding="utf-8")
+    table = page.split("\n| reads every vector | uses the index |\n")[1].split("\n\n")[0]
+    rows = [re.findall("`([^`]+)`", line) for line in table.splitlines()[1:]]
+    return [
+        [query if query.startswith("WITH") else f"WITH encode_text('cat') AS q {query}" for query in row]
+        for row in rows
+    ]
+
+
+def test_the_habits_that_lose_the_index_and_what_to_write_instead(laion: Engine) -> None:
+    laion.rows("CREATE OR REPLACE TABLE labels ENGINE = Memory AS SELECT id, 'a label' AS label FROM laion")
+    habits = _habits()
+    assert len(habits) > 10
+    for habit, instead in habits:
+        assert not _uses_index(laion, habit), habit
+        assert _uses_index(laion, instead), instead
+        laion.rows(instead)
+
+
 def test_the_guides_own_queries(laion: Engine) -> None:
     target = laion.value("SELECT toString(encode_text('a dog and a cat'))")
     laion.rows(f"SET param_target = '{target}'")
@@ -159,8 +219,23 @@ def test_a_row_without_a_whole_vector_is_refused_in_a_line_that_says_so(laion: E
 def test_nothing_is_not_searched_as_an_empty_text(laion: Engine, nothing: str) -> None:
     for view in ("search_by_text", "search_captions_by_text", "search_relevant_by_text"):
         more = ", min_relevance = 0" if "relevant" in view else ""
-        with pytest.raises(QueryFailed, match="Cannot convert NULL"):
+        with pytest.raises(QueryFailed, match="query is missing or NULL"):
             laion.rows(f"SELECT * FROM {view}(query = {nothing}, k = 3{more})")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "search_by_text(k = 3)",
+        "search_by_text(qeury = 'a cat', k = 3)",
+        "search_by_image(k = 3)",
+        "search_by_image_bytes(path = 'photo.jpg', k = 3)",
+    ],
+)
+def test_a_parameter_that_is_missing_or_misspelt_is_named_with_a_call_that_works(laion: Engine, view: str) -> None:
+    name = view.partition("(")[0]
+    with pytest.raises(QueryFailed, match=rf"(query|path|content) is missing or NULL: .*, as in {name}\("):
+        laion.rows(f"SELECT * FROM {view}")
 
 
 def test_a_pictures_content_finds_what_its_path_finds(laion: Engine, tree: ServerTree) -> None:
@@ -171,10 +246,36 @@ def test_a_pictures_content_finds_what_its_path_finds(laion: Engine, tree: Serve
     )
 
 
+def _wrong_calls() -> list[tuple[str, str]]:
+    """What docs/messages.md says is typed, and what ClickHouse is to say to it."""
+    text = PAGE.read_text(encoding="utf-8").split("\n## Of ClickHouse, when a call is written wrongly\n")[1]
+    rows = re.findall(r"^\| `([^|]+)` \| (`+)(.+?)\2 \| ", text.split("\n## ")[0], re.MULTILINE)
+    return [(typed, said.strip()) for typed, _, said in rows]
+
+
+def test_clickhouse_says_what_the_page_says_to_wrong_calls(laion: Engine) -> None:
+    calls = _wrong_calls()
+    assert len(calls) > 10
+    for typed, said in calls:
+        with pytest.raises(QueryFailed) as refused:
+            laion.rows(typed)
+        assert said in str(refused.value), typed
+
+
+def test_each_of_many_texts_gets_its_best_pictures(laion: Engine) -> None:
+    (rows,) = _recipe(laion, "many_texts")
+    for text in ("a dog", "a sailing ship", "a slice of pizza"):
+        exact = laion.rows(f"SELECT url FROM search_by_text(query = '{text}', k = 3)")
+        assert [(url,) for query, url, *_ in rows if query == text] == exact
+
+
 def _recipe(engine: Engine, name: str) -> list[list[tuple[object, ...]]]:
-    """Run a recipe as it is; gives the rows of each of its queries."""
+    """Run a recipe as it is; gives the rows of each of its queries. It uses the index, or says that it does not."""
     text = (resources.sql() / "recipes" / f"{name}.sql").read_text(encoding="utf-8")
+    before = _searches_by_index(engine)
     answers = [(statement, engine.rows(statement)) for statement in split_statements(text)]
+    searches = re.search(r"cosineDistance\(|FROM (search|label)_", text)
+    assert not searches or _searches_by_index(engine) > before or "every vector" in text, name
     return [rows for statement, rows in answers if statement.startswith(("SELECT", "WITH"))]
 
 
@@ -225,7 +326,8 @@ def test_a_caption_that_has_all_the_words_is_found_first(laion: Engine) -> None:
 
 
 def test_a_combined_query_is_the_sum_of_its_parts(laion: Engine) -> None:
-    (algebra,) = _recipe(laion, "query_algebra")
+    algebra, but_red = _recipe(laion, "query_algebra")
+    assert len(but_red) == 5
     exact = laion.rows(
         "WITH (SELECT arrayMap((a, b, c) -> 2 * a + 0.5 * b - 0.5 * c, encode_text('a dog'), image_embedding,"
         " encode_text('fruit')) FROM laion ORDER BY id LIMIT 1) AS q"
@@ -234,6 +336,57 @@ def test_a_combined_query_is_the_sum_of_its_parts(laion: Engine) -> None:
     assert np.allclose([row[2] for row in algebra], [distance for _, distance in exact], atol=0.002)
     (alike,) = _recipe(laion, "like_these")
     assert len(alike) == 10
+
+
+def test_an_average_of_prompts_is_the_mean_of_their_vectors(laion: Engine) -> None:
+    (averaged,) = _recipe(laion, "prompt_average")
+    prompts = ("dog", "a dog", "a photo of a dog", "a picture of a dog", "the face of a dog")
+    added = " + ".join(f"encode_text('{prompt}')[i]" for prompt in prompts)
+    exact = laion.rows(
+        f"WITH (SELECT arrayMap(i -> ({added}) / {len(prompts)}, range(1, 513))) AS q SELECT url,"
+        " FROM laion ORDER BY cosineDistance(image_embedding, q), id LIMIT 5"
+    )
+    assert [(url,) for url, *_ in averaged] == exact
+
+
+def test_pages_follow_each_other_and_what_was_seen_is_left_out(laion: Engine) -> None:
+    page, unseen = _recipe(laion, "paging")
+    everything = laion.rows("SELECT id, url, caption FROM search_by_text(query = 'a face', k = 100)")
+    assert page == everything[20:30]
+    assert unseen == [row for row in everything if int(row[0]) not in (0, 1, 2)][:10]
+
+
+def test_each_category_has_its_best(laion: Engine) -> None:
+    near, exact = _recipe(laion, "top_per_category")
+    for category, places in ((row[0], [one[1] for one in exact if one[0] == row[0]]) for row in exact):
+        assert len(places) == 3
+        assert places == [
+            url
+            for (url,) in laion.rows(
+                "WITH encode_text('a ship') AS q SELECT url FROM laion"
+                f" WHERE LICENSE = '{category}' ORDER BY cosineDistance(image_embedding, q), id LIMIT 3"
+            )
+        ]
+    assert {row[0] for row in near} <= {row[0] for row in exact}
+
+
+def test_every_picture_is_in_one_cluster_and_clusters_have_names(laion: Engine) -> None:
+    (clusters,) = _recipe(laion, "clusters")
+    assert sum(int(pictures) for _, pictures in clusters) == laion.value("SELECT count() FROM laion")
+    assert all(name for name, _ in clusters)
+
+
+def test_each_picture_gets_two_tags_as_it_comes_in(laion: Engine) -> None:
+    (tags,) = _recipe(laion, "tagging_view")
+    assert sum(int(pictures) for _, pictures, _ in tags) == 2 * 40
+
+
+def test_a_text_that_repeats_is_encoded_once(laion: Engine) -> None:
+    sent = "SELECT sum(value) FROM system.events WHERE event = 'ExecutableUserDefinedFunctionInputBytes'"
+    before = int(laion.value(sent))
+    ((counted,),) = _recipe(laion, "encode_once")
+    assert tuple(map(int, counted)) == (400, 4)
+    assert int(laion.value(sent)) - before < 100
 
 
 def test_what_is_counted_is_what_is_relevant(laion: Engine) -> None:

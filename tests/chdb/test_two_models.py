@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clip_installer import resources
-from clip_installer.tables.label import ModelLabel
+from clip_installer.tables.label import ModelLabel, label_of_comment
 from clip_installer.tables.schema import SchemaParameters, index_statements
 from clip_udfs.bundle import Bundle
 from clip_udfs.integrity import sha256
@@ -115,10 +115,8 @@ def test_both_answer_side_by_side_and_name_their_model(
             names = [f"laion{suffix}", *(f"{view}{suffix}" for view in VIEWS)]
             query = f"SELECT name, comment FROM system.tables WHERE database = 'default' AND name IN {tuple(names)}"
             label = ModelLabel.of(Bundle.open(bundle).manifest)
-            comments = dict(engine.rows(query))
-            assert set(comments) == set(names)
-            # A view's comment goes on: it says the digest of its definition.
-            assert {comment.split(", definition ")[0] for comment in comments.values()} == {label.comment}
+            named = {name: label_of_comment(comment) for name, comment in engine.rows(query)}
+            assert named == dict.fromkeys(names, label)
 
 
 def test_each_table_index_and_view_refuses_the_others_vectors(server: ServerTree) -> None:

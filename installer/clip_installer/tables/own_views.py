@@ -82,7 +82,7 @@ def _beside(database: Database, suffix: str) -> str:
     """A table in the database that has the installation's own views; any name in the current one where none has."""
     name = SchemaParameters(suffix=suffix).view_name("label_images")
     found = database.value(
-        f"SELECT database FROM system.tables WHERE name = {literal(name)} AND comment LIKE 'CLIP vectors%'"
+        f"SELECT database FROM system.tables WHERE name = {literal(name)} AND comment LIKE '%CLIP vectors%'"
         " ORDER BY database = currentDatabase() DESC LIMIT 1"
     )
     return f"{found}.any" if found else "any"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clip_installer.clickhouse.sql import Statement, identifier, literal, render
 from clip_installer.errors import UsageProblem
 from clip_installer.tables.layout import LAION, Layout
+from clip_installer.tables.manual import call, manual, signature
 from clip_udfs.functions import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ SAMPLE_ROWS = 1024
 # The COMMENT of a view ends with a digest of its definition: who made it, and whether it is this version's.
 _NO_DEFINITION = "0" * 12
 _DEFINITION = re.compile(r"CLIP (?:vectors|functions).*, definition ([0-9a-f]{12})", re.DOTALL)
+# The views that tell an analyst what an installation has: name, template and purpose.
+_MANUALS = (
+    ("clip_help", "schema/help_view", "What can be called: functions and views, their parameters, an example of each"),
+    ("clip_image_roots", "schema/image_roots_view", "The directories that encode_image may read"),
+)
 # What OpenAI's CLIP models end their training with; for bundles that do not name their own.
 DEFAULT_LOGIT_SCALE = 100.0
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
@@ -46,6 +52,7 @@ class SchemaParameters:
         logit_scale: Factor of the cosines in the model's own probabilities.
         logit_bias: What is added to them, for a model that was trained with a sigmoid; None for a softmax.
         layout: The columns of the table.
+        image_roots: The directories that ``encode_image`` may read.
     """
 
     table: str = "laion"
@@ -61,6 +68,7 @@ class SchemaParameters:
     logit_scale: float = DEFAULT_LOGIT_SCALE
     logit_bias: float | None = None
     layout: Layout = LAION
+    image_roots: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what ClickHouse would refuse later.
@@ -236,11 +244,20 @@ def defined(statement: Statement) -> Statement:
 
 def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
     values = parameters.values()
-    values["comment"] = comment_with_definition(parameters.comment or "CLIP vectors")
-    for view in parameters.layout.views():
-        name = parameters.view_name(view.name)
-        (statement,) = render(
-            view.template,
-            {**values, **vars(view), "vector": identifier(parameters.layout.vector(view)), "name": identifier(name)},
-        )
-        yield SchemaObject("VIEW", name, False, defined(statement))
+    layout, suffix = parameters.layout, parameters.suffix
+    for view in layout.views():
+        said = f"{signature(view, suffix, layout.filter)}: {view.purpose[0].lower()}{view.purpose[1:]}"
+        more = {"vector": identifier(layout.vector(view)), "call": call(view, suffix, layout.filter)}
+        yield _view(parameters, view.name, view.template, {**values, **vars(view), **more}, said)
+    if not layout.noun:
+        values |= {"manual": manual(suffix), "image_roots": parameters.image_roots}
+        for name, template, purpose in _MANUALS:
+            yield _view(parameters, name, template, {**values, "purpose": purpose}, purpose)
+
+
+def _view(parameters: SchemaParameters, name: str, template: str, values: dict[str, Any], said: str) -> SchemaObject:
+    """A view whose COMMENT says ``said``, then the model, and the digest of its definition."""
+    plain_name = parameters.view_name(name)
+    comment = comment_with_definition(f"{said}. {parameters.comment or 'CLIP vectors'}")
+    (statement,) = render(template, {**values, "name": identifier(plain_name), "comment": comment})
+    return SchemaObject("VIEW", plain_name, False, defined(statement))

@@ -6,6 +6,43 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A parameter of a view.
+
+    Attributes:
+        name: Its name.
+        type: Its ClickHouse type, as a caller sees it: a view that refuses NULL by itself may declare a Nullable one.
+        example: A value, as SQL; ``{suffix}`` stands for the ending of the model's functions.
+    """
+
+    name: str
+    type: str
+    example: str
+
+    def __str__(self) -> str:
+        """Name and type, as documentation gives them."""
+        return f"{self.name} {self.type}"
+
+
+_TARGETS = {
+    "text": Parameter("query", "String", "'a red car'"),
+    "path": Parameter("path", "String", "'photo.jpg'"),
+    "bytes": Parameter("content", "String", "(SELECT raw_blob FROM file('photo.jpg', RawBLOB))"),
+    "embedding": Parameter("embedding", "Array(Float32)", "encode_text{suffix}('a red car')"),
+    "labels": Parameter("labels", "Array(String)", "['a dog', 'a cat']"),
+}
+_K = Parameter("k", "UInt32", "10")
+_SIZES = (Parameter("min_width", "UInt32", "0"), Parameter("min_height", "UInt32", "0"))
+# By the name that a table's layout gives its filter.
+_FILTERS = {
+    "": (),
+    "laion": (Parameter("nsfw", "Array(String)", "['UNLIKELY']"), Parameter("licenses", "Array(String)", "[]"), *_SIZES),
+    "pictures": (Parameter("folder", "String", "''"), *_SIZES),
+}
+_MIN_RELEVANCE = Parameter("min_relevance", "Float32", "0.5")
+
+
+@dataclass(frozen=True)
 class View:
     """One search view.
 
@@ -27,6 +64,15 @@ class View:
     relevant: bool = False
     template: str = "schema/view"
 
+    def parameters(self, filtered_by: str = "laion") -> tuple[Parameter, ...]:
+        """Everything that it has to be given, on a table with the filter ``filtered_by``."""
+        return (
+            _TARGETS[self.target],
+            *((_K,) if self.target != "labels" else ()),
+            *(_FILTERS[filtered_by] if self.filtered else ()),
+            *((_MIN_RELEVANCE,) if self.relevant else ()),
+        )
+
 
 VIEWS = (
     View("search_by_text", "Pictures that show what a text says", "text"),
@@ -42,7 +88,7 @@ VIEWS = (
     ),
     View(
         "search_filtered_by_text",
-        "Pictures that pass a filter and show what a text says; an empty list or 0 lets everything pass",
+        "Pictures that pass a filter and show what a text says; [] or 0 lets everything pass",
         "text",
         filtered=True,
     ),
@@ -69,7 +115,7 @@ VIEWS = (
     ),
     View(
         "label_images",
-        "All pictures with the best of some labels and its probability, as the model was trained to tell it",
+        "Every picture with the best of some labels, and the probability that the model gives it",
         "labels",
         template="schema/label_view",
     ),

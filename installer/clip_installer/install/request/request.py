@@ -209,6 +209,7 @@ class SettledRequest:
                 comment=self._label(manifest).comment,
                 logit_scale=manifest.logit_scale or DEFAULT_LOGIT_SCALE,
                 logit_bias=manifest.logit_bias,
+                image_roots=tuple(map(str, self.image_roots)),
             )
         )
 
