@@ -36,7 +36,11 @@ _SIZES = (Parameter("min_width", "UInt32", "0"), Parameter("min_height", "UInt32
 # By the name that a table's layout gives its filter.
 _FILTERS = {
     "": (),
-    "laion": (Parameter("nsfw", "Array(String)", "['UNLIKELY']"), Parameter("licenses", "Array(String)", "[]"), *_SIZES),
+    "laion": (
+        Parameter("nsfw", "Array(String)", "['UNLIKELY']"),
+        Parameter("licenses", "Array(String)", "[]"),
+        *_SIZES,
+    ),
     "pictures": (Parameter("folder", "String", "''"), *_SIZES),
 }
 _MIN_RELEVANCE = Parameter("min_relevance", "Float32", "0.5")
