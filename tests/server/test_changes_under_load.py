@@ -97,7 +97,7 @@ def options_of(server: RunningServer) -> dict[str, str]:
     """Model, version and options of what is installed, as its records have them."""
     disk = Disk(ServerConfig.read(server.place.config))
     (model,) = json.loads(disk.here(records_path(disk)).read_bytes())["models"]
-    return {"model": model["model"], "version": model["version"], **model["effective"]}
+    return {**model["effective"], "name": model["model"], "version": model["version"]}
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_an_upgrade_leaves_the_installation_as_it_is(
     assert newer.returncode == 0, newer.stderr
     assert json.loads(newer.stdout)["changed"] is True
     assert options_of(server) == before | {"version": "999.0"}
-    assert before["model"] == Bundle.open(tiny_bundle).manifest.name
+    assert before["name"] == Bundle.open(tiny_bundle).manifest.name
     assert set(seen.counts) == {"tiny"}, seen
 
 

@@ -38,7 +38,7 @@ def install(server: RunningServer, *arguments: object) -> subprocess.CompletedPr
 
 
 def test_the_monitoring_views_are_installed_verified_and_removed_with_the_functions(server: RunningServer) -> None:
-    found = "SELECT name FROM system.tables WHERE name LIKE 'clip\\_%' AND database = 'default' ORDER BY name"
+    found = f"SELECT name FROM system.tables WHERE name IN {MONITORING} AND database = 'default' ORDER BY name"
     assert server.rows(found) == [(name,) for name in MONITORING]
     assert server.rows("SELECT name, load_status FROM clip_functions WHERE name = 'encode_text'")
     server.rows("DROP VIEW clip_failures")
@@ -103,13 +103,15 @@ def test_the_ansible_task_leaves_another_model_and_its_options_as_they_are(
     bundle = shutil.copytree(tiny_bundle, tmp_path / "ViT-B-32-openai")
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"name": "ViT-B-32-openai"}))
-    server.install("--model", bundle, "--table", "photographs", "--pool-size", 3, "--image-root", place.pictures)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    options = ("--pool-size", 3, "--image-root", place.pictures, "--user", me)
+    server.install("--model", bundle, "--table", "photographs", *options)
     before = {path: path.stat().st_mtime_ns for path in place.data.joinpath("user_scripts").rglob("*")}
     (task,) = yaml.safe_load(
         next(one.code for one in documents.blocks("docs/dba.md") if "ansible.builtin.command" in one.code)
     )
     _, *arguments = task["ansible.builtin.command"]["argv"]
-    given = {"/etc/clickhouse-server": str(place.config), "clickhouse": pwd.getpwuid(os.geteuid()).pw_name}
+    given = {"/etc/clickhouse-server": str(place.config), "clickhouse": me}
     command = [sys.executable, "-m", "clip_installer", "install", *(given.get(one, one) for one in arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["changed"] is False

@@ -178,7 +178,7 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     arguments = ["--server-config", directory, "--model", bundle.directory, "--dry-run"]
     before = snapshot(tmp_path)
-    status, out, _ = call(capsys, *arguments, "--rows", "1000000")
+    status, out, _ = call(capsys, *arguments, "--rows", "1M")
     assert status == 0
     for part in (
         "<name>encode_text</name>",
@@ -187,6 +187,8 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
         "CREATE TABLE IF NOT EXISTS laion",
         "Memory",
         "1,000,000 rows",
+        "3.0 GiB  at most for the images that one worker decodes at once, each of up to 1.5 GiB",
+        "CREATE OR REPLACE VIEW clip_failures AS",
         f"{directory}/encode_text_function.xml",
         "Nothing was changed",
     ):
