@@ -86,7 +86,7 @@ class Document:
         if pattern is not None and not re.fullmatch(pattern, value):
             self._wrong(key, value, f"of the form {pattern}")
         # Half a surrogate pair cannot be written to a file or a terminal.
-        if any("\ud800" <= character <= "\udfff" for character in value) or (line and not value.isprintable()):
+        if any(map(_is_half_a_pair, value)) or (line and not value.isprintable()):
             self._wrong(key, value, "printable text")
         return str(value)
 
@@ -198,7 +198,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a key is there twice")
+    if any(_is_half_a_pair(character) for key in values for character in key):
+        raise ValueError("a key has half of a surrogate pair, which no file can hold")
     return values
+
+
+def _is_half_a_pair(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -61,6 +61,7 @@ def parse(content: bytes) -> str:
         (["files", "x"], {"bytes": 1, "sha256": "0" * 64, "mode": 4755}, "unknown key"),
         (["surprise"], 1, "unknown key"),
         (["notice"], "\ud800", "printable text"),
+        (["versions", "\ud800"], "1", "a key has half of a surrogate pair"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(values: dict[str, Any], path: list[str], value: Any, said: str) -> None:
