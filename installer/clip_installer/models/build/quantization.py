@@ -133,7 +133,7 @@ def _fix_scales(model: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
             continue
         quantized, scale, zero = node.output
         least, most = ranges[node.input[0]]
-        step = np.float32(max(most - least, np.finfo(np.float32).tiny * _LEVELS) / _LEVELS)
+        step = np.float32(max(most - least, float(np.finfo(np.float32).tiny) * _LEVELS) / _LEVELS)
         model.graph.initializer.extend(
             (
                 numpy_helper.from_array(np.array(step), scale),
