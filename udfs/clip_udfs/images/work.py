@@ -17,6 +17,7 @@ from clip_udfs.errors import SettingsError, ValueRefused, shown
 from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.images.decoder_process import Limits, Work
 from clip_udfs.images.hints import instead_of_content
+from clip_udfs.settings import MOST_IMAGE_PIXELS
 
 if TYPE_CHECKING:  # the decoders are forked before anything large is imported
     import numpy as np
@@ -61,13 +62,15 @@ def start_decoders(
         if function.answer == "info":
             from clip_udfs.images.info import image_info
 
-            image_info(_sample(), most)  # imports what is imported late, which a decoder could not: it opens no file
+            # Imports what is imported late, which a decoder could not: it opens no file.
+            image_info(_sample(), MOST_IMAGE_PIXELS)
             return lambda content, _: _to_json(image_info(content, most, formats))
         from clip_udfs.images.preprocessing import preprocess
 
         assert bundle is not None
         image, turned = bundle.manifest.image, settings.exif_orientation
-        preprocess(_sample(), image, most, turned=turned)  # as above, for EXIF
+        if turned:
+            preprocess(_sample(), image, MOST_IMAGE_PIXELS, turned=True)  # as above, for EXIF
         return lambda content, _: preprocess(
             content, image, most, scaled=scaled, turned=turned, formats=formats
         ).tobytes()
