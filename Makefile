@@ -12,10 +12,10 @@ server: $(VENV)/demo
 	test -f demo/out/search.html || $(BIN)/clip-udfs demo --output demo
 	$(BIN)/clip-udfs server --server-config demo/etc/clickhouse-server
 
-# Two workers: the tests of a module stay together, and small models are built once for both.
+# Three workers, as tests often wait for servers: the tests of a module stay together; small models are built once for all.
 # OPTIONS are pytest's: make test OPTIONS="tests/chdb -k laion".
 OPTIONS ?=
-PYTEST := -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
+PYTEST := -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder --durations 20
 test: $(VENV)/test
 	$(BIN)/python $(PYTEST) $(OPTIONS)
 

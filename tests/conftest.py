@@ -1,4 +1,4 @@
-"""What tests of all kinds share: small random models as bundles, and how tests are spread over two workers."""
+"""What tests of all kinds share: small random models as bundles, and how tests are spread over several workers."""
 
 from __future__ import annotations
 
