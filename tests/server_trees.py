@@ -11,7 +11,8 @@ from pathlib import Path
 
 from clip_installer.install.files.placement import BUNDLE
 from clip_installer.install.files.wanted import Installation
-from clip_installer.install.plan.plan import Plan, plan_install
+from clip_installer.install.plan.plan import Plan
+from clip_installer.install.plan.planning import plan_install
 from clip_installer.install.records.records import load_records
 from clip_installer.install.request.options import Options
 from clip_installer.install.request.target import Target

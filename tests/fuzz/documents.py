@@ -17,7 +17,8 @@ from typing import Any
 
 from clip_installer.install.disk.disk import Disk
 from clip_installer.install.records.records import Backup, InstalledModel, OwnFile, Records
-from clip_installer.install.transaction.transaction import Adopted, Change, Transaction
+from clip_installer.install.transaction.change import Change
+from clip_installer.install.transaction.journal import Adopted, Transaction
 from clip_installer.server.config import ServerConfig
 from clip_udfs.bundle import Bundle
 from clip_udfs.errors import ClipUdfError

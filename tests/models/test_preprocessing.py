@@ -11,7 +11,7 @@ import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from clip_installer.models.build.source import image_manifest
+from clip_installer.models.build.preprocessing import image_manifest
 from clip_udfs.images.preprocessing import decode
 from clip_udfs.manifest import ImageManifest
 from tests.models.pictures import corpus

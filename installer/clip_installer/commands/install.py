@@ -289,7 +289,7 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
 @contextmanager
 def _file_errors_in_words() -> Iterator[None]:
     from clip_installer.errors import ConfigurationError
-    from clip_installer.install.transaction.transaction import describe
+    from clip_installer.install.transaction.change import describe
 
     try:
         yield

@@ -6,15 +6,10 @@ the old ones; definitions follow; the server reloads them and is asked whether i
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from clip_installer.clickhouse.database import Database
-from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import CheckFailed, ConflictError
 from clip_installer.install.checks.findings import Finding, ok, problem, problems
 from clip_installer.install.checks.host import check_files
@@ -30,8 +25,11 @@ from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
 from clip_installer.install.files.wanted import Installation
 from clip_installer.install.model.staged import StagedModel
-from clip_installer.install.plan.plan import Plan, plan_install
-from clip_installer.install.request.options import Change, changes
+from clip_installer.install.old_workers import Say, wait_for_old_workers
+from clip_installer.install.plan.plan import Plan
+from clip_installer.install.plan.planning import plan_install
+from clip_installer.install.proposal import Outcome, Proposal
+from clip_installer.install.request.options import changes
 from clip_installer.install.request.request import SettledRequest
 from clip_installer.install.transaction.apply import applied, was_interrupted
 from clip_installer.server.config import ServerConfig
@@ -39,91 +37,6 @@ from clip_installer.tables.deploy import ObjectStep, Schema, deploy, plan_schema
 from clip_installer.tables.guard import TableCheck, check_table, labelled
 from clip_installer.tables.search_page.deployment import HandlerStep, deploy_page
 from clip_udfs.bundle import Bundle
-
-Say = Callable[[str], None]
-# A server that is not told to reload reads its definitions every 5 seconds.
-_POLL_SECONDS = 12
-_DRAIN_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """An install that was planned and checked; nothing was changed.
-
-    Attributes:
-        settled: What was asked for, now and before.
-        installation: The model as it shall be.
-        schema: Its schema; None where none is wanted.
-        plan: The changes of files.
-        objects: The changes of tables and views; empty where no server is asked.
-        handlers: The changes of the search page; empty where none is wanted, or no server is asked.
-        table: What a look at the table has shown; None without a server, or a table.
-        options: The options whose value changes.
-        findings: The checks that were made.
-    """
-
-    settled: SettledRequest
-    installation: Installation
-    schema: Schema | None
-    plan: Plan
-    objects: tuple[ObjectStep, ...]
-    handlers: tuple[HandlerStep, ...]
-    table: TableCheck | None
-    options: tuple[Change, ...]
-    findings: tuple[Finding, ...]
-
-    @property
-    def replaced(self) -> str | None:
-        """Name of another model that has the suffix until now; None where there is none."""
-        before = self.settled.before
-        name = self.installation.bundle.manifest.name
-        return before.model if before is not None and before.model != name else None
-
-    @property
-    def schema_changes(self) -> bool:
-        """Whether a statement would be run."""
-        outdated = self.table is not None and self.table.outdated_comment is not None
-        return outdated or any(step.changes for step in self.objects)
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything would not be as it is."""
-        return self.plan.changed or self.schema_changes or any(step.changes for step in self.handlers)
-
-    def require_possible(self) -> None:
-        """Refuse to go on where a check failed.
-
-        Raises:
-            ConflictError: Names the first problem, and how many more there are.
-        """
-        wrong = problems(self.findings)
-        if wrong:
-            more = f" (and {len(wrong) - 1} more, listed by --dry-run)" if len(wrong) > 1 else ""
-            raise ConflictError(f"{wrong[0]}{more}; nothing was changed")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an install or a removal did.
-
-    Attributes:
-        plan: The changes of files.
-        findings: The checks that were made.
-        objects: The tables and views that were made or replaced.
-        recovered: What was done before about a killed installer; None where there was nothing.
-    """
-
-    plan: Plan
-    findings: tuple[Finding, ...]
-    objects: tuple[ObjectStep, ...] = ()
-    recovered: str | None = None
-    schema_changed: bool = False
-    page_changed: bool = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything is not as it was."""
-        return self.plan.changed or self.schema_changed or self.page_changed or self.recovered is not None
 
 
 def propose(
@@ -210,7 +123,7 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
                     deploy(database, objects)
             page_changed = deploy_page(database, handlers)
         if plan.changed:
-            _wait_for_old_workers(proposal, database, say)
+            wait_for_old_workers(proposal, database, say)
     made = tuple(step for step in objects if step.changes)
     relabelled = table is not None and table.outdated_comment is not None
     return Outcome(plan, tuple(findings), made, recovered, bool(made) or relabelled, page_changed)
@@ -273,39 +186,3 @@ def _reload(database: Database, plan: Plan, say: Say) -> None:
     if any(plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes):
         database.command("SYSTEM RELOAD CONFIG")
     reload_functions(database)
-
-
-def _wait_for_old_workers(proposal: Proposal, database: Database | None, say: Say) -> None:
-    """Let the old launchers live until no query can start one: they are removed after this."""
-    before, config = proposal.settled.before, proposal.plan.config
-    if before is None or before.revision == proposal.installation.placement.revision or proposal.settled.staged:
-        return
-    if database is not None:
-        wait_for_queries(database, before.functions, say)
-    elif server_runs(config):
-        say(f"waiting {_POLL_SECONDS} s: a running server reads its definitions every 5 s")
-        time.sleep(_POLL_SECONDS)
-
-
-def wait_for_queries(database: Database, functions: Sequence[str], say: Say) -> None:
-    """Wait until the queries that run now, and may still start old workers, have ended; for a minute at most.
-
-    A query keeps the pool that it began with, and starts another worker of it when all are busy.
-    """
-    names = " OR ".join(f"position(query, {literal(name)}) > 0" for name in functions)
-    running = f"SELECT query_id FROM system.processes WHERE ({names}) AND query_id != queryID() AND is_initial_query"
-    waited_for = {row[0] for row in database.rows(running)}
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    while waited_for and time.monotonic() < deadline:
-        say(f"waiting for {len(waited_for)} queries that use the old workers")
-        time.sleep(0.2)
-        waited_for &= {row[0] for row in database.rows(running)}
-
-
-def server_runs(config: ServerConfig) -> bool:
-    """Whether a server works on the data of this configuration, by the process id in its ``status`` file."""
-    try:
-        found = re.search(r"^PID: (\d+)", (config.on_disk(config.path) / "status").read_text(), re.MULTILINE)
-    except OSError:
-        return False
-    return found is not None and Path(f"/proc/{found[1]}").exists()

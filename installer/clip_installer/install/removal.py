@@ -11,8 +11,11 @@ from clip_installer.clickhouse.sql import literal
 from clip_installer.errors import CheckFailed, ConflictError
 from clip_installer.install.checks.dependents import Dependent, dependents
 from clip_installer.install.checks.server import reload_functions
-from clip_installer.install.flow import Outcome, Say, refuse_interrupted, wait_for_queries
-from clip_installer.install.plan.plan import Plan, plan_removal
+from clip_installer.install.flow import refuse_interrupted
+from clip_installer.install.old_workers import Say, wait_for_queries
+from clip_installer.install.plan.plan import Plan
+from clip_installer.install.plan.planning import plan_removal
+from clip_installer.install.proposal import Outcome
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.install.request.target import Target
 from clip_installer.install.transaction.apply import applied

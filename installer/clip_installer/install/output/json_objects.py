@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clip_installer.install.checks.findings import Finding, problems
-from clip_installer.install.flow import Outcome, Proposal
 from clip_installer.install.plan.plan import Plan, Step
+from clip_installer.install.proposal import Outcome, Proposal
 from clip_installer.install.removal import Removal
 from clip_installer.planning.sizing import PlannedMemory
 from clip_installer.server.config import ServerConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,20 +10,17 @@ from clip_installer import resources
 from clip_installer.install.checks.findings import Finding, problems
 from clip_installer.install.checks.golden import precision_loss
 from clip_installer.install.files.placement import BUNDLE
-from clip_installer.install.flow import Outcome, Proposal
 from clip_installer.install.output.memory import memory_lines
 from clip_installer.install.plan.plan import Plan, Step
-from clip_installer.install.records.records import RECORDS
+from clip_installer.install.proposal import Outcome, Proposal
 from clip_installer.install.removal import Removal
 from clip_installer.planning.sizing import PlannedMemory, spoken
 from clip_installer.server.user import user_name
 from clip_installer.tables.deploy import ObjectStep
 from clip_installer.tables.search_page.deployment import HandlerStep
 from clip_udfs.errors import printable
-from clip_udfs.verified import VERIFIED
 
 Style = Callable[[str, str], str]
-_TEXT_LIMIT = 16_384
 _ADDS, _CHANGES, _REMOVES = ("create", "take over"), ("replace", "restore"), ("remove",)
 _SIGNS = {**dict.fromkeys(_ADDS, "+"), **dict.fromkeys(_CHANGES, "~"), **dict.fromkeys(_REMOVES, "-"), "keep": "="}
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "=": "cyan"}
@@ -161,43 +157,6 @@ def object_lines(objects: Iterable[ObjectStep], style: Style = unstyled) -> Iter
         yield f"  {unchanged} tables and views are as they should be"
 
 
-def content_lines(plan: Plan) -> Iterator[str]:
-    """The content of every small file that would be written."""
-    for step in plan.steps:
-        if step.changes and step.wanted is not None and isinstance(step.wanted.content, bytes):
-            yield ""
-            yield f"==> {plan.config.on_disk(step.path)}"
-            yield step.wanted.content.decode().rstrip("\n")
-
-
-def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
-    """Unified differences between the disk and the plan; for binary files a line with sizes."""
-    for step in plan.steps:
-        if step.action == "unchanged" or (step.action == "keep" and step.wanted is None):
-            continue
-        if step.path.name in (RECORDS, VERIFIED):
-            continue
-        path = plan.config.on_disk(step.path)
-        before = _text(path)
-        if step.wanted is None:
-            source = plan.config.on_disk(step.source) if step.source else None
-            after = _text(source) if source else ""
-        else:
-            content = step.wanted.content
-            after = _text(content) if isinstance(content, Path) else content.decode()
-        if before is None or after is None:
-            yield f"Binary file {path}: {step.action}"
-            continue
-        for line in difflib.unified_diff(
-            before.splitlines(),
-            after.splitlines(),
-            str(path) if path.exists() else "/dev/null",
-            "/dev/null" if step.action == "remove" else str(path),
-            lineterm="",
-        ):
-            yield style(line, {"+": "green", "-": "red"}.get(line[:1], ""))
-
-
 def sql_lines(title: str, statements: Sequence[str]) -> Iterator[str]:
     """Statements under a title, as they can be typed."""
     yield title
@@ -271,14 +230,3 @@ def _entry(key: str, value: str) -> str:
 
 def _bundle_directory(path: Path) -> Path | None:
     return next((parent for parent in path.parents if parent.name == BUNDLE), None)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        if path.stat().st_size > _TEXT_LIMIT:
-            return None
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from clip_installer.install.checks.findings import Finding, problems
-from clip_installer.install.flow import Outcome, Proposal
 from clip_installer.install.output import json_objects as objects
 from clip_installer.install.output import lines
+from clip_installer.install.output.file_contents import content_lines, diff_lines
+from clip_installer.install.proposal import Outcome, Proposal
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.install.removal import Removal
 from clip_installer.planning.sizing import PlannedMemory, decoding_memory, index_memory, worker_memory
@@ -41,9 +42,9 @@ class Output:
             return
         self._print(lines.plan_lines(proposal, _memory(proposal), style))
         if self.diff:
-            self._print(["", *lines.diff_lines(proposal.plan, style)])
+            self._print(["", *diff_lines(proposal.plan, style)])
         elif dry_run:
-            self._print(lines.content_lines(proposal.plan))
+            self._print(content_lines(proposal.plan))
 
     def proposed(self, proposal: Proposal) -> None:
         """The end of a dry run."""
@@ -53,7 +54,7 @@ class Output:
                     "dry_run": True,
                     "changed": proposal.changed,
                     **objects.proposal_object(proposal, _memory(proposal)),
-                    **({"diff": "\n".join(lines.diff_lines(proposal.plan))} if self.diff else {}),
+                    **({"diff": "\n".join(diff_lines(proposal.plan))} if self.diff else {}),
                 }
             )
             return
@@ -94,7 +95,7 @@ class Output:
         plan = removal.plan
         if self.as_json:
             values = objects.removal_object(removal, outcome)
-            self._print_json(values | ({"diff": "\n".join(lines.diff_lines(plan))} if self.diff else {}))
+            self._print_json(values | ({"diff": "\n".join(diff_lines(plan))} if self.diff else {}))
             return
         if outcome is not None and outcome.recovered:
             self._print([f"First, {outcome.recovered}."])
@@ -103,7 +104,7 @@ class Output:
             return
         self._print(lines.file_lines(plan, style))
         if self.diff:
-            self._print(lines.diff_lines(plan, style))
+            self._print(diff_lines(plan, style))
         self._print(lines.handler_lines(removal.handlers, style))
         self._print(lines.dependent_lines(removal))
         if removal.drops:

@@ -15,18 +15,11 @@ from clip_installer.install.disk.disk import Disk
 from clip_installer.install.files.placement import is_definition
 from clip_installer.install.files.wanted import READABLE
 from clip_installer.install.plan.plan import Plan, Step
-from clip_installer.install.transaction.change import Change, Content, Copy
-from clip_installer.install.transaction.transaction import (
-    Adopted,
-    Transaction,
-    all_or_nothing,
-    describe,
-    holds_state,
-    journal_path,
-    make_directory,
-    recover,
-    remove_empty,
-)
+from clip_installer.install.transaction.change import Change, Content, Copy, describe
+from clip_installer.install.transaction.directories import holds_state, make_directory, remove_empty
+from clip_installer.install.transaction.journal import Adopted, Transaction, journal_path
+from clip_installer.install.transaction.rollback import recover
+from clip_installer.install.transaction.transaction import all_or_nothing
 from clip_installer.server.config import ServerConfig
 from clip_udfs.errors import ClipUdfError
 

@@ -135,6 +135,14 @@ class Change:
         return self.staged is None or disk.status(self.staged) is not None
 
 
+def describe(error: BaseException) -> str:
+    """One line for an error: for a file operation the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename2 or error.filename
+        return f"{name}: {error.strerror}" if name is not None else error.strerror
+    return str(error) or type(error).__name__
+
+
 def discard(disk: Disk, path: Path) -> None:
     """Remove the file at ``path`` where there is one."""
     # A read-only file system refuses to remove even what is not there.

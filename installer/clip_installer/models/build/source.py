@@ -7,7 +7,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from clip_installer.errors import MissingExtra, ModelError
 from clip_installer.models.build.activation import check_activation
 from clip_installer.models.build.hub import hub, hub_answers_or_is_off, is_out_of_reach
+from clip_installer.models.build.preprocessing import image_of
 from clip_installer.models.build.weights import (
     FOLDER_CONFIG,
     RANDOM,
@@ -31,7 +32,6 @@ from clip_udfs.manifest import ImageManifest
 
 if TYPE_CHECKING:
     import torch
-    from open_clip.transform import PreprocessCfg
 
 _CHECKPOINTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
 
@@ -157,7 +157,7 @@ def load_source(
             architecture, pretrained=loaded, pretrained_text=False
         )
         tokenizer = open_clip.get_tokenizer(architecture)
-    return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, _image_of(module))
+    return SourceModel(architecture, weights.name, module.eval(), preprocess, tokenizer, image_of(module))
 
 
 def _load_folder(folder: Path, pretrained: str) -> SourceModel:
@@ -171,7 +171,7 @@ def _load_folder(folder: Path, pretrained: str) -> SourceModel:
     with _in_words(architecture, weights):
         module, _, preprocess = open_clip.create_model_and_transforms(place)
         tokenizer = open_clip.get_tokenizer(place)
-    return SourceModel(architecture, _name_of(folder), module.eval(), preprocess, tokenizer, _image_of(module))
+    return SourceModel(architecture, _name_of(folder), module.eval(), preprocess, tokenizer, image_of(module))
 
 
 def _snapshot(folder: Path) -> Path:
@@ -279,30 +279,3 @@ def _need_transformers(architecture: str) -> None:
     name = text.get("hf_model_name") or text.get("hf_tokenizer_name")
     if name and find_spec("transformers") is None:
         raise MissingExtra("transformers", "hf", f"{architecture}, which uses {name} from Hugging Face,")
-
-
-def _image_of(module: Any) -> ImageManifest:
-    import open_clip
-    from open_clip.transform import PreprocessCfg
-
-    return image_manifest(PreprocessCfg(**open_clip.get_model_preprocess_cfg(module)))
-
-
-def image_manifest(config: PreprocessCfg) -> ImageManifest:
-    """Describe open_clip's preprocessing ``config`` as open_clip applies it."""
-    height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
-    # open_clip ignores the interpolation when it keeps the aspect ratio and the model's input is not square.
-    forgotten = config.resize_mode == "shortest" and height != width
-    return ImageManifest(
-        size=(height, width),
-        resize_mode=config.resize_mode,
-        interpolation="bilinear" if config.interpolation == "bilinear" and not forgotten else "bicubic",
-        fill_color=config.fill_color,
-        mean=_channels(config.mean),
-        std=_channels(config.std),
-    )
-
-
-def _channels(value: float | Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (value,) * 3 if isinstance(value, (int, float)) else value
-    return red, green, blue

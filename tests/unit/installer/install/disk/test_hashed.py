@@ -10,7 +10,8 @@ import pytest
 
 from clip_installer.errors import ApplyError
 from clip_installer.install.disk import hashed
-from clip_installer.install.plan.plan import Plan, plan_removal
+from clip_installer.install.plan.plan import Plan
+from clip_installer.install.plan.planning import plan_removal
 from clip_installer.install.transaction.apply import applied
 from clip_udfs.bundle import Bundle
 from clip_udfs.manifest import MANIFEST

@@ -10,7 +10,7 @@ import pytest
 from clip_installer.errors import ConfigurationError, ConflictError
 from clip_installer.install.disk.disk import Disk
 from clip_installer.install.files.placement import finds, place
-from clip_installer.install.plan.plan import plan_removal
+from clip_installer.install.plan.planning import plan_removal
 from clip_installer.install.records.records import records_path
 from clip_installer.install.transaction.apply import applied
 from clip_installer.server.config import ServerConfig

@@ -23,12 +23,13 @@ from clip_installer.install.checks.launch import refuse_changeable_program
 from clip_installer.install.checks.verify import verify_host
 from clip_installer.install.disk.disk import STATE_VARIABLE, Disk
 from clip_installer.install.files.wanted import Installation
-from clip_installer.install.plan.plan import Plan, plan_install, plan_removal
+from clip_installer.install.plan.plan import Plan
+from clip_installer.install.plan.planning import plan_install, plan_removal
 from clip_installer.install.records.records import load_records, records_path
 from clip_installer.install.request.options import Options
 from clip_installer.install.request.target import Target as InstallTarget
 from clip_installer.install.transaction.apply import applied, locked
-from clip_installer.install.transaction.transaction import journal_path
+from clip_installer.install.transaction.journal import journal_path
 from clip_installer.server.config import ServerConfig
 from clip_installer.server.user import ServerUser
 from clip_udfs.functions import FUNCTIONS

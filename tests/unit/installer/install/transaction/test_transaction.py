@@ -14,7 +14,7 @@ import pytest
 
 from clip_installer.errors import ApplyError, ConflictError
 from clip_installer.install.disk.disk import STATE_VARIABLE
-from clip_installer.install.plan.plan import plan_removal
+from clip_installer.install.plan.planning import plan_removal
 from clip_installer.install.transaction.apply import applied, locked, was_interrupted
 from clip_installer.server.config import ServerConfig
 from clip_udfs.bundle import Bundle
