@@ -40,12 +40,12 @@ def main(bundle: str, rounds: str) -> None:
     encoder = OnnxEncoder(Bundle.open(Path(bundle)), "image", 0)
     random = np.random.default_rng(3)
     pixels = random.integers(0, 255, (batch, 224, 224, 3), dtype=np.uint8)
-    batches = 2 * encoder.at_once
-    engines = ThreadPoolExecutor(encoder.at_once)
+    batches = 2 * encoder.parallel_batches
+    engines = ThreadPoolExecutor(encoder.parallel_batches)
 
     def encode() -> None:
         """Batches side by side, as a worker has many of them encoded."""
-        deque(engines.map(partial(encoder.encode, alone=False), [pixels] * batches), maxlen=0)
+        deque(engines.map(partial(encoder.encode, exclusive=False), [pixels] * batches), maxlen=0)
 
     multiply = _multipliers(random)
     for warm in (*multiply.values(), encode):

@@ -27,7 +27,7 @@ _IMPORTS = (
     "tokenizers",
     "clip_udfs.text.tokenizer",
     "clip_udfs.text.merges",
-    "clip_udfs.pipe.pipelines",
+    "clip_udfs.pipe.text_pipeline",
     "clip_udfs.pipe.wire",
     "clip_udfs.encoders.onnx",
 )

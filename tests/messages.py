@@ -54,9 +54,9 @@ def texts_of(module: ast.Module) -> Iterator[str]:
 
 def _error_names() -> set[str]:
     import clip_installer.errors
-    import clip_udfs.pipe.pipelines
+    import clip_udfs.pipe.pipeline
 
-    assert clip_installer.errors and clip_udfs.pipe.pipelines  # they make the tree complete
+    assert clip_installer.errors and clip_udfs.pipe.pipeline  # they make the tree complete
     kinds = {kind.__name__ for kind in _tree(ClipUdfError)} | {click.UsageError.__name__}
     return kinds - {"MissingExtra"}  # which makes its text of the names that it is given
 

@@ -9,7 +9,7 @@ from clip_udfs.functions import Function
 from clip_udfs.images.budget import BlockBudget
 from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.images.preprocessing import preprocess
-from clip_udfs.pipe.pipelines import Pipeline
+from clip_udfs.pipe.pipeline import Pipeline
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.worker import open_pipeline
 

@@ -128,14 +128,14 @@ def test_preparing_again_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) ->
 
 def test_batches_encoded_side_by_side_have_the_vectors_of_one_alone(bundle: Bundle, tiny_bundle: Path) -> None:
     encoder = OnnxEncoder(bundle, "text", 3)
-    assert encoder.at_once == 3
+    assert encoder.parallel_batches == 3
     alone = encoder.encode(TOKENS)
-    with ThreadPoolExecutor(encoder.at_once) as engines:
-        for beside in engines.map(partial(encoder.encode, alone=False), [TOKENS] * 9):
+    with ThreadPoolExecutor(encoder.parallel_batches) as engines:
+        for beside in engines.map(partial(encoder.encode, exclusive=False), [TOKENS] * 9):
             np.testing.assert_array_equal(beside, alone)
     plain = OnnxEncoder(Bundle.open(tiny_bundle), "text", 3)
-    assert plain.at_once == 1, "its weights would be packed, and private, twice"
-    np.testing.assert_array_equal(plain.encode(TOKENS, alone=False), plain.encode(TOKENS))
+    assert plain.parallel_batches == 1, "its weights would be packed, and private, twice"
+    np.testing.assert_array_equal(plain.encode(TOKENS, exclusive=False), plain.encode(TOKENS))
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -152,4 +152,4 @@ def test_a_worker_keeps_its_model_when_another_is_installed_in_its_place(bundle:
     if not gone:
         other.rename(folder)
         assert not np.allclose(OnnxEncoder(bundle, "text", 2).encode(TOKENS), before), "another model now"
-    np.testing.assert_array_equal(encoder.encode(TOKENS, alone=False), before)
+    np.testing.assert_array_equal(encoder.encode(TOKENS, exclusive=False), before)

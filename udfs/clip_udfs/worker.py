@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from clip_udfs.pipe.image_functions import ImageAnswer, ImageFunctionPipeline
-    from clip_udfs.pipe.pipelines import ImagePipeline, Pipeline, TextPipeline
+    from clip_udfs.pipe.image_pipeline import ImagePipeline
+    from clip_udfs.pipe.pipeline import Pipeline
+    from clip_udfs.pipe.text_pipeline import TextPipeline
     from clip_udfs.pipe.wire import Reader
 
 _Answers = TypeVar("_Answers")
@@ -156,7 +158,7 @@ def open_pipeline(
 def _text_pipeline(
     function: Function, settings: WorkerSettings, bundle: Bundle, encoder: Future[Encoder], digests: Digests
 ) -> TextPipeline:
-    from clip_udfs.pipe.pipelines import TextPipeline
+    from clip_udfs.pipe.text_pipeline import TextPipeline
     from clip_udfs.text.merges import Merges
     from clip_udfs.text.tokenizer import Tokenizer
 
@@ -178,7 +180,7 @@ def _text_pipeline(
 def _image_pipeline(
     function: Function, settings: WorkerSettings, bundle: Bundle, encoder: Future[Encoder], decoders: DecoderPool
 ) -> ImagePipeline:
-    from clip_udfs.pipe.pipelines import ImagePipeline
+    from clip_udfs.pipe.image_pipeline import ImagePipeline
 
     load = image_work.pixels(function, settings, bundle.manifest.image.size, decoders)
     return ImagePipeline(

@@ -20,18 +20,18 @@ class Encoder(Protocol):
     """One tower of one model, loaded.
 
     Attributes:
-        at_once: Of many batches, how many are best encoded at the same time, each from a thread of its own.
+        parallel_batches: How many of many batches are best encoded in parallel, each from its own thread.
     """
 
-    at_once: int
+    parallel_batches: int
 
-    def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+    def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
         """Encode a batch.
 
         Args:
             batch: Text tower: int64 token ids, shape (rows, length). Image tower: uint8 RGB pixels, shape
                 (rows, height, width, 3).
-            alone: Whether this batch may take all of the engine's threads, as no other is encoded meanwhile.
+            exclusive: Whether this batch may take all of the engine's threads, as no other is encoded meanwhile.
 
         Returns:
             float32, shape (rows, dimension), not normalised.

@@ -24,9 +24,9 @@ OUTPUT = "clip_vector"
 class OnnxEncoder:
     """A tower as an ONNX graph; its external weights are mapped from the file, not copied.
 
-    A batch that is alone has all threads. Of many batches, each has one thread and as many are encoded at a time: that
-    is quicker by a tenth to a fifth, as no thread waits for another after every product. The second way needs a session
-    of its own, which is opened when it is first wanted.
+    An exclusive batch has all threads. Parallel batches have one thread each, and as many run as there are threads:
+    that is quicker by a tenth to a fifth, as no thread waits for another after every product. It needs a session of its
+    own, which is opened when it is first needed.
     """
 
     def __init__(self, bundle: Bundle, tower: Tower, threads: int) -> None:
@@ -40,27 +40,27 @@ class OnnxEncoder:
         self._opened = self._identity()
         self._session = self._open(threads)
         # The packed weights of a graph that was not prepared are a session's own: two would have them twice.
-        self.at_once = (threads or os.cpu_count() or 1) if self._prepared else 1
-        self._beside = self._session if self.at_once == 1 else None
+        self.parallel_batches = (threads or os.cpu_count() or 1) if self._prepared else 1
+        self._second = self._session if self.parallel_batches == 1 else None
         self._opening = threading.Lock()
         self._end_id = bundle.manifest.text.end_id
         self._packed = len(self._session.get_inputs()) > 1
 
-    def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+    def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`."""
-        session = self._session if alone else self._session_beside()
+        session = self._session if exclusive else self._parallel_session()
         try:
             (vectors,) = session.run([OUTPUT], pack(batch, self._end_id) if self._packed else {INPUT: batch})
         except Exception as error:  # the runtime's exceptions share no base class
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from error
         return vectors  # type: ignore[no-any-return]
 
-    def _session_beside(self) -> onnxruntime.InferenceSession:
+    def _parallel_session(self) -> onnxruntime.InferenceSession:
         """The session whose runs take the thread that calls them and no other."""
         with self._opening:
-            if self._beside is None:
-                self._beside = self._opened_again()
-            return self._beside
+            if self._second is None:
+                self._second = self._opened_again()
+            return self._second
 
     def _opened_again(self) -> onnxruntime.InferenceSession:
         """With one thread; but the first session where an installation has put other files in the place of its own."""

@@ -22,7 +22,7 @@ CONFIG = f"{TORCH_FOLDER}/open_clip_config.json"
 class TorchEncoder:
     """A tower of an open_clip model, loaded from the bundle's safetensors (no pickle)."""
 
-    at_once = 1
+    parallel_batches = 1
 
     def __init__(self, bundle: Bundle, tower: Tower, device: str | None, threads: int) -> None:
         """Load the tower to ``device`` (None: a GPU where there is one) with ``threads`` CPU threads (0: all).
@@ -56,7 +56,7 @@ class TorchEncoder:
         self._end_id = manifest.text.end_id
         self._half = self._device.type == "cuda"
 
-    def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+    def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
         """See :class:`clip_udfs.encoders.Encoder`; on a GPU in half precision (autocast)."""
         import torch
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from clip_udfs.errors import BlockOverrun, ValueRefused
 from clip_udfs.images.budget import BlockBudget
 from clip_udfs.images.info import ImageInfo
-from clip_udfs.pipe.pipelines import AHEAD, AHEAD_BYTES, RowRefused, refusal
+from clip_udfs.pipe.image_pipeline import AHEAD, AHEAD_BYTES
+from clip_udfs.pipe.pipeline import RowRefused, refusal
 from clip_udfs.pipe.wire import Sized, Value, escape, leb128
 
 ImageAnswer = bytes | ImageInfo

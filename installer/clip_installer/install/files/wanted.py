@@ -22,7 +22,7 @@ from clip_udfs.manifest import MANIFEST
 from clip_udfs.settings import WorkerSettings
 
 # Seconds until a busy machine has imported the engine, the slowest disk to count on, and many times the seconds for
-# which clip_udfs.pipe.pipelines lets a worker be silent.
+# which clip_udfs.pipe.text_pipeline lets a worker be silent.
 _START_SECONDS = {"onnx": 20, "torch": 60}
 _LOADED_BYTES_PER_SECOND = 50_000_000
 _FLUSH_SECONDS = 40

@@ -12,19 +12,10 @@ from numpy.typing import NDArray
 
 from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.images.budget import BlockBudget
-from clip_udfs.pipe.pipelines import (
-    AHEAD,
-    AHEAD_BYTES,
-    FIRST_TOKENS,
-    MANY_BATCHES,
-    MOST_BATCHES,
-    TEXT_WINDOW,
-    TOKENS_PER_ROW,
-    WINDOW_BYTES,
-    ImagePipeline,
-    RowRefused,
-    TextPipeline,
-)
+from clip_udfs.pipe.image_pipeline import AHEAD, AHEAD_BYTES, ImagePipeline
+from clip_udfs.pipe.pipeline import RowRefused
+from clip_udfs.pipe.scheduler import MANY_BATCHES, MOST_BATCHES
+from clip_udfs.pipe.text_pipeline import FIRST_TOKENS, TEXT_WINDOW, TOKENS_PER_ROW, WINDOW_BYTES, TextPipeline
 from clip_udfs.pipe.wire import Oversized, Value, Vectors
 
 BUDGET = BlockBudget(10)
@@ -54,22 +45,22 @@ class LengthTokenizer:
 class RecordingEncoder:
     """An engine whose vector is (1, sum of the input) and which remembers the shapes of its batches."""
 
-    def __init__(self, at_once: int = 1) -> None:
-        self.at_once = at_once
+    def __init__(self, parallel_batches: int = 1) -> None:
+        self.parallel_batches = parallel_batches
         self.shapes: list[tuple[int, ...]] = []
-        self.beside: list[bool] = []
+        self.parallel: list[bool] = []
         self.most = self._running = 0
         self._change = threading.Condition()
 
-    def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+    def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
         with self._change:
             self.shapes.append(batch.shape)
-            self.beside.append(not alone)
+            self.parallel.append(not exclusive)
             self._running += 1
             self.most = max(self.most, self._running)
             self._change.notify_all()
-            if not alone:  # until the others have come, once
-                assert self._change.wait_for(lambda: self.most == self.at_once, 60)
+            if not exclusive:  # until the others have come, once
+                assert self._change.wait_for(lambda: self.most == self.parallel_batches, 60)
             self._running -= 1
         sums = batch.reshape(len(batch), -1).sum(axis=1)
         return np.stack([np.ones(len(batch)), sums], axis=1).astype(np.float32)
@@ -138,12 +129,12 @@ def test_a_slow_model_answers_a_few_texts_at_a_time(monkeypatch: pytest.MonkeyPa
     """However large the block and slow the model: ClickHouse gives a silent worker up."""
 
     class SlowEncoder(RecordingEncoder):
-        def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
+        def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
             clock[0] += batch.size
             return super().encode(batch)
 
     clock = [0.0]
-    monkeypatch.setattr("clip_udfs.pipe.pipelines.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("clip_udfs.pipe.text_pipeline.time.monotonic", lambda: clock[0])
     pipeline = TextPipeline(
         LengthTokenizer(),  # type: ignore[arg-type]
         SlowEncoder(),
@@ -217,11 +208,11 @@ def test_decoding_engine_and_answer_overlap() -> None:
     begun = [threading.Event() for _ in range(3)]
 
     class SlowEncoder:
-        at_once = 1
+        parallel_batches = 1
         calls = 0
 
-        def encode(self, batch: NDArray[np.uint8], *, alone: bool = True) -> NDArray[np.float32]:
-            assert alone
+        def encode(self, batch: NDArray[np.uint8], *, exclusive: bool = True) -> NDArray[np.float32]:
+            assert exclusive
             number = self.calls
             self.calls += 1
             begun[number].set()
@@ -252,7 +243,7 @@ def test_pictures_come_back_in_order_in_batches() -> None:
     assert [shape[0] for shape in encoder.shapes] == [4] * 12 + [2]
 
 
-def test_no_more_than_a_few_batches_are_held_at_once() -> None:
+def test_no_more_than_a_few_batches_are_held_parallel_batches() -> None:
     pipeline, _ = image_pipeline()
     taken = 0
 
@@ -274,7 +265,7 @@ def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int)
     """Two at a time; a block of few batches is left to one engine run after the other."""
     many = rows >= 2 * MANY_BATCHES
     for kind in ("text", "image"):
-        encoder = RecordingEncoder(at_once=2)
+        encoder = RecordingEncoder(parallel_batches=2)
         if kind == "text":
             texts = TextPipeline(
                 LengthTokenizer(),  # type: ignore[arg-type]
@@ -294,19 +285,19 @@ def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int)
             answers = pictures.encode(iter([b"%d" % i for i in range(rows)]))
             wanted = [12 * i for i in range(rows)]
         assert sums(answers) == wanted
-        assert set(encoder.beside) == {many}
+        assert set(encoder.parallel) == {many}
         assert encoder.most == (2 if many else 1)
 
 
 def test_an_engine_of_more_threads_than_a_window_has_batches_gets_them_side_by_side() -> None:
     class WideEncoder(RecordingEncoder):
-        def encode(self, batch: NDArray[Any], *, alone: bool = True) -> NDArray[np.float32]:
-            assert not alone
+        def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
+            assert not exclusive
             return super().encode(batch)
 
     pipeline = TextPipeline(
         LengthTokenizer(),  # type: ignore[arg-type]
-        WideEncoder(at_once=200),
+        WideEncoder(parallel_batches=200),
         dimension=2,
         strict=True,
         normalize=False,
