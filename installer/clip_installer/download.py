@@ -118,7 +118,7 @@ class Downloader:
                 furthest = max(furthest, partial.size)
                 if failures >= self.attempts:
                     raise DownloadError(
-                        f"{url}: given up after {failures} tries that brought nothing new, at {furthest}"
+                        f"{url}: gave up after {failures} attempts without progress, at {furthest}"
                         f" bytes: {first_line(error)}; run again to continue"
                     ) from error
                 self.sleep(min(self.first_wait * 2.0**failures, 60.0))

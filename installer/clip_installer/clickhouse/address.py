@@ -97,7 +97,7 @@ def parse_url(url: str, tls: Tls = Tls()) -> Address:
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise UsageProblem(
-            f"--url {shown!r} does not begin with http:// or https://; ClickHouse's HTTP port is meant, for example"
+            f"--url {shown!r} does not begin with http:// or https://; give ClickHouse's HTTP port, for example"
             " http://localhost:8123 or https://clickhouse.example.com:8443"
         )
     authority = re.split(r"[/?#]", url[scheme.end() :], maxsplit=1)[0]
@@ -116,7 +116,7 @@ def parse_url(url: str, tls: Tls = Tls()) -> Address:
     settings = dict(parse_qsl(parts.query, keep_blank_values=True))
     if misplaced := _OUTSIDE_THE_QUERY & settings.keys():
         raise UsageProblem(
-            f"--url {shown.partition('?')[0]}: {sorted(misplaced)[0]} cannot stand behind the '?'; write"
+            f"--url {shown.partition('?')[0]}: {sorted(misplaced)[0]} is not allowed after the '?'; write"
             " http[s]://USER:PASSWORD@HOST:PORT/DATABASE"
         )
     return Address(

@@ -101,7 +101,7 @@ def _unreachable(error: BaseException, text: str, where: str, *, connecting: boo
             " --client-cert?"
         )
     if type(error).__name__ == "ProgrammingError":  # the driver refuses an option before it asks the server
-        return f"{where}: {first_line(error)}; correct what stands behind the '?' in --url"
+        return f"{where}: {first_line(error)}; correct what follows the '?' in --url"
     return f"what answers at {where} is not ClickHouse ({first_line(error)}): a proxy, or another port?"
 
 
@@ -114,7 +114,7 @@ def _without_tls(error: ssl.SSLError, where: str) -> str:
     if error.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
         return f"{where} does not speak TLS: write http://, or give ClickHouse's https_port, 8443 by default"
     if "CERTIFICATE" in (error.reason or ""):
-        return f"{where} wants a client certificate: give --client-cert and --client-key"
+        return f"{where} requires a client certificate: give --client-cert and --client-key"
     return (
         f"TLS with {where} failed ({error.reason or first_line(error)}): if the server asks for a client certificate,"
         " give --client-cert and --client-key"

@@ -78,7 +78,7 @@ def build_model(
 ) -> None:
     """Build a bundle from an open_clip model and compare it with open_clip on the way."""
     if min_cosine is not None and precision == FLOAT32:
-        raise click.UsageError("--min-cosine belongs to --precision int8; fp32 must equal open_clip's vectors")
+        raise click.UsageError("--min-cosine applies only to --precision int8; fp32 must equal open_clip's vectors")
     from clip_installer.models.build import build_model as build
 
     bundle = build(

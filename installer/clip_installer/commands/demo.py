@@ -12,7 +12,7 @@ import click
 from clip_installer.commands.options import json_option
 
 
-@click.command(short_help="Install, fill and search a demonstration server, and show the pictures.")
+@click.command(short_help="Install, fill and search a demonstration server, and show the images.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -22,7 +22,7 @@ from clip_installer.commands.options import json_option
 )
 @json_option
 def demo(output: Path, as_json: bool) -> None:
-    """Show every feature once: a server's tree, the functions, 2 800 images, both indexes, six searches and a page."""
+    """Show every feature once: a server's tree, the functions, 3 508 images, both indexes, six searches and a page."""
     from clip_installer.demo.story import Demo, run_demo
 
     # With --json the story of the steps goes to standard error, so that the answer is alone on standard output.

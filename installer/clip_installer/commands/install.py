@@ -219,7 +219,7 @@ def install(
     if connection is not None and destdir != _ROOT:
         raise click.UsageError("--destdir stages files for another place: no ClickHouse can be reached for it")
     if given.values.get("device") is not None and given.values.get("engine", "torch") != "torch":
-        raise click.UsageError("--device belongs to --engine torch; ONNX Runtime runs on the CPU")
+        raise click.UsageError("--device applies only to --engine torch; ONNX Runtime runs on the CPU")
     request = InstallRequest(
         server_config=server_config,
         suffix=suffix or "",
@@ -269,15 +269,15 @@ def _refuse_contradictions(
     *, verify: bool, deep: bool, uninstall: bool, every: bool, suffix: str | None, planned: bool
 ) -> None:
     if verify and uninstall:
-        raise click.UsageError("--verify and --uninstall are two things; choose one")
+        raise click.UsageError("--verify and --uninstall exclude each other; choose one")
     if verify and planned:
         raise click.UsageError("--verify changes nothing: leave out --dry-run and --diff")
     if deep and not verify:
-        raise click.UsageError("--deep belongs to --verify")
+        raise click.UsageError("--deep applies only to --verify")
     if every and not uninstall:
-        raise click.UsageError("--all belongs to --uninstall")
+        raise click.UsageError("--all applies only to --uninstall")
     if every and suffix is not None:
-        raise click.UsageError("--all and --suffix contradict each other")
+        raise click.UsageError("--all and --suffix exclude each other; choose one")
     if suffix is not None and suffix and not (suffix.isascii() and suffix.replace("_", "a").isalnum()):
         raise click.UsageError(f"--suffix {suffix!r}: only letters, digits and _ can be in a function's name")
 

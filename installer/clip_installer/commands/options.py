@@ -75,7 +75,7 @@ def connection_options(command: _Command) -> _Command:
                 " chDB in this process"
             )
         if connection.is_server and server_config is not None:
-            raise click.UsageError("--server-config belongs to --embedded; a server at --url has its own")
+            raise click.UsageError("--server-config applies only to --embedded; a server at --url has its own")
         return command(*arguments, connection=connection, **options)
 
     decorated: _Command = _with_options(wrapped, (*_SERVER_OPTIONS[:4], _SERVER_CONFIG, *_SERVER_OPTIONS[4:]))
@@ -112,7 +112,7 @@ def _connection(
     if url is not None and (embedded or data is not None):
         raise click.UsageError("--url is a server and --embedded is chDB in this process; choose one")
     if data is not None and not embedded:
-        raise click.UsageError("--data belongs to --embedded; a server at --url has its own")
+        raise click.UsageError("--data applies only to --embedded; a server at --url has its own")
     if embedded:
         if server_config is None:
             raise click.UsageError("--embedded needs --server-config DIR, the configuration that chDB runs on")

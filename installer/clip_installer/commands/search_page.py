@@ -53,7 +53,7 @@ def search_page(
     from clip_installer.tables.search_page.page import http_handlers_xml
 
     if remove and http_handlers:
-        raise UsageProblem("--remove and --http-handlers are two things; choose one")
+        raise UsageProblem("--remove and --http-handlers exclude each other; choose one")
     with connection.connect() as database:
         page = page_of(database, table, suffix)
         if http_handlers:

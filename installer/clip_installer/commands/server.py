@@ -54,7 +54,7 @@ def server(server_config: Path, http_port: int | None, tcp_port: int | None, hos
         with trial_server(server_config, host, http_port, tcp_port) as running:
             click.echo(_as_json(running.configuration) if as_json else introduction(running.configuration))
             running.wait()
-            raise ServerFailed(f"the server ended by itself: {running.last_words()}")
+            raise ServerFailed(f"the server stopped unexpectedly: {running.last_words()}")
     except _Ended:
         if not as_json:
             click.echo("the server has ended", err=True)

@@ -52,7 +52,7 @@ def sql(
         raise click.UsageError("there is no statement to run")
     if as_json:
         if echo or output_format is not None:
-            raise click.UsageError("--json has a form of its own; leave --format and --echo out")
+            raise click.UsageError("--json has its own format; omit --format and --echo")
         with connection.connect(session=True) as database:
             answers = [_json_answer(database, statement) for statement in statements]
         click.echo(json.dumps({"answers": answers}, ensure_ascii=False))

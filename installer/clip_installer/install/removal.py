@@ -63,7 +63,7 @@ class Removal:
             more = f" (and {len(breaking) - 1} more, listed by --dry-run)" if len(breaking) > 1 else ""
             raise ConflictError(
                 f"{breaking[0]}{more}: inserts into it would fail once the function is gone; drop or change it first,"
-                " or --force removes the functions all the same"
+                " or remove the functions anyway with --force"
             )
 
 

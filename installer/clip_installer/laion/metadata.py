@@ -129,7 +129,7 @@ def _spelled(path: Path, column: str, names: list[str]) -> str | None:
     exact = [name for name in names if name == column]
     found = exact or [name for name in names if name.lower() == column.lower()]
     if len(found) > 1:
-        raise ImportRefused(f"{path}: {' and '.join(found)} may both be the column {column}; rename one of them")
+        raise ImportRefused(f"{path}: {' and '.join(found)} could both be the column {column}; rename one of them")
     return found[0] if found else None
 
 

@@ -44,7 +44,7 @@ def check_origin(database: Database, table: str, comment: str, part: Part, *, ha
     cosine = _median_cosine(database, label, part)
     if cosine is not None and cosine >= SAME_COSINE["captions"]:
         return True
-    ways_out = "choose another --table, or import them all the same with --any-model"
+    ways_out = "choose another --table, or import them anyway with --any-model"
     if cosine is not None:
         raise ImportRefused(
             f"part {part.number}: its vectors are not of {label}, which the table {table} is for (captions: cosine"

@@ -107,7 +107,7 @@ class Part:
                 f" {images.path.name}, {texts.dimension} in {texts.path.name}"
             )
         if images.rows > ROWS_OF_A_PART:
-            raise ImportRefused(f"part {number}: {images.rows} rows; ids are good for {ROWS_OF_A_PART}")
+            raise ImportRefused(f"part {number}: {images.rows} rows; the ids of a part allow {ROWS_OF_A_PART}")
         return cls(number, images, texts, metadata)
 
     @property

@@ -176,7 +176,7 @@ def _fill(element: etree._Element, replacement: etree._Element, source: Path) ->
     replaces = "replace" in element.attrib
     if not replaces and "from_env" in element.attrib and text_of(element):
         raise ConfigurationError(
-            f'{source}: <{element.tag}> has a value and from_env; ClickHouse wants replace="1" for that'
+            f'{source}: <{element.tag}> has a value and from_env; ClickHouse requires replace="1" for that'
         )
     for name in ("replace", *_SUBSTITUTIONS):
         element.attrib.pop(name, "")

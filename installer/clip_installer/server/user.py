@@ -80,7 +80,7 @@ class ServerUser:
         done = self.run(["/bin/mkdir", "-m", "755", "--", str(path)])
         if done.returncode != 0:
             raise ApplyError(
-                f"{self.name}, as whom the server runs, cannot create {path}: create it with"
+                f"{self.name}, the user that the server runs as, cannot create {path}: create it with"
                 f" install -d -o {self.name} {path}"
             )
 
@@ -118,7 +118,7 @@ def server_user(config: ServerConfig, name: str | None = None, recorded: str = "
         if owner is not None:
             return ServerUser(user_name(0), 0, owner.st_gid, f"the owner of {config.path}")
         raise ConfigurationError(
-            f"it is not known which user the server runs as: there is no data directory {config.path} yet, and no user"
+            f"cannot tell which user the server runs as: there is no data directory {config.path} yet, and no user"
             f" {DEFAULT_USER}; name it with --user"
         ) from None
     return ServerUser(DEFAULT_USER, entry.pw_uid, entry.pw_gid, "ClickHouse's usual user")

@@ -108,7 +108,7 @@ def check_model(database: Database, table: str, suffix: str, sample: int) -> Ver
             comparisons.append(Comparison(kind, *row))
     if not comparisons:
         raise CheckFailed(
-            f"nothing in {table} can be compared: no caption, and no picture that the functions may read;"
+            f"nothing in {table} can be compared: no caption, and no image that the functions may read;"
             f" {_origin(comment, *labels)}"
         )
     verdict = judge(tuple(comparisons))

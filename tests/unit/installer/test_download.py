@@ -105,7 +105,7 @@ def test_a_later_run_continues_what_an_earlier_one_left(
     server: _Server, fetch: Callable[[], bytes], tmp_path: Path
 ) -> None:
     server.answers = [sends(upto=300_000), fails(503)]
-    with pytest.raises(DownloadError, match=r"given up after 3 tries .* at 300000 bytes: HTTP 503"):
+    with pytest.raises(DownloadError, match=r"gave up after 3 attempts .* at 300000 bytes: HTTP 503"):
         fetch()
     server.answers, server.asked[:] = [sends()], []
     assert fetch() == CONTENT
@@ -184,7 +184,7 @@ def test_bytes_of_another_range_are_not_taken(server: _Server, fetch: Callable[[
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="given up after 2 tries"):
+    with pytest.raises(DownloadError, match="gave up after 2 attempts"):
         Downloader(attempts=2, sleep=lambda _: None).fetch("http://127.0.0.1:9/a", tmp_path / "a")
 
 

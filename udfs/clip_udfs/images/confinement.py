@@ -29,10 +29,10 @@ class Roots:
             SettingsError: There is no root, or one is not a directory, or /proc is not mounted.
         """
         if not roots:
-            raise SettingsError("no picture directory is allowed: install with --image-root DIR")
+            raise SettingsError("no image directory is allowed: install with --image-root DIR")
         for root in roots:
             if not root.is_dir():
-                raise SettingsError(f"picture directory {root} is not a directory that this user can reach")
+                raise SettingsError(f"image directory {root} is not a directory that this user can reach")
         if not _DESCRIPTORS.is_dir():
             raise SettingsError(f"{_DESCRIPTORS} is not there, and encode_image needs it: mount /proc for the server")
         self._roots = [os.path.realpath(root) for root in roots]

@@ -62,7 +62,7 @@ class Golden:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise BundleError(f"bundle {bundle} has no golden vectors: {one_line(error)}; build it again") from error
         if not texts or not pictures:
-            raise BundleError(f"bundle {bundle} has no golden vectors of a text and a picture; build it again")
+            raise BundleError(f"bundle {bundle} has no golden vectors of a text and an image; build it again")
         for sample in (*texts, *pictures):
             if len(sample.vector) != manifest.dimension:
                 raise BundleError(
@@ -120,7 +120,7 @@ def _text(entry: Any, least: float) -> Sample:
 
 
 def _picture(number: int, entry: Any, least: float) -> Sample:
-    return Sample(f"golden picture {number}", base64.b64decode(entry["png_base64"]), _vector(entry), least)
+    return Sample(f"golden image {number}", base64.b64decode(entry["png_base64"]), _vector(entry), least)
 
 
 def _vector(entry: Any) -> tuple[float, ...]:

@@ -150,7 +150,9 @@ def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
     if loss := precision_loss(bundle.manifest):
         yield note("precision", loss)
     if reason is not None:
-        yield note("graphs", f"those prepared for a machine are not used, as {reason}: install-udfs makes new ones")
+        yield note(
+            "graphs", f"the prepared graphs are not used, because {reason}: run install-udfs to prepare them again"
+        )
 
 
 def check_start(settings: WorkerSettings) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ COMPARED = (
     "command_termination_timeout",
 )
 _ABSENT = "clip-udfs-verify/there-is-no-such-picture"
-# Conditions on an answer: right for a golden picture, and empty for a picture that is not there.
+# Conditions on an answer: right for a golden image, and empty for an image that does not exist.
 _EXPECTED: dict[Answer, str] = {"thumbnail": "startsWith({call}, 'RIFF')", "info": "({call}).format = 'PNG'"}
 _EMPTY: dict[Answer, str] = {
     "vector": "empty({call})",
@@ -184,18 +184,18 @@ def _call_without_model(
         picture = f"base64Decode('{base64.b64encode(golden.pictures[0].value).decode()}')"
         condition = _EXPECTED[function.answer].format(call=_call_of(function, name, picture))
         if database.rows(f"SELECT {condition}", settings=quiet)[0][0]:
-            return ok(name, f"answers the {function.return_name} of a golden picture")
-        return problem(name, "answers something else for a golden picture", "is an older worker answering?")
+            return ok(name, f"answers the {function.return_name} of a golden image")
+        return problem(name, "answers something else for a golden image", "is an older worker answering?")
     call = _call_of(function, name, literal(_ABSENT))
     try:
         answered = database.rows(f"SELECT {_EMPTY[function.answer].format(call=call)}", settings=quiet)[0][0]
     except SqlError as error:
         if function.strict and _ABSENT in str(error):
-            return ok(name, "loads, and refuses a missing picture by its name")
+            return ok(name, "loads, and refuses a missing image by its name")
         raise
     if function.strict or not answered:
-        return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing picture")
+        return problem(name, "answers for an image that does not exist", "look at --image-root")
+    return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing image")
 
 
 def _call_of(function: Function, name: str, argument: str) -> str:
@@ -231,8 +231,8 @@ def _call_by_path(
 
 def _call_for_absent(database: Database, name: str, quiet: Mapping[str, Any]) -> Finding:
     if list(database.rows(f"SELECT {name}({literal(_ABSENT)})", settings=quiet)[0][0]):
-        return problem(name, "answers for a picture that does not exist", "look at --image-root")
-    return ok(name, "loads, and answers [] for a missing picture; --deep reads a real one")
+        return problem(name, "answers for an image that does not exist", "look at --image-root")
+    return ok(name, "loads, and answers [] for a missing image; --deep reads a real one")
 
 
 def _is_read_only(database: Database) -> bool:

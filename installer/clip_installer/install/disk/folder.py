@@ -263,7 +263,7 @@ def require_own(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise ConflictError(
             f"{path} belongs to {user_name(status.st_uid)}, not to {user_name(os.geteuid())}, who runs this:"
-            " move it away after a look at what is in it, or run this command as its owner"
+            " inspect it and move it away, or run this command as its owner"
         )
     if status.st_mode & _OTHERS_WRITE:
         raise ConflictError(

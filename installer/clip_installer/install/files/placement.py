@@ -200,8 +200,8 @@ def place(config: ServerConfig, model: str, revision: str) -> Placement:
     if not (_writable(config, config.directory) and _writable(config, drop_in.parent)):
         searched = ", ".join(config.function_globs) or "nowhere"
         raise ConfigurationError(
-            f"no place for the function definitions can be written: {config.main_file} has them searched in"
-            f" {searched}, and {config.directory} takes no new file; run as the owner of the configuration"
+            f"no place for the function definitions can be written: {config.main_file} makes the server look for them"
+            f" in {searched}, and {config.directory} takes no new file; run as the owner of the configuration"
         )
     return Placement(
         scripts,

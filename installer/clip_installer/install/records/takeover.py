@@ -49,7 +49,7 @@ def records_of_older_version(disk: Disk) -> Records:
     where = str(disk.here(path))
     values = Document.parse(content, where, ConfigurationError, most=MOST_BYTES)
     if values.integer("format_version", 0, 1 << 31) != _OLD_VERSION:
-        values.refuse(f"is not the records' file of an older version: move it away after a look at {path.parent}")
+        values.refuse(f"is not the records' file of an older version: inspect {path.parent} and move it away")
     server = Path(values.text("server"))
     if server != disk.config.main_file and disk.here(server).exists():
         raise _shared(disk, server)
@@ -74,7 +74,7 @@ def refuse_shared_scripts(disk: Disk) -> None:
         if other != disk.config.main_file and disk.here(other).exists():
             raise _shared(disk, other)
         raise ConflictError(
-            f"{disk.here(disk.places.home)} was installed for {other}, which is not there any more: if it is now"
+            f"{disk.here(disk.places.home)} was installed for {other}, which no longer exists: if it is now"
             f" {disk.config.main_file}, rename its records' directory in {disk.here(disk.places.state.parent)} to"
             f' {disk.places.state.name}, and its "server" in {RECORDS}'
         )
@@ -141,7 +141,7 @@ def _believed(values: Document, disk: Disk, notes: list[str]) -> InstalledModel 
     for backup in values.objects("backups", _MOST_FILES):
         notes.append(
             f"not taken over: {printable(backup.text('kept'))}, kept as a copy of"
-            f" {printable(backup.text('path'))}: put it back yourself after a look at it"
+            f" {printable(backup.text('path'))}: inspect it and put it back yourself"
         )
     notes.append(f"taken over: {name}, {len(files)} files that are as they were installed")
     return InstalledModel(

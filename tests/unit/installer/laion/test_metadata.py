@@ -91,7 +91,7 @@ def test_dictionary_columns_are_decoded(tmp_path: Path) -> None:
     ("columns", "reason"),
     [
         ({"caption": ["u"]}, "no column url, nor image_path; it has caption"),
-        ({"URL": ["u"], "Url": ["v"], "caption": ["c"]}, "URL and Url may both be the column url"),
+        ({"URL": ["u"], "Url": ["v"], "caption": ["c"]}, "URL and Url could both be the column url"),
         ({"url": [1], "caption": ["c"]}, "column url is int64, expected text"),
         ({"url": ["u"], "caption": ["c"], "width": ["wide"]}, "column width is string, expected a number"),
     ],

@@ -79,7 +79,7 @@ def test_a_user_that_nothing_tells_is_asked_for(
 ) -> None:
     config.path.rmdir()
     without_clickhouse(monkeypatch)
-    with pytest.raises(ConfigurationError, match=r"not known which user the server runs as.*--user"):
+    with pytest.raises(ConfigurationError, match=r"cannot tell which user the server runs as.*--user"):
         server_user(config)
 
 

@@ -161,7 +161,7 @@ def test_every_golden_value_counts() -> None:
     ("golden", "said"),
     [
         ("{}", "has no golden vectors: 'texts'"),
-        ('{"texts": [], "images": []}', "has no golden vectors of a text and a picture"),
+        ('{"texts": [], "images": []}', "has no golden vectors of a text and an image"),
         ('{"texts": [{"text": "a", "vector": [0, 0]}], "images": []}', "has the length 0.0000 instead of 1"),
         (
             '{"texts": [{"text": "a", "vector": [0, 1]}], "images": [{"png_base64": "", "vector": [1, 0, 0, 0]}]}',
