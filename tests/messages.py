@@ -102,8 +102,13 @@ def _named(node: ast.expr, module: ast.Module) -> list[str]:
 
 
 def _returned(name: str, module: ast.Module) -> list[str]:
-    """What a function of the module returns, where that is text, or the text of another function of the module."""
+    """What a function of the module, or one that it imports from ours, returns, where that is text."""
     texts = []
+    for statement in module.body:
+        if isinstance(statement, ast.ImportFrom) and any(one.name == name for one in statement.names):
+            path = import_module(statement.module or "").__file__ or ""
+            ours = any(Path(path).is_relative_to(folder) for folder in SOURCES)
+            return _returned(name, ast.parse(Path(path).read_text(encoding="utf-8"))) if ours else []
     for function in ast.walk(module):
         if isinstance(function, ast.FunctionDef) and function.name == name:
             for node in ast.walk(function):
