@@ -16,10 +16,10 @@ _CACHE = Path(__file__).parents[3] / ".pytest_cache" / "v" / "faults"
 _COLUMNS = "| fault | what the user sees | what the next queries see | test |"
 _HEAD = """# What happens when something goes wrong
 
-Each row is a test in `tests/chdb/faults`, on the ClickHouse engine and on installed files, and the row says what that
-test saw: `python -m tests.chdb.faults.table` writes this page from the last results, and a test fails while the page
-says something else. "The right vectors" are compared with ones that were computed without ClickHouse. After each fault
-the engine ends, and no process, zombie or temporary file may be left. An ellipsis stands for a name or a number.
+Each row is a test in `tests/chdb/faults`, run on chDB with installed files, and shows what that test saw.
+`python -m tests.chdb.faults.table` writes this page from the last results, and a test fails if the page differs from
+them. "The right vectors" means equal to vectors computed without ClickHouse. After each fault chDB is stopped, and no
+process, zombie or temporary file may remain. An ellipsis stands for a name or a number.
 
 """
 

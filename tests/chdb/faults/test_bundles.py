@@ -74,7 +74,7 @@ def test_a_bit_of_the_graph_is_flipped(fault: Case) -> None:
 
 
 def test_the_vectors_are_of_another_dimension(fault: Case) -> None:
-    """The model's vectors are not of the dimension that its manifest says."""
+    """The model's vectors have another dimension than its manifest says."""
     manifest = fault.folder / "bundle" / "manifest.json"
     refused(
         fault,
@@ -97,7 +97,7 @@ def test_the_bundle_is_newer_than_the_code(fault: Case) -> None:
 
 
 def test_the_prepared_graphs_are_missing(fault: Case) -> None:
-    """The graphs prepared for this machine are missing: the model's own are taken, and load more slowly."""
+    """The prepared graphs are missing: the worker uses the bundle's plain graphs, which load more slowly."""
     with altered(fault.folder / "bundle" / "prepared" / "host.json", None):
         fault.exact()
         fault.exact()

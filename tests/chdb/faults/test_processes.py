@@ -20,7 +20,7 @@ PIPE = "Cannot write into pipe: , errno: 32, strerror: Broken pipe"
 
 
 def test_killed_while_it_waits_for_work(fault: Case) -> None:
-    """`kill -9` of a worker that waits for work."""
+    """`kill -9` of an idle worker."""
     fault.warm()
     for _ in range(2):
         fault.seen.clear()
@@ -31,7 +31,7 @@ def test_killed_while_it_waits_for_work(fault: Case) -> None:
 
 
 def test_killed_while_it_loads(fault: Case) -> None:
-    """`kill -9` of a worker that loads its model."""
+    """`kill -9` of a worker that is loading its model."""
     fault.sabotage()
     with fault.fault("hold-load"):
         fault.engine.begin(question().statement)
@@ -42,7 +42,7 @@ def test_killed_while_it_loads(fault: Case) -> None:
 
 
 def test_killed_in_the_middle_of_a_block(fault: Case) -> None:
-    """`kill -9` of a worker in the middle of a block, part of it answered."""
+    """`kill -9` of a worker in the middle of a block, after part of it was answered."""
     fault.sabotage()
     fault.warm()
     with fault.fault("slow-run"):
@@ -55,7 +55,7 @@ def test_killed_in_the_middle_of_a_block(fault: Case) -> None:
 
 
 def test_terminated_while_it_waits_for_work(fault: Case) -> None:
-    """SIGTERM to a worker that waits for work."""
+    """SIGTERM to an idle worker."""
     fault.warm("encode_image")
     send(fault.worker("encode_image"), signal.SIGTERM)
     fault.fails(TERMINATED, PIPE, asked=question("encode_image"))
@@ -75,7 +75,7 @@ def test_terminated_in_the_middle_of_a_block(fault: Case) -> None:
 
 
 def test_stopped_and_continued(fault: Case) -> None:
-    """SIGSTOP and, later, SIGCONT to a worker that waits, and to one in the middle of a block."""
+    """SIGSTOP and later SIGCONT to an idle worker, and to one in the middle of a block."""
     fault.sabotage()
     fault.warm()
     serving = fault.worker()
@@ -97,7 +97,7 @@ def test_stopped_and_continued(fault: Case) -> None:
 
 
 def test_out_of_memory(fault: Case) -> None:
-    """A worker may take only 16 MiB more (`RLIMIT_AS`), then comes a value of 50 MB."""
+    """A worker may allocate only 16 MiB more (`RLIMIT_AS`) and receives a value of 50 MB."""
     fault.warm("encode_image_bytes")
     serving = fault.worker("encode_image_bytes")
     resource.prlimit(serving.pid, resource.RLIMIT_AS, (serving.memory_info().vms + (16 << 20),) * 2)
@@ -108,7 +108,7 @@ def test_out_of_memory(fault: Case) -> None:
 
 
 def test_the_server_is_killed(fault: Case) -> None:
-    """`kill -9` of the server while a worker computes: the worker ends at once, and so does one that waits."""
+    """`kill -9` of the server while a worker computes: that worker exits at once, and so does an idle one."""
     fault.sabotage()
     fault.warm("encode_text", "encode_image")
     with fault.fault("hold-run"):
@@ -134,7 +134,7 @@ def environment(place: Path) -> tuple[Path, Path]:
 
 
 def test_the_interpreter_is_removed(fault: Case, tmp_path: Path) -> None:
-    """The virtual environment is removed: workers that run go on, new ones cannot start until it is back."""
+    """The virtual environment is removed: running workers continue, new ones cannot start until it is back."""
     python, _ = environment(tmp_path / "venv")
     fault.start_workers_with(python)
     fault.warm("encode_image")

@@ -10,7 +10,7 @@ from tests.chdb.faults.mix import Mix
 
 
 def test_no_byte_within_the_read_timeout(fault: Case) -> None:
-    """A block takes longer than `command_read_timeout`: its worker ends at once, and leaves no zombie."""
+    """A block takes longer than `command_read_timeout`: its worker exits at once and leaves no zombie."""
     fault.sabotage()
     fault.define("command_read_timeout", 5000)
     with fault.fault("hold-run"):
@@ -28,7 +28,7 @@ def kill(fault: Case, marked: str) -> None:
 
 
 def test_a_statement_of_many_blocks_is_killed(fault: Case) -> None:
-    """KILL QUERY of a statement of many blocks: it ends after the block that is at work, and its worker goes on."""
+    """KILL QUERY of a statement of many blocks: it ends after the current block, and its worker continues."""
     fault.sabotage()
     fault.warm()
     serving = fault.worker()
@@ -43,7 +43,7 @@ def test_a_statement_of_many_blocks_is_killed(fault: Case) -> None:
 
 
 def test_a_statement_is_killed_in_the_middle_of_a_block(fault: Case) -> None:
-    """KILL QUERY in the middle of a block: it ends when the block is done, and its worker goes on."""
+    """KILL QUERY in the middle of a block: it ends when the block is done, and its worker continues."""
     fault.sabotage()
     with fault.fault("hold-run"):
         fault.engine.begin(question(rows=41, rest="/* held */").statement, client=1)
@@ -81,7 +81,7 @@ def test_a_limit_stops_reading(fault: Case) -> None:
 
 
 def test_the_pool_is_exhausted(fault: Case) -> None:
-    """All workers of the pool are busy for longer than a statement waits: `install-udfs --pool-size` gives more."""
+    """All workers of the pool stay busy for longer than a statement waits: increase `install-udfs --pool-size`."""
     fault.sabotage()
     fault.define("pool_size", 1)
     fault.define("max_command_execution_time", 1)
@@ -96,7 +96,7 @@ def test_the_pool_is_exhausted(fault: Case) -> None:
 
 
 def test_functions_are_reloaded_while_a_worker_loads(fault: Case) -> None:
-    """SYSTEM RELOAD FUNCTIONS while a worker loads its model: its statement is answered, the next have new workers."""
+    """SYSTEM RELOAD FUNCTIONS while a worker loads its model: its statement is answered, later ones get new workers."""
     fault.sabotage()
     with fault.fault("hold-load"):
         first, second = question(), question()
@@ -114,7 +114,7 @@ def test_functions_are_reloaded_while_a_worker_loads(fault: Case) -> None:
 
 
 def test_eight_clients_mix_good_and_bad_rows(fault: Case) -> None:
-    """Eight clients at the same time call all six functions, good and bad rows mixed, 50 statements each."""
+    """Eight clients call all six functions at the same time, with good and bad rows mixed, 50 statements each."""
     mix = Mix(seed=8, settings=fault.settings, bad=0.05)
     asked = {client: [mix.draw() for _ in range(50)] for client in range(1, 9)}
     for client, statements in asked.items():
@@ -127,7 +127,7 @@ def test_eight_clients_mix_good_and_bad_rows(fault: Case) -> None:
         if (problem := mix.problem(one, fault.reference, *mix.outcome(fault.engine, client)))
     ]
     assert problems == []
-    fault.saw("each statement's own outcome: the right vectors, or the message for its own bad row")
+    fault.saw("each statement's own result: the right vectors, or the message for its own bad row")
     for function in ENCODERS:
         assert len(fault.workers(function)) <= 2
     fault.exact()
