@@ -95,7 +95,7 @@ def guide_to_csv(folder: Path, target: Path) -> None:
 
 
 def guide_insert(csv: Path, data: Path) -> None:
-    """The guide's table and its INSERT, on the embedded engine."""
+    """The guide's table and its INSERT, on chDB."""
     import chdb
 
     connection = chdb.connect(str(data))

@@ -75,7 +75,7 @@ def short(record: Mapping[str, Any]) -> str:
         [
             f"From `{record['command']}` on {machine['cores']} cores of {machine['cpu']}, load average",
             f"{load['least']:.1f} to {load['most']:.1f} (ViT-B-32-quickgelu, the same weights for all, as ClickHouse",
-            "functions on the same embedded engine, every vector compared; medians, in brackets how many times ours).",
+            "functions on the same chDB, every vector compared; medians, in brackets how many times ours).",
             "All figures, what is missed and why: [docs/speed.md](docs/speed.md).",
             "",
             *_short_table(record),

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 class Table:
-    """Clustered vectors on the embedded engine, and queries near them."""
+    """Clustered vectors on chDB, and queries near them."""
 
     def __init__(self, place: Path, rows: int, options: argparse.Namespace) -> None:
         """Fill the table and find the true neighbours of every query."""

@@ -65,7 +65,7 @@ def texts_are_found_by_what_they_say(server: Server) -> None:
 
 
 def pictures_are_encoded_where_they_are(server: Server, folder: str) -> None:
-    """``folder`` is what file() calls ``pictures/`` of user_files: the embedded engine wants the whole path."""
+    """``folder`` is what file() calls ``pictures/`` of user_files: chDB needs the whole path."""
     server.rows(
         "INSERT INTO laion (id, url, caption, image_embedding, text_embedding) "
         "SELECT cityHash64(_file) % 1000000, 'pictures/' || _file, _file, encode_image('pictures/' || _file), "

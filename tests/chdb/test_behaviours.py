@@ -1,4 +1,4 @@
-"""The behaviours of the Docker tests on the embedded engine, as far as that has what they need."""
+"""The behaviours of the Docker tests on chDB, as far as that has what they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster's configuration as the containers get it, read by the embedded engine and by the installer."""
+"""The cluster's configuration as the containers get it, read by chDB and by the installer."""
 
 from __future__ import annotations
 

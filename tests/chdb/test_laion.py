@@ -1,4 +1,4 @@
-"""import-laion on the embedded engine: every row as it was, once, whatever happens on the way."""
+"""import-laion on chDB: every row as it was, once, whatever happens on the way."""
 
 from __future__ import annotations
 

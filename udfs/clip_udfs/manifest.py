@@ -1,4 +1,4 @@
-"""``manifest.json`` of a model bundle: what it says, and that it says only what can be."""
+"""``manifest.json`` of a model bundle, parsed and validated."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from clip_installer.tables.schema import QUANTIZATIONS, SchemaParameters, stored
 _HELP = """\
 Add image_index and text_index to a table and build them for its rows.
 
-Run it after loading, since merges during the load would build an existing index again, and once more after the table
-has grown: it also draws the sample of vectors from which the search views compute relevance. clip-udfs recall
-shows what other parameters cost and bring. A build that is running is waited for, and goes on after Ctrl-C.
+Run it after loading, because merges during the load would build an existing index again. Run it again when the table
+has grown: it also draws the sample of vectors from which the search views compute relevance. clip-udfs recall shows
+what other parameters find and cost. The command waits for the build, which continues in the server after Ctrl-C.
 
 \b
   clip-udfs build-index --table laion --url http://localhost:8123
@@ -33,14 +33,14 @@ shows what other parameters cost and bring. A build that is running is waited fo
     type=click.Choice(QUANTIZATIONS),
     default="bf16",
     show_default=True,
-    help="What the index keeps of a number.",
+    help="Number format of the vectors in the index.",
 )
-@click.option("--m", default=64, show_default=True, help="Connections of each vector.")
-@click.option("--ef-construction", default=256, show_default=True, help="Candidates seen while building.")
+@click.option("--m", default=64, show_default=True, help="Connections of each vector (HNSW's M).")
+@click.option("--ef-construction", default=256, show_default=True, help="Candidates considered while building.")
 @click.option("--cluster", help="The table is <table>_local on the shards of this cluster.")
-@click.option("--rebuild", is_flag=True, help="Replace indexes of other parameters.")
-@click.option("--no-wait", is_flag=True, help="Begin, and leave the server to it.")
-@click.option("--cancel", is_flag=True, help="End a build that is running, instead of beginning one.")
+@click.option("--rebuild", is_flag=True, help="Replace indexes that have other parameters.")
+@click.option("--no-wait", is_flag=True, help="Start the build and do not wait for it.")
+@click.option("--cancel", is_flag=True, help="Stop a running build instead of starting one.")
 @json_option
 def build_index(
     connection: ConnectionOptions,

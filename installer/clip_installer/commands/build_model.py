@@ -14,7 +14,7 @@ from clip_udfs.manifest import FLOAT32, PRECISIONS
 _ENGINES = ("auto", "onnx", "torch", "both")
 
 _HELP = """\
-Build a bundle from an open_clip model and compare it with open_clip on the way.
+Build a bundle from an open_clip model, and compare its vectors with open_clip's.
 
 \b
   clip-udfs build-model --model ViT-B-32-quickgelu --pretrained openai --output ViT-B-32-openai
@@ -34,7 +34,7 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
     "--pretrained",
     default="",
     metavar="TAG|FILE|TAG=FILE",
-    help="Tag of open_clip, a checkpoint file, that of a tag, or 'random' (for timing only); none for a folder.",
+    help="Tag of open_clip, a checkpoint file, a tag with its file, or 'random' (for timing); omit it for a folder.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Directory of the new bundle.")
 @click.option("--name", help="Name of the bundle [default: architecture and tag].")
@@ -43,26 +43,26 @@ Build a bundle from an open_clip model and compare it with open_clip on the way.
     type=click.Choice(_ENGINES),
     default="auto",
     show_default=True,
-    help="Which engines shall be able to run it; auto is onnx, or torch where the model cannot be exported.",
+    help="Engines that can run the bundle; auto means onnx, or torch if the model cannot be exported.",
 )
 @click.option(
     "--any-activation",
     is_flag=True,
-    help="Build although the weights are known to have been trained with another activation (GELU, QuickGELU).",
+    help="Build even if the weights were trained with another activation (GELU, QuickGELU).",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default=FLOAT32,
     show_default=True,
-    help="int8 is quicker and smaller, and its vectors are not quite the model's: the build measures how near.",
+    help="int8 is faster and smaller, but its vectors differ slightly from the model's; the build measures it.",
 )
 @click.option(
     "--min-cosine",
     type=click.FloatRange(0, 1),
-    help="With --precision int8: the smallest cosine with the model's own vectors that is accepted [default: 0.99].",
+    help="With --precision int8: the smallest accepted cosine with the model's own vectors [default: 0.99].",
 )
-@click.option("--notice", default="", help="A sentence to show wherever the model is offered.")
+@click.option("--notice", default="", help="A sentence to show wherever the model is listed.")
 @json_option
 def build_model(
     model: str,
@@ -76,7 +76,7 @@ def build_model(
     notice: str,
     as_json: bool,
 ) -> None:
-    """Build a bundle from an open_clip model and compare it with open_clip on the way."""
+    """Build a bundle from an open_clip model, and compare its vectors with open_clip's."""
     if min_cosine is not None and precision == FLOAT32:
         raise click.UsageError("--min-cosine applies only to --precision int8; fp32 must equal open_clip's vectors")
     from clip_installer.models.build import build_model as build

@@ -11,9 +11,9 @@ from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.commands.options import connection_options, json_option, table_option
 
 _HELP = """\
-Encode a sample of a table's captions, and of its pictures where there are files, and compare.
+Encode a sample of a table's captions, and of its images where the files are readable, and compare the vectors.
 
-Exits with 1 where the model is another one.
+Exits with status 1 if another model made the table's vectors.
 
 \b
   clip-udfs check-model --table laion --url http://localhost:8123
@@ -24,10 +24,10 @@ Exits with 1 where the model is another one.
 @connection_options
 @table_option
 @click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
-@click.option("--sample", default=200, show_default=True, help="Captions, and pictures, that are encoded.")
+@click.option("--sample", default=200, show_default=True, help="Captions, and images, to encode.")
 @json_option
 def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: int, as_json: bool) -> int:
-    """Encode a sample of a table's captions, and of its pictures where there are files, and compare."""
+    """Encode a sample of a table's captions and images again, and compare the vectors."""
     from clip_installer.tables import comparison as model_check
 
     with connection.connect() as database:

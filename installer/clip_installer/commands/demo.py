@@ -18,7 +18,7 @@ from clip_installer.commands.options import json_option
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Directory of the demonstration; run again, it continues where it was.",
+    help="Directory of the demonstration; a second run continues where the first stopped.",
 )
 @json_option
 def demo(output: Path, as_json: bool) -> None:

@@ -32,9 +32,9 @@ Import parts from SOURCE, a folder or an http(s) address with the published layo
 \b
   img_emb/img_emb_N.npy  text_emb/text_emb_N.npy  metadata/metadata_N.parquet
 
-The three folders may be missing, and text_emb altogether. Vectors of another model than the table is for are
-refused. Each part is imported once: run the command again after an interruption
-and it goes on where it was. Build the vector indexes afterwards, with clip-udfs build-index.
+The files may also lie in one folder, and text_emb may be missing. Vectors of another model than the table's are
+refused. Each part is imported once: after an interruption, run the command again and it continues. Build the vector
+indexes afterwards, with clip-udfs build-index.
 
 \b
   clip-udfs import-laion ./laion --parts 0-9 --url http://localhost:8123

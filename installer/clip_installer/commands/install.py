@@ -83,7 +83,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="Take options from this TOML file; those on the command line come first.",
+    help="Take options from this TOML file; the command line overrides them.",
 )
 @click.option(
     "--server-config",
@@ -112,7 +112,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option(
     "--wire-format",
     type=click.Choice(FORMATS),
-    help=f"Format between ClickHouse and the workers; a query can break TabSeparated [default: {FORMATS[0]}].",
+    help=f"Format on the workers' pipe; a query's settings can break TabSeparated [default: {FORMATS[0]}].",
 )
 @click.option(
     "--jpeg-decoding",
@@ -154,11 +154,11 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--user", help="System user of the server [default: the recorded one, or the owner of its data].")
 @click.option("--destdir", type=_PATH, default=_ROOT, help="Install into the tree below this directory.")
 @optional_connection_options
-@click.option("--ddl/--no-ddl", default=None, help="Deploy table and views [default], or leave them to you.")
+@click.option("--ddl/--no-ddl", default=None, help="Create table and views [default], or only print their SQL.")
 @click.option(
     "--search-page/--no-search-page",
     default=None,
-    help="Serve a search page at /clip, or /clip_SUFFIX, of the server's HTTP port, or do not [default].",
+    help="Serve a search page at /clip, or /clip_SUFFIX, on the server's HTTP port; default: no.",
 )
 @click.option("--table", help="Table that the views search [default: laion, or laion_SUFFIX].")
 @click.option("--cluster", help="Cluster for the schema: ON CLUSTER, replicated and distributed tables.")
@@ -170,7 +170,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     "--reset",
     multiple=True,
     metavar="OPTION",
-    help="Forget this option, pool-size for example, so that it has its default again; repeatable; all for all.",
+    help="Restore the default of this option, e.g. pool-size; repeatable; 'all' for every option.",
 )
 @click.option("--verify", is_flag=True, help="Check what is installed, and change nothing.")
 @click.option(

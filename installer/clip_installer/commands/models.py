@@ -1,4 +1,4 @@
-"""``clip-udfs models``: the models that are here, and where more come from."""
+"""``clip-udfs models``: the models that are available here, and where to get more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from clip_installer.server.config import ServerConfig
 
 _HELP = """\
-List models, or those with PART in their name: the length of their vectors, their size on disk, the memory of a worker.
+List models, or only those with PART in their name, with the length of their vectors, their size on disk and the memory
+of a worker.
 
 \b
   clip-udfs models --server-config /etc/clickhouse-server
@@ -24,13 +25,15 @@ List models, or those with PART in their name: the length of their vectors, thei
 """
 
 
-@click.command(help=_HELP, short_help="List the models that are built in, those that a server has, and open_clip's.")
+@click.command(help=_HELP, short_help="List built-in models, installed models, and open_clip's.")
 @click.option(
     "--server-config",
     type=click.Path(exists=True, path_type=Path),
-    help="Also the models that are installed for this server.",
+    help="Also list the models installed on this server.",
 )
-@click.option("--available", is_flag=True, help="Also open_clip's, for build-model; takes about a second for each.")
+@click.option(
+    "--available", is_flag=True, help="Also list open_clip's models, for build-model; takes about a second for each."
+)
 @json_option
 @click.argument("part", default="")
 def models(server_config: Path | None, available: bool, part: str, as_json: bool) -> None:

@@ -28,7 +28,7 @@ _SERVER_OPTIONS = (
         help="ClickHouse's HTTP address, http[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"
         f" [default: the environment's {URL_VARIABLE}].",
     ),
-    click.option("--ca-file", type=_FILE, help="Authorities that may have signed an https server's certificate (PEM)."),
+    click.option("--ca-file", type=_FILE, help="Trust these authorities for an https server's certificate (PEM)."),
     click.option("--client-cert", type=_FILE, help="Client certificate for an https server (PEM)."),
     click.option("--client-key", type=_FILE, help="Key of --client-cert (PEM) [default: in the same file]."),
     click.option("--embedded", is_flag=True, help="Use chDB, ClickHouse in this process, on --server-config."),

@@ -1,4 +1,4 @@
-"""``clip-udfs recall``: which index parameters to take, and what they cost."""
+"""``clip-udfs recall``: what each set of index parameters finds and costs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _quantizations(context: click.Context, parameter: click.Parameter, value: st
 _HELP = """\
 Build each index on a sample of the table, search it as the views do, and compare with brute force.
 
-Lists are separated by commas. The copies of the sample are dropped in the end.
+Separate lists by commas. The copies of the sample are dropped at the end.
 
 \b
   clip-udfs recall --quantization bf16,i8 --m 16,64 --url http://localhost:8123
@@ -55,7 +55,7 @@ Lists are separated by commas. The copies of the sample are dropped in the end.
     type=click.Choice(list(_COLUMNS)),
     default="text",
     show_default=True,
-    help="Vectors of the table's own captions or pictures are the queries.",
+    help="Use the vectors of the table's own captions or images as queries.",
 )
 @click.option("--rows", default=100_000, show_default=True, help="Rows of the sample.")
 @click.option("--queries", default=100, show_default=True, help="Queries of the sample.")
@@ -65,7 +65,7 @@ Lists are separated by commas. The copies of the sample are dropped in the end.
     default="bf16,i8",
     show_default=True,
     callback=_quantizations,
-    help="What the index keeps of a number.",
+    help="Number formats of the vectors in the index.",
 )
 @click.option("--m", default="64", show_default=True, callback=_numbers, help="Connections of each vector.")
 @click.option(

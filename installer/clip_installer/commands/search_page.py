@@ -1,4 +1,4 @@
-"""``clip-udfs search-page``: the search page of a table, into a server, out of it, or as text."""
+"""``clip-udfs search-page``: deploy, remove or print the search page of a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ For an older server, --http-handlers prints the same as a file for its config.d.
     "--suffix", default="", help="Suffix of the model's functions and views [default: the model without one]."
 )
 @click.option("--remove", is_flag=True, help="Remove the page instead.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done with every statement, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with every statement, and change nothing.")
 @click.option("--http-handlers", is_flag=True, help="Print the handlers as a configuration file, and change nothing.")
 @json_option
 def search_page(

@@ -22,7 +22,7 @@ Run a ClickHouse server for evaluation, with HTTP and native listeners, until Ct
 \b
   clip-udfs server --server-config demo/etc/clickhouse-server
 
-It is chDB with listeners, for trying things out: no replication, no ON CLUSTER, no TLS, and its users are those of
+It is chDB with listeners, for evaluation: no replication, no ON CLUSTER, no TLS, and its users are those of
 the configuration's users file (no CREATE USER). A user default with a password is not available here.
 """
 

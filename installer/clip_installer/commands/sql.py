@@ -1,4 +1,4 @@
-"""``clip-udfs sql``: run SQL on a server, or on the embedded engine with a server's configuration."""
+"""``clip-udfs sql``: run SQL on a server, or on chDB with a server's configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run SQL from -q, from FILE, or from standard input, and print each answer.
 """
 
 
-@click.command(help=_HELP, short_help="Run SQL on the embedded engine, or on a server.")
+@click.command(help=_HELP, short_help="Run SQL on a server, or on chDB.")
 @connection_options
 @click.option("-q", "--query", help="The SQL to run; statements are separated by ';'.")
 @click.option("-f", "--format", "output_format", help="Output format [default: PrettyCompact on a terminal, else TSV].")

@@ -1,7 +1,8 @@
-"""An install: settle what is asked, plan it, check all that can be checked, swap, reload, confirm, then delete.
+"""An install: settle the request, plan, check, swap, reload, confirm, and only then delete.
 
-Nothing that serves queries is touched before every check that needs no change has passed. New workers are put beside
-the old ones; definitions follow; the server reloads them and is asked whether it has them; then the old workers go.
+Nothing that serves queries is touched until every check that needs no change has passed. New workers are installed
+beside the old ones; then the definitions are replaced and reloaded, and the server is asked whether it has them; then
+the old workers are removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An uninstall: name what depends on the functions, forget the definitions, then remove what they started."""
+"""An uninstall: list what depends on the functions, remove the definitions, then the workers' files."""
 
 from __future__ import annotations
 

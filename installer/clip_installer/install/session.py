@@ -1,4 +1,4 @@
-"""One run of install, verify or uninstall: be alone, read the server, act, and hand the result to the output."""
+"""One run of install, verify or uninstall: take the lock, read the server, act, pass the result to the output."""
 
 from __future__ import annotations
 

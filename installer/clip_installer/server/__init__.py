@@ -1,1 +1,1 @@
-"""How ClickHouse is configured on this host: its merged configuration, its user, an embedded engine on it."""
+"""How ClickHouse is configured on this host: its merged configuration, its user, the configuration for chDB."""

@@ -1,4 +1,4 @@
-"""The configuration file that the embedded engine starts with."""
+"""The configuration file that chDB starts with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ DIRECTORY = "embedded_config"
 
 
 def embedded_main_file(config: ServerConfig, data: Path) -> Path:
-    """The main file for an embedded engine that keeps its data in ``data``.
+    """The main file for chDB with its data in ``data``.
 
-    That is the server's own where the data is the server's own, too. Elsewhere the server's file would be a
-    danger: its ``<path>`` wins over the data directory that the engine is given, so the engine would write
-    into
-    the data of a live server. Then, and where the configuration is YAML, which the embedded engine cannot
-    parse,
-    a file of its own is written into ``data``, with the server's functions, scripts and pictures, and nothing
-    else of it.
+    If that is the server's own data, it is the server's own file. Otherwise that file would be dangerous: its
+    ``<path>`` overrides the data directory that chDB is given, so chDB would write into the data of a live server.
+    Then, and if the configuration is YAML, which chDB cannot parse, a new file is written into ``data``. It takes only
+    the functions, scripts and image directories from the server's configuration.
 
     Raises:
         ConfigurationError: The file cannot be written.

@@ -1,1 +1,1 @@
-"""What stands in the database: tables, views, vector indexes, and whose vectors they hold."""
+"""Objects in the database: tables, views, vector indexes, and whose vectors they hold."""

@@ -1,4 +1,4 @@
-"""What is worth changing about a table: how it was made, and rows that it hides."""
+"""Advice on a table: how it differs from a new one, and rows that it hides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deploying the schema: what is there, what would change, and then all of the statements or none of them."""
+"""Deploying the schema: compare, plan, then run all statements or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose vectors a table holds, asked before a model is put before it."""
+"""Whose vectors a table holds, checked before a model is installed on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells one model's vectors from another's: written into comments of tables and views, and read there again."""
+"""The label of a model's vectors: written into the comments of tables and views, and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample of a table's vectors that the views' relevance is reckoned from."""
+"""The sample of a table's vectors from which the views compute relevance."""
 
 from __future__ import annotations
 

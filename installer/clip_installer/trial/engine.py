@@ -14,7 +14,7 @@ from typing import Any
 
 OLDEST = (26, 6)
 # What the server's own session runs. Reading the pipe keeps that session, and so the server, alive; then the queries
-# that still run are cancelled, because the engine waits for them.
+# that still run are cancelled, because chDB waits for them.
 _SCRIPT = """
 SYSTEM START LISTEN HTTP;
 SYSTEM START LISTEN TCP;

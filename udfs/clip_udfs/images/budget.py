@@ -1,4 +1,4 @@
-"""CPU time that the values of one block may take altogether, as ClickHouse can stop a query only between blocks."""
+"""The CPU-time budget of a block: ClickHouse can stop a query only between blocks."""
 
 from __future__ import annotations
 

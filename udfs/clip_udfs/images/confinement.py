@@ -1,4 +1,4 @@
-"""Opening an image file only where that is allowed: inside a root after every symbolic link, regular files only."""
+"""Opens image files only inside the allowed roots, after following every link, and only regular files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image file is made of, as far as it must be known before a decoder sees it."""
+"""The structure of an image file, as far as it must be known before a decoder sees it."""
 
 from __future__ import annotations
 

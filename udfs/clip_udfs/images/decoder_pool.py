@@ -1,4 +1,4 @@
-"""A worker's side of the processes that decode its images: one request at a time to each, from any thread."""
+"""The worker's side of its decoder processes: one request at a time to each, from any thread."""
 
 from __future__ import annotations
 

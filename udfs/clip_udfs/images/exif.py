@@ -1,4 +1,4 @@
-"""What a camera wrote beside the pixels: which way is up, and when it was."""
+"""EXIF: an image's orientation and time."""
 
 from __future__ import annotations
 

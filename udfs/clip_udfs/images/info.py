@@ -1,4 +1,4 @@
-"""What an image's file says of itself, and a perceptual hash by which near copies are found."""
+"""Size, format and EXIF time of an image, and a perceptual hash that finds near copies."""
 
 from __future__ import annotations
 

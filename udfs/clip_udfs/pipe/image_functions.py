@@ -1,4 +1,4 @@
-"""The functions that need no model: from a stream of images to a stream of answers, in order, in bounded memory."""
+"""The functions that need no model: a stream of images to a stream of answers, in order, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an installation must fulfil: files, workers, functions in the server."""
+"""Checks of an installation: files, workers, functions in the server."""

@@ -1,4 +1,4 @@
-"""Tables, views and columns that call a function by themselves, and stop working when it goes."""
+"""Tables, views and columns that call a function, and stop working without it."""
 
 from __future__ import annotations
 

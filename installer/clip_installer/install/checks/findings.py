@@ -1,4 +1,4 @@
-"""What a check found: good, worth knowing, or wrong with its remedy."""
+"""Findings of the checks: ok, note, or problem with its remedy."""
 
 from __future__ import annotations
 

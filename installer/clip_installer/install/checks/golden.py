@@ -1,4 +1,4 @@
-"""Golden values of a bundle: a few texts and pictures with the vectors that the model gives them."""
+"""Golden values of a bundle: a few texts and images with the model's vectors."""
 
 from __future__ import annotations
 

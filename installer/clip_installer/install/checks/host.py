@@ -1,4 +1,4 @@
-"""Checks of an installed model on its machine: files, interpreter, packages, pictures, workers."""
+"""Checks of an installed model on its machine: files, interpreter, packages, images, workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be known before a file or a table is changed: host, rights, names, schema, and whose vectors there are."""
+"""Checks before anything changes: host, rights, names, schema, and whose vectors the table holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of one server on this machine, reached safely: by handles, and only in the places of its installations."""
+"""Safe access to one server's files: through handles, and only where its installations can be."""
 
 from __future__ import annotations
 

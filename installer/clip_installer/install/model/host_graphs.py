@@ -1,4 +1,4 @@
-"""The model's graphs, optimised for the machine that is installed on: made once, and made again when they are stale."""
+"""The prepared graphs: made once for this host, and again when they are stale."""
 
 from __future__ import annotations
 

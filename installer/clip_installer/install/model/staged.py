@@ -1,4 +1,4 @@
-"""A model before it is installed: asked outside the server, from its bundle, so that a refusal costs no query."""
+"""A model before it is installed: its bundle answers outside the server, so that a refusal affects no query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits that a person made in installed files: how they go along when an installation moves to a new directory."""
+"""Manual edits of installed files, carried along when an installation moves to a new directory."""
 
 from __future__ import annotations
 

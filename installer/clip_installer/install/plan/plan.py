@@ -20,10 +20,8 @@ class Step:
     """What happens to one file.
 
     Attributes:
-        action: ``create`` a new file, ``replace`` our own, ``take over`` somebody else's after keeping a
-        copy,
-            leave it ``unchanged``, ``keep`` what was edited by hand, ``remove`` it, or ``restore`` what it
-            was.
+        action: ``create`` a new file, ``replace`` our own, ``take over`` somebody else's after keeping a copy, leave it
+            ``unchanged``, ``keep`` what was edited by hand, ``remove`` it, or ``restore`` what was there before.
         path: The file as the server sees it.
         reason: Why, in a few words.
         wanted: The new content; None where the file goes or stays.

@@ -1,4 +1,4 @@
-"""What was installed for a server, file by file with its SHA-256: the installer's memory, in its own directory."""
+"""``installed.json``: what was installed for a server, file by file with its SHA-256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An installation by an older version, whose records the server's user could write: what can be believed of them.
+"""Takes over an installation by an older version, whose records the server's user could write.
 
 Those records, ``user_scripts/clip_udfs/manifest.json``, may have been falsified. So only what the disk confirms is
 believed: a file counts as installed where an installation for this server would have put it, under a name that it would

@@ -1,7 +1,7 @@
-"""The options that an installation remembers: which there are, what they are when not given, and how they merge.
+"""The options that an installation remembers: their names, their defaults, and how they merge.
 
-An installation keeps what was asked for. A later run changes what it names (on the command line or in the
-configuration file) and, with ``--reset``, what shall have its default again; everything else stays.
+An installation keeps its options. A later run changes those that it names (on the command line or in the configuration
+file) and resets those named with ``--reset``; everything else stays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server that is installed into, read once: its configuration, what is installed on it, and its user."""
+"""The target server, read once: its configuration, what is installed on it, and its user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carry a plan out: lock the server, change the files as one, undo everything when a step fails."""
+"""Carry out a plan: lock the server, change the files together, undo everything if a step fails."""
 
 from __future__ import annotations
 

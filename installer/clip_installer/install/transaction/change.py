@@ -1,4 +1,4 @@
-"""One file of a transaction: staged under a name that nobody can guess, put into place, put back, forgotten."""
+"""One file of a transaction: staged under a random name, put into place, put back, forgotten."""
 
 from __future__ import annotations
 

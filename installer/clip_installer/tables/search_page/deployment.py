@@ -1,4 +1,4 @@
-"""Deploying the search page: which handlers the server has, what would change, and then all of it or nothing."""
+"""Deploying the search page: compare the server's handlers, plan, then change all of them or none."""
 
 from __future__ import annotations
 

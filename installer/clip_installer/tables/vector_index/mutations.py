@@ -1,4 +1,4 @@
-"""The mutations that build a table's vector indexes: whether they run, how far they are, their room, their end."""
+"""The mutations that build a table's vector indexes: their progress, their disk space, their end."""
 
 from __future__ import annotations
 
