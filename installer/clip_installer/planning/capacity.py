@@ -9,7 +9,8 @@ from itertools import pairwise
 from clip_installer.errors import UsageProblem
 from clip_installer.planning.figures import Figures, IndexCost
 from clip_installer.planning.machines import GIB, Layout, Machine
-from clip_installer.planning.sizing import INDEX_BITS, VECTOR_COLUMNS
+from clip_installer.planning.sizing import VECTOR_COLUMNS
+from clip_installer.tables.schema import NUMBER_BITS
 
 # QBit(BFloat16) with fewer loses too many neighbours of real CLIP vectors, whatever it does on clustered ones.
 LEAST_BITS = 10
@@ -199,7 +200,7 @@ def _largest(figures: Figures, quantization: str, m: int) -> IndexCost:
 
 
 def _bytes_per_row(cost: IndexCost, quantization: str, measured: int, dimension: int) -> float:
-    return cost.bytes_per_row + (dimension - measured) * INDEX_BITS[quantization] / 8
+    return cost.bytes_per_row + (dimension - measured) * NUMBER_BITS[quantization] / 8
 
 
 def _candidates_seconds(figures: Figures) -> float:

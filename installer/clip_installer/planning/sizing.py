@@ -20,8 +20,6 @@ _THREAD = 12 * MIB
 # A worker of a function that needs no model, after images of many formats.
 _WITHOUT_MODEL = 40 * MIB
 VECTOR_COLUMNS = 2
-INDEX_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "b1": 1}
-_EDGE_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -144,8 +142,8 @@ def index_memory(parameters: SchemaParameters, rows: int) -> IndexMemory:
     Each takes rows x dimension x bytes for the vectors and rows x M x 2 x 4 for the graph (ClickHouse's
     manual).
     """
-    vectors = rows * parameters.dimension * INDEX_BITS[parameters.quantization] // 8
-    graph = rows * parameters.m * 2 * _EDGE_BYTES
+    vectors = int(rows * parameters.indexed_vector_bytes)
+    graph = rows * parameters.neighbours_bytes
     return IndexMemory(
         rows=rows,
         vectors=vectors,

@@ -17,7 +17,10 @@ from clip_udfs.functions import FUNCTIONS
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-QUANTIZATIONS = ("bf16", "f64", "f32", "f16", "i8", "b1")
+# Bits that an index keeps of each number of a vector, and bytes of each of its neighbours.
+NUMBER_BITS = {"bf16": 16, "f64": 64, "f32": 32, "f16": 16, "i8": 8, "b1": 1}
+QUANTIZATIONS = tuple(NUMBER_BITS)
+_NEIGHBOUR_BYTES = 4
 CAPTION_INDEX = "caption_index"
 # Rows of the sample that relevance is reckoned from: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024
@@ -82,6 +85,16 @@ class SchemaParameters:
         for name in ("dimension", "m", "ef_construction", "ef_search", "granularity"):
             if getattr(self, name) < 1:
                 raise UsageProblem(f"{name} is {getattr(self, name)}, it must be at least 1")
+
+    @property
+    def indexed_vector_bytes(self) -> float:
+        """Bytes that a vector index keeps of one vector, its neighbours not counted."""
+        return self.dimension * NUMBER_BITS[self.quantization] / 8
+
+    @property
+    def neighbours_bytes(self) -> int:
+        """Bytes of the neighbours of one vector in an index: M on the upper layers, twice as many on the lowest."""
+        return self.m * 2 * _NEIGHBOUR_BYTES
 
     @property
     def stored_table(self) -> str:

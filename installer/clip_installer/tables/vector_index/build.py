@@ -16,7 +16,7 @@ from clip_installer.tables.schema import (
     caption_index_statements,
     index_statements,
 )
-from clip_installer.tables.vector_index.mutations import NUMBER_BYTES, check_space, is_building, rows_to_do
+from clip_installer.tables.vector_index.mutations import check_space, is_building, rows_to_do
 from clip_installer.tables.vector_index.mutations import system as _system
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _are_built(database: Database, parameters: SchemaParameters) -> bool:
     """
     if len(vector_indexes(database, parameters)) < len(parameters.layout.indexes):
         return False
-    row_bytes = len(parameters.layout.indexes) * parameters.dimension * NUMBER_BYTES[parameters.quantization]
+    row_bytes = len(parameters.layout.indexes) * parameters.indexed_vector_bytes
     unbuilt = database.value(
         f"SELECT countIf(secondary_indices_uncompressed_bytes < rows * {row_bytes})"
         f" FROM {_system('parts', parameters)}"

@@ -11,10 +11,6 @@ from clip_installer.tables.schema import SchemaParameters
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Bytes that an index keeps of each number, the graph not counted.
-NUMBER_BYTES = {"f64": 8.0, "f32": 4.0, "f16": 2.0, "bf16": 2.0, "i8": 1.0, "b1": 0.125}
-_NEIGHBOUR_BYTES = 4
-
 
 def system(table: str, parameters: SchemaParameters) -> str:
     """A system table, of every server that holds rows."""
@@ -76,9 +72,7 @@ def check_space(database: Database, parameters: SchemaParameters) -> None:
         if error.name == "ACCESS_DENIED":
             return
         raise
-    row_bytes = len(parameters.layout.indexes) * (
-        parameters.dimension * NUMBER_BYTES[parameters.quantization] + 2 * parameters.m * _NEIGHBOUR_BYTES
-    )
+    row_bytes = len(parameters.layout.indexes) * (parameters.indexed_vector_bytes + parameters.neighbours_bytes)
     for host, count in rows.items():
         needed = count * row_bytes
         if host in free and needed > free[host]:
