@@ -50,5 +50,5 @@ def test_the_three_cases_are_told_apart(tree: ServerTree) -> None:
         assert answer["code"] == code
         assert [(seen["kind"], seen["compared"]) for seen in answer["comparisons"]] == [
             ("captions", 12),
-            ("pictures", 12),
+            ("images", 12),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from clip_installer.clickhouse.sql import identifier, literal, render
 from clip_installer.errors import CheckFailed
@@ -14,18 +14,49 @@ from clip_udfs.functions import FUNCTIONS
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Other machines and float16 storage leave text vectors above 0.999. A published picture has often been scaled or
+# Other machines and float16 storage leave text vectors above 0.999. A published image has often been scaled or
 # compressed again since it was encoded, which leaves about 0.97. Other models are near 0.
-SAME_COSINE = {"captions": 0.99, "pictures": 0.95}
+SAME_COSINE = {"captions": 0.99, "images": 0.95}
 _NORM_TOLERANCE = 0.01
+
+
+class Kind(NamedTuple):
+    """What a table holds vectors of.
+
+    Attributes:
+        name: ``captions`` or ``images``.
+        value: The column that is encoded.
+        vector: The column with its vectors.
+        function: The function that encodes it.
+        condition: Which rows can be encoded.
+    """
+
+    name: str
+    value: str
+    vector: str
+    function: str
+    condition: str
+
+
+KINDS = (
+    Kind(
+        "captions",
+        "caption",
+        "text_embedding",
+        "try_encode_text",
+        # The import stores an image's own vector where the source has none of the caption.
+        "caption != '' AND text_embedding != image_embedding",
+    ),
+    Kind("images", "url", "image_embedding", "try_encode_image", "url != '' AND url NOT LIKE 'http%://%'"),
+)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a sample of captions or of pictures has shown.
+    """What a sample of captions or of images has shown.
 
     Attributes:
-        kind: ``captions`` or ``pictures``.
+        kind: ``captions`` or ``images``.
         compared: Rows that could be encoded; the rest means nothing where this is 0.
         stored_dimension: Length of the table's vectors.
         encoded_dimension: Length of the functions' vectors.
@@ -82,7 +113,7 @@ class Verdict:
 
 
 def check_model(database: Database, table: str, suffix: str, sample: int) -> Verdict:
-    """Encode ``sample`` captions and pictures of ``table`` with the model installed under ``suffix``.
+    """Encode ``sample`` captions and images of ``table`` with the model installed under ``suffix``.
 
     Raises:
         CheckFailed: There are no such functions, or nothing could be compared.
@@ -95,17 +126,21 @@ def check_model(database: Database, table: str, suffix: str, sample: int) -> Ver
         )
     comment = table_comment(database, table)
     labels = label_of_comment(comment), installed_label(database, checked)
-    values = {
-        "table": identifier(table),
-        "sample": sample,
-        "function": lambda name: FUNCTIONS[name].sql_name(suffix),
-    }
     comparisons = []
-    for kind, file in (("captions", "texts"), ("pictures", "pictures")):
-        (statement,) = render(f"check_model/{file}", values)
+    for kind in KINDS:
+        values = {
+            "kind": kind.name,
+            "value": kind.value,
+            "vector": kind.vector,
+            "function": FUNCTIONS[kind.function].sql_name(suffix),
+            "condition": kind.condition,
+            "table": identifier(table),
+            "sample": sample,
+        }
+        (statement,) = render("check_model/compare", values)
         (row,) = database.rows(statement.sql)
         if row[0]:
-            comparisons.append(Comparison(kind, *row))
+            comparisons.append(Comparison(kind.name, *row))
     if not comparisons:
         raise CheckFailed(
             f"nothing in {table} can be compared: no caption, and no image that the functions may read;"
@@ -119,35 +154,27 @@ class Encode(Protocol):
     """A model that encodes values outside the server."""
 
     def __call__(self, kind: str, values: Sequence[str]) -> list[Sequence[float]]:
-        """The vectors of ``values``, captions or (``kind`` is ``pictures``) paths; [] for one that it cannot encode."""
+        """The vectors of ``values``, captions or (``kind`` is ``images``) paths; [] for one that it cannot encode."""
         ...
 
 
 def compare_sample(database: Database, table: str, sample: int, encode: Encode) -> tuple[Comparison, ...]:
-    """Compare ``sample`` captions and pictures of ``table`` with what a model outside the server makes of them.
+    """Compare ``sample`` captions and images of ``table`` with what a model outside the server makes of them.
 
     Raises:
         SqlError: ClickHouse refused.
     """
     comparisons = []
-    for kind, value, vector, condition in (
-        (
-            "captions",
-            "caption",
-            "text_embedding",
-            # The import stores an image's own vector where the source has none of the caption.
-            "caption != '' AND length(caption) < 1000 AND text_embedding != image_embedding",
-        ),
-        ("pictures", "url", "image_embedding", "url != '' AND url NOT LIKE 'http%://%'"),
-    ):
+    for kind in KINDS:
+        short = " AND length(caption) < 1000" if kind.name == "captions" else ""
         rows = database.rows(
-            f"SELECT {value}, {vector} FROM {identifier(table)} WHERE {condition} AND notEmpty({vector})"
-            f" ORDER BY cityHash64(id) LIMIT {sample}"
+            f"SELECT {kind.value}, {kind.vector} FROM {identifier(table)}"
+            f" WHERE {kind.condition}{short} AND notEmpty({kind.vector}) ORDER BY cityHash64(id) LIMIT {sample}"
         )
-        encoded = encode(kind, [str(row[0]) for row in rows]) if rows else []
+        encoded = encode(kind.name, [str(row[0]) for row in rows]) if rows else []
         pairs = [(row[1], made) for row, made in zip(rows, encoded, strict=True) if made]
         if pairs:
-            comparisons.append(_compared(kind, pairs))
+            comparisons.append(_compared(kind.name, pairs))
     return tuple(comparisons)
 
 

@@ -13,9 +13,10 @@ from clip_installer.errors import CheckFailed
 from clip_installer.install.checks.launch import last_line
 from clip_installer.install.files.wanted import Installation
 from clip_installer.server.user import ServerUser
+from clip_installer.tables.comparison import KINDS
 from clip_udfs.pipe.wire import escape
 
-_FUNCTIONS = {"captions": "try_encode_text", "pictures": "try_encode_image"}
+_FUNCTIONS = {kind.name: kind.function for kind in KINDS}
 
 
 class StagedModel:

@@ -9,7 +9,7 @@ import pytest
 from clip_installer.tables.comparison import Comparison, judge
 
 CAPTIONS = Comparison("captions", 100, 512, 512, 0.9999, 0.999, 1.0, 1.0)
-PICTURES = replace(CAPTIONS, kind="pictures")
+PICTURES = replace(CAPTIONS, kind="images")
 
 
 @pytest.mark.parametrize(
