@@ -90,7 +90,7 @@ def test_an_uninstall_names_the_column_that_still_calls_a_function(server: Runni
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
     assert "the MATERIALIZED column embedding of default.notes calls encode_text" in refused.stderr
-    assert "--force removes the functions all the same" in refused.stderr
+    assert "remove the functions anyway with --force" in refused.stderr
     server.rows("INSERT INTO notes (note) VALUES ('still works')")
     server.rows("DROP TABLE notes SYNC")
     assert Path(place.config / "encode_text_function.xml").exists()
