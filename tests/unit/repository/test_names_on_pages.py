@@ -11,6 +11,7 @@ import pytest
 
 from clip_installer.cli import program
 from clip_installer.planning.sizing import MIB, without_weights
+from clip_installer.tables.monitoring import MONITORING_VIEWS
 from clip_installer.tables.views import VIEWS
 from clip_udfs.functions import FUNCTIONS
 from clip_udfs.images.containers import MAX_JPEG_SCANS
@@ -38,7 +39,8 @@ def spans(page: str) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_options_exist(page: str) -> None:
     """Each is an option of a command, or of the benchmarks and test programs that the pages name too."""
-    ours = {name for command in program.commands.values() for one in command.params for name in one.opts}
+    ours = {"--force-reinstall"}  # pip's
+    ours |= {name for command in program.commands.values() for one in command.params for name in one.opts}
     ours |= {name for command in program.commands.values() for one in command.params for name in one.secondary_opts}
     for folder in ("benchmarks", "tests"):
         for path in (REPOSITORY / folder).rglob("*.py"):
@@ -50,11 +52,14 @@ def test_options_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_functions_and_views_exist(page: str) -> None:
     """A name that looks like one of ours is one: a function, a search view, or a monitoring view."""
-    monitoring = set(re.findall(r"VIEW (clip_\w+)", text_of("sql/monitoring/views.sql")))
-    ours = {*FUNCTIONS, *(view.name for view in VIEWS), *monitoring, *PROGRAMS}
+    ours = {*FUNCTIONS, *(view.name for view in VIEWS), *(view.name for view in MONITORING_VIEWS), *PROGRAMS}
     like_ours = r"(?<![\w./-])(?:try_)?(?:encode|thumbnail|search|label|image_info|clip)_\w+(?![\w/.])"
     ours |= {view.name.replace("search_", "search_pictures_", 1) for view in VIEWS}  # those of a table of one's own
-    named = {name.removesuffix("_vit_l_14") for span in spans(page) for name in re.findall(like_ours, span)}
+    named = {
+        name.removesuffix("_vit_l_14").removesuffix("_next")
+        for span in spans(page)
+        for name in re.findall(like_ours, span)
+    }
     assert named <= ours, sorted(named - ours)
 
 
