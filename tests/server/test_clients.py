@@ -27,7 +27,7 @@ def filled(server: RunningServer, pictures: list[str]) -> RunningServer:
     for position, path in enumerate(pictures):
         server.rows(
             "INSERT INTO laion (id, url, caption, image_embedding, text_embedding)"
-            f" SELECT {position}, '{path}', 'a caption', encode_image(url), encode_text(caption)"
+            f" SELECT {position}, '{path}', 'a caption', encode_image('{path}'), encode_text('a caption')"
         )
     return server
 
@@ -53,7 +53,7 @@ def test_a_snippet_finds_pictures(
     ):
         code = code.replace(written, run)
     printed = {"python": _python, "javascript": _javascript, "bash": _bash}[snippet.language](code, tmp_path)
-    assert "pictures/" in printed
+    assert "pictures/" in printed.replace("\\/", "/")  # as JSON has it
 
 
 def _python(code: str, place: Path) -> str:
