@@ -16,6 +16,8 @@ from tests.chdb.driver import Engine
 CONFIG = """<clickhouse>
     <path>{data}/</path>
     <user_scripts_path>{data}/user_scripts/</user_scripts_path>
+    <!-- Built by several threads, an index now and then loses near rows; by one it is the same each time. -->
+    <max_build_vector_similarity_index_thread_pool_size>1</max_build_vector_similarity_index_thread_pool_size>
     <user_files_path>{data}/user_files/</user_files_path>
     <user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>
 </clickhouse>
