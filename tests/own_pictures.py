@@ -108,7 +108,7 @@ def _has_a_block(process: psutil.Process) -> bool:
 
 
 def paths(server: RunningServer, table: str) -> set[bytes]:
-    """The paths in a table, none of which may be there twice."""
+    """The paths in a table; fails if one is there twice."""
     found = [bytes.fromhex(path) for (path,) in server.rows(f"SELECT hex(path) FROM {table}")]
     assert len(found) == len(set(found)), f"{table} has a path twice"
     return set(found)

@@ -1,4 +1,4 @@
--- A table that is there already: a column that encodes its pictures, an index on it, and searches
+-- An existing table: add a column that encodes its pictures, index it, and search it
 -- Here the column photo has paths. With the pictures themselves in it, write encode_image_bytes(photo).
 CREATE OR REPLACE TABLE recipe_products (id UUID DEFAULT generateUUIDv4(), product String, photo String)
 ENGINE = MergeTree ORDER BY id;

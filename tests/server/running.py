@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,18 +118,19 @@ class ServerPlace:
         return [process for process in psutil.process_iter() if str(self.data) in " ".join(_command(process))]
 
 
-class Client:
+class Client(ABC):
     """A user's connection; each statement gives rows or :class:`QueryFailed`."""
 
+    @abstractmethod
     def rows(self, statement: str, **settings: Any) -> list[tuple[Any, ...]]:
         """Run one statement and give its rows."""
-        raise NotImplementedError
 
     def value(self, statement: str, **settings: Any) -> Any:
         """Run one statement and give its only value."""
         ((only,),) = self.rows(statement, **settings)
         return only
 
+    @abstractmethod
     def close(self) -> None:
         """Let the connection go."""
 

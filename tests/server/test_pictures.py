@@ -15,6 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.own_pictures import paths
 from tests.picture_files import spoil, write_picture, write_pictures
 from tests.server.running import RunningServer, ServerPlace
 
@@ -48,13 +49,6 @@ def indexed(server: RunningServer, *arguments: object) -> dict[str, object]:
     return answer
 
 
-def table(server: RunningServer, name: str = "pictures") -> set[bytes]:
-    """The paths in a table, none of which may be there twice."""
-    paths = [bytes.fromhex(path) for (path,) in server.rows(f"SELECT hex(path) FROM {name}")]
-    assert len(paths) == len(set(paths))
-    return set(paths)
-
-
 @pytest.fixture(scope="module")
 def first(server: RunningServer, root: Path, files: dict[bytes, bool]) -> Iterator[dict[str, object]]:
     """The first run that was not interrupted, after two that were."""
@@ -75,8 +69,8 @@ def test_every_file_is_in_the_table_once_or_refused_with_its_reason(
     server: RunningServer, files: dict[bytes, bool], first: dict[str, object]
 ) -> None:
     good = {path for path, is_good in files.items() if is_good}
-    assert table(server) == good
-    assert table(server, "pictures_refusals") == set(files) - good
+    assert paths(server, "pictures") == good
+    assert paths(server, "pictures_refusals") == set(files) - good
     assert server.rows("SELECT count() FROM pictures_refusals WHERE reason = '' OR startsWith(reason, '\\'')") == [(0,)]
     assert first["files"] == PICTURES
     sizes = server.rows("SELECT min(width) >= 40, min(length(thumbnail)) > 0, uniqExact(hash) > 100 FROM pictures")
@@ -107,18 +101,18 @@ def test_what_changes_is_followed(
     answer = indexed(server, root)
     assert (answer["encoded"], answer["refused"], answer["gone"], answer["removed"]) == (4, 1, 2, 0)
     expected = {*good, os.fsencode(other), os.fsencode(mended)} - {os.fsencode(spoiled)}
-    assert table(server) == expected
-    assert os.fsencode(spoiled) in table(server, "pictures_refusals")
-    assert os.fsencode(mended) not in table(server, "pictures_refusals")
+    assert paths(server, "pictures") == expected
+    assert os.fsencode(spoiled) in paths(server, "pictures_refusals")
+    assert os.fsencode(mended) not in paths(server, "pictures_refusals")
     after = server.rows(f"SELECT image_embedding FROM pictures WHERE path = unhex('{os.fsencode(changed).hex()}')")
     assert before != after
     pruned = indexed(server, root, "--prune")
     assert (pruned["encoded"], pruned["removed"]) == (0, 2)
-    assert table(server) == expected - {os.fsencode(renamed), os.fsencode(deleted)}
+    assert paths(server, "pictures") == expected - {os.fsencode(renamed), os.fsencode(deleted)}
     # The index still proposes the rows that were deleted; the views search on past them.
     target = f"(SELECT image_embedding FROM pictures WHERE path = unhex('{os.fsencode(changed).hex()}'))"
     found = server.rows(f"SELECT path FROM search_pictures_by_embedding(embedding = {target}, k = 300)")
-    assert len(found) == len(table(server))
+    assert len(found) == len(paths(server, "pictures"))
 
 
 def test_nothing_is_removed_when_the_source_is_empty(
@@ -126,7 +120,7 @@ def test_nothing_is_removed_when_the_source_is_empty(
 ) -> None:
     """As it is where a disk is not mounted."""
     elsewhere = root.with_name("elsewhere")
-    before = table(server)
+    before = paths(server, "pictures")
     root.rename(elsewhere)
     root.mkdir()
     try:
@@ -135,7 +129,7 @@ def test_nothing_is_removed_when_the_source_is_empty(
         root.rmdir()
         elsewhere.rename(root)
     assert answer["removed"] == 0 and "is it mounted?" in str(answer["notes"])
-    assert table(server) == before
+    assert paths(server, "pictures") == before
 
 
 def test_captions_beside_the_pictures_are_encoded_and_followed(server: RunningServer, place: ServerPlace) -> None:

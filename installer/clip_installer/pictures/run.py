@@ -172,7 +172,7 @@ def _probe(database: Database, table: PictureTable) -> None:
 
 
 def _remove_stale(database: Database, table: PictureTable) -> None:
-    """Remove rows of pictures of which there are newer ones."""
+    """Remove the rows that a newer row of the same picture replaces."""
     values = table.values()
     doubles = database.value(
         "SELECT count() FROM (SELECT id FROM"

@@ -112,7 +112,7 @@ def index_estimate(
         m: Connections of a vector.
         dimension: Length of the vectors; time and bytes grow with it.
         machine: Each of the machines.
-        layout: Shards, and copies of the data, each of which answers queries.
+        layout: Number of shards and replicas; every replica answers queries.
         bits: Bits of a number that QBit reads, for comparison.
         build_rate: Rows a second, each index counted, that a machine was seen to build; None takes the figures.
 

@@ -199,7 +199,7 @@ def objects(parameters: SchemaParameters) -> list[SchemaObject]:
 
 
 def view_objects(parameters: SchemaParameters) -> list[SchemaObject]:
-    """The views of a table that is there, and the sample that they need, in the order in which they can be created."""
+    """The sample and the views of an existing table, in the order to create them."""
     (sample,) = sample_statements(parameters)
     return [SchemaObject("TABLE", parameters.sample_table, False, sample), *_views(parameters)]
 
