@@ -24,7 +24,8 @@ def test_what_it_prints_is_what_an_estimate_takes(tmp_path: Path) -> None:
     found = json.loads(done.stdout)["vector_index"]
     large = {(one["kind"], one.get("quantization"), one.get("bits")): one for one in found if one["rows"] == 1500}
     bf16, i8 = large["hnsw", "bf16", None], large["hnsw", "i8", None]
-    assert bf16["bytes_per_row"] - i8["bytes_per_row"] == pytest.approx(32)
+    # A graph draws its levels at random, so two of the same rows differ by a few links.
+    assert bf16["bytes_per_row"] - i8["bytes_per_row"] == pytest.approx(32, rel=0.02)
     assert bf16["view_recall"] >= bf16["index_recall"] > 0.9
     few, every = large["qbit", None, 2], large["qbit", None, 16]
     assert few["recall"] <= every["recall"]
@@ -33,4 +34,4 @@ def test_what_it_prints_is_what_an_estimate_takes(tmp_path: Path) -> None:
     estimate = ("estimate", "--figures", figures, "--dimension", 32, "--rows", "1e6", "--bits", 16, "--json")
     indexes = commands.succeed(*estimate).answer["indexes"]
     assert [(one["quantization"], one["m"]) for one in indexes] == [("bf16", 8), ("i8", 8)]
-    assert indexes[0]["memory"] - indexes[1]["memory"] == pytest.approx(2 * 1_000_000 * 32)
+    assert indexes[0]["memory"] - indexes[1]["memory"] == pytest.approx(2 * 1_000_000 * 32, rel=0.02)
