@@ -19,6 +19,8 @@ pytest.register_assert_rewrite("tests.behaviours")
 TESTS = Path(__file__).parent
 # Each test of these modules stands alone and may go to any worker; those of another module stay together.
 SPREAD = {"tests/chdb/test_docs.py", "tests/models/test_families.py"}
+# These share one demonstration: it takes half a minute to make, and only one process at a time can open its tables.
+ON_THE_DEMO = ("tests/chdb/test_demo.py", "tests/chdb/test_docs.py::test_commands_on_the_demo")
 TINY_CLIP = TESTS / "models" / "tiny-clip.json"
 
 
@@ -47,6 +49,8 @@ class ModulesTogether(LoadScopeScheduling):
     """Sends the tests of a module to one worker, so that its server and its installation are made once."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(ON_THE_DEMO):
+            return ON_THE_DEMO[0]
         module = nodeid.partition("::")[0]
         return nodeid if module in SPREAD else module
 

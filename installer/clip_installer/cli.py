@@ -32,6 +32,7 @@ from clip_installer.commands.search_page import search_page
 from clip_installer.commands.server import server
 from clip_installer.commands.sql import sql
 from clip_installer.commands.status import status
+from clip_installer.commands.try_model import try_model
 from clip_installer.errors import UsageProblem
 from clip_udfs import __version__
 from clip_udfs.errors import ClipUdfError, printable
@@ -60,6 +61,7 @@ program.add_command(search_page)
 program.add_command(server)
 program.add_command(sql)
 program.add_command(status)
+program.add_command(try_model)
 
 
 def _fail(code: str, message: str, command: str, status: int, as_json: bool) -> NoReturn:

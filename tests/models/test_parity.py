@@ -84,7 +84,7 @@ def assert_equal(ours: np.ndarray, theirs: np.ndarray) -> None:
 def test_texts(source: SourceModel, bundle: Bundle) -> None:
     tokenizer = Tokenizer(bundle.file("tokenizer.json"), bundle.manifest.text)
     encoder = open_encoder(WorkerSettings(bundle.directory), bundle, "text")
-    values = texts(500)
+    values = texts(140)
     tokens = tokenizer(values)
     order = sorted(range(len(values)), key=lambda index: len(tokens[index]))
     for start in range(0, len(order), 64):
