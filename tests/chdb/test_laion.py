@@ -16,12 +16,12 @@ from tests.chdb import commands
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.laion_parts import vectors, write_part
 
-ROWS = 200_000
+ROWS = 80_000
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A part of 200 000 rows of 512 numbers, its metadata in 67 row groups."""
+    """A part of 80 000 rows of 512 numbers, its metadata in 27 row groups."""
     folder = tmp_path_factory.mktemp("laion")
     write_part(folder, 0, ROWS)
     return folder

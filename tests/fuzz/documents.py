@@ -21,7 +21,7 @@ from clip_installer.install.transaction.change import Change
 from clip_installer.install.transaction.journal import Adopted, Transaction
 from clip_installer.server.config import ServerConfig
 from clip_udfs.bundle import Bundle
-from clip_udfs.errors import ClipUdfError
+from clip_udfs.errors import ClipUdfError, printable
 from clip_udfs.integrity import vouched
 from clip_udfs.manifest import MANIFEST, Manifest
 from tests.server_trees import make_bundle, make_config
@@ -134,7 +134,7 @@ def _parsed(parse: Callable[[], Any]) -> Any:
     try:
         return parse()
     except ClipUdfError as error:
-        return "" if str(error).isprintable() else f"refused in {str(error)!r}"
+        return "" if str(error) == printable(str(error)) else f"refused in {str(error)!r}"
 
 
 def _outside(disk: Disk, paths: list[Path]) -> str:
