@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -40,7 +41,12 @@ def installers_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of several workers one thread of the libraries that would otherwise take every core."""
+    """Give each of several workers one thread of the libraries that would otherwise take every core.
+
+    An export to ONNX makes millions of objects beside the millions of torch's modules: to look through them all for
+    garbage as often as Python does takes a fifth of its time.
+    """
+    gc.set_threshold(50_000, 50, 100)
     if os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
