@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.gpu import decoding, model, towers, workers
+from benchmarks.gpu import decoding, model, workers
 from benchmarks.gpu.figure import Figure, table
 
 OUTPUT = Path(__file__).parents[1] / "out" / "gpu"
@@ -52,6 +52,8 @@ def main() -> None:
 
 def plan(bundle: Path, pictures: list[Path], device: str, scale: model.Scale) -> Iterator[tuple[str, Step]]:
     """The steps by name, the most telling first."""
+    from benchmarks.gpu import towers  # not above: processes that decode import this module, and would wait for torch
+
     yield "towers by precision", partial(towers.precisions, bundle, device, scale)
     yield "whole workers", partial(workers.whole, bundle, pictures, device, scale)
     yield "towers by batch size", partial(towers.batches, bundle, device, scale)

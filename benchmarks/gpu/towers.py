@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class _Run:
 
     def cosine(self, rows: int) -> float:
         """The smallest cosine of ``rows`` vectors with the CPU's in float32."""
-        exact = TorchEncoder(self._bundle, self._tower, "cpu", 0).encode(rows_of(self._bundle, self._tower, rows))
+        exact = _exact(self._path, self._tower, rows)
         found = self(self.batch(rows))
         lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
         return float(((exact * found).sum(axis=1) / lengths).min())
@@ -127,6 +128,13 @@ class _Run:
         if not self._device.startswith("cuda"):
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+@cache
+def _exact(bundle: Path, tower: Tower, rows: int) -> NDArray[np.float32]:
+    """The vectors that the CPU gives in float32."""
+    opened = Bundle.open(bundle)
+    return TorchEncoder(opened, tower, "cpu", 0).encode(rows_of(opened, tower, rows))
 
 
 def rows_of(bundle: Bundle, tower: Tower, rows: int) -> NDArray[Any]:
