@@ -21,7 +21,11 @@ TESTS = Path(__file__).parent
 # Each test of these modules stands alone and may go to any worker; those of another module stay together.
 SPREAD = {"tests/chdb/test_docs.py", "tests/models/test_families.py"}
 # These share one demonstration: it takes half a minute to make, and only one process at a time can open its tables.
-ON_THE_DEMO = ("tests/chdb/test_demo.py", "tests/chdb/test_docs.py::test_commands_on_the_demo")
+ON_THE_DEMO = (
+    "tests/chdb/test_demo.py",
+    "tests/chdb/test_docs.py::test_commands_on_the_demo",
+    "tests/chdb/test_wheel.py",
+)
 TINY_CLIP = TESTS / "models" / "tiny-clip.json"
 
 

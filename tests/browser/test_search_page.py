@@ -331,8 +331,7 @@ def test_a_row_that_is_gone_is_said_in_words(visit: Visit) -> None:
 # ------------------------------------------------------------------------------------------------------- everybody
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_no_accessibility_violation(visit: Visit, scheme: str, width: int) -> None:
     """On the first page, on results with their SQL, on a detail and on an error; no sideways scrolling either."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")

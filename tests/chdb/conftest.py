@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chdb import commands
 from tests.chdb.driver import Engine
+from tests.chdb.wheel import installed_wheel
 
 CONFIG = """<clickhouse>
     <path>{data}/</path>
@@ -86,10 +86,18 @@ def engine(tree: ServerTree) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished demonstration, in a directory whose name has a space; tests only read it."""
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the programs that the wheel installs, away from the checkout."""
+    return installed_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Path:
+    """A demonstration, made by the wheel with no environment, in a directory whose name has a space."""
     place = tmp_path_factory.mktemp("a demo") / "demo"
-    done = commands.succeed("demo", "--output", place)
+    made = [str(programs / "clip-udfs"), "demo", "--output", str(place)]
+    done = subprocess.run(made, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     for wanted in ("search_by_text", "search_by_image", "Name: image_index", "(512 numbers)", "Try next"):
-        assert wanted in done.output
+        assert wanted in done.stdout
     return place

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import filterfalse, groupby
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -139,7 +139,7 @@ def needs_the_demo(page: str) -> bool:
     return page in SQL_RUNS_ON or any("demo/" in code for code in codes + substituted)
 
 
-@pytest.mark.parametrize("page", filter(needs_the_demo, documents.pages()))
+@pytest.mark.parametrize("page", [page for page in documents.pages() if needs_the_demo(page)])
 def test_commands_on_the_demo_print_what_the_page_says(
     page: str, clone: Clone, demo: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -147,7 +147,7 @@ def test_commands_on_the_demo_print_what_the_page_says(
     run_the_page(page, clone, writing=request.config.getoption("--write-outputs"))
 
 
-@pytest.mark.parametrize("page", filterfalse(needs_the_demo, documents.pages()))
+@pytest.mark.parametrize("page", [page for page in documents.pages() if not needs_the_demo(page)])
 def test_commands_print_what_the_page_says(page: str, clone: Clone, request: pytest.FixtureRequest) -> None:
     run_the_page(page, clone, writing=request.config.getoption("--write-outputs"))
 

@@ -29,9 +29,9 @@ def ask(case: Case, mix: Mix, statements: int) -> None:
 
 def test_memory_stays_flat_over_many_queries(case: Case) -> None:
     mix = Mix(seed=3, settings=case.settings, bad=0.01)
-    ask(case, mix, 300)
+    ask(case, mix, 200)
     workers, engine, descriptors = used(case)
-    ask(case, mix, 900)
+    ask(case, mix, 600)
     workers_after, engine_after, descriptors_after = used(case)
     assert workers_after - workers < 60 * MEBIBYTE
     assert engine_after - engine < 100 * MEBIBYTE
