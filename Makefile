@@ -63,6 +63,9 @@ lock: | $(BIN)/uv
 	$(COMPILE) --constraints locks/test.txt --extra embedded --output-file locks/demo.txt
 	$(COMPILE) --constraints locks/test.txt --extra lint --output-file locks/lint.txt
 	$(COMPILE) --constraints locks/test.txt --extra release --output-file locks/release.txt
+	set -e; for part in text image file; do $(BIN)/uv pip compile --quiet --no-annotate --no-header \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraints locks/test.txt \
+		--output-file config_templates/cloud/requirements-$$part.txt locks/cloud-$$part.in; done
 
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks

@@ -20,6 +20,7 @@ from clip_installer import crash
 from clip_installer.commands.build_index import build_index
 from clip_installer.commands.build_model import build_model
 from clip_installer.commands.check_model import check_model
+from clip_installer.commands.cloud_bundle import cloud_bundle
 from clip_installer.commands.demo import demo
 from clip_installer.commands.estimate import estimate
 from clip_installer.commands.import_laion import import_laion
@@ -49,6 +50,7 @@ def program() -> None:
 program.add_command(build_index)
 program.add_command(build_model)
 program.add_command(check_model)
+program.add_command(cloud_bundle)
 program.add_command(demo)
 program.add_command(estimate)
 program.add_command(import_laion)

@@ -68,7 +68,7 @@ def test_what_cannot_be_exported_is_built_for_the_torch_engine(tmp_path: Path, m
     assert "torch/open_clip_model.safetensors" in bundle.manifest.files
     with opened_model(str(bundle.directory), "torch") as opened:
         assert opened.manifest == bundle.manifest
-    alone = "supports only the torch engine: add --engine torch"
+    alone = "supports only the torch engine: install it with --engine torch"
     with pytest.raises(ModelError, match=alone), opened_model(str(bundle.directory), "onnx"):
         pass
     with pytest.raises(ModelError, match=r"the image tower cannot be exported to ONNX .* with --engine torch"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class WorkerSettings:
     """Everything that a worker must know and that ClickHouse has no key for.
 
     Attributes:
-        bundle: Directory of the model bundle.
+        bundle: Directory of the model bundle; in a file, a relative one is relative to the file.
         suffix: Suffix of the SQL names of this model's functions, '' for the default model.
         engine: ``onnx`` (ONNX Runtime on CPU) or ``torch`` (open_clip, on a GPU where there is one).
         device: Device for the torch engine, e.g. ``cuda:0``; None chooses.
@@ -162,4 +162,5 @@ class WorkerSettings:
             raise SettingsError(f"{path} is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: expected a JSON object")
-        return cls.from_mapping(values, str(path))
+        settings = cls.from_mapping(values, str(path))
+        return replace(settings, bundle=path.parent / settings.bundle)

@@ -68,7 +68,10 @@ def builtin_names() -> list[str]:
 def _runnable(bundle: Bundle, engine: str) -> Bundle:
     parts = {name.partition("/")[0] for name in bundle.manifest.files}
     if engine == "onnx" and TORCH_FOLDER in parts and "text.onnx" not in parts:
-        raise ModelError(f"bundle {bundle.directory} supports only the torch engine: add --engine torch")
+        raise ModelError(
+            f"bundle {bundle.directory} supports only the torch engine: install it with --engine torch, or build it"
+            " again with --engine onnx"
+        )
     return bundle
 
 

@@ -26,8 +26,10 @@ _OTHERWISE = {"vector": "[]", "thumbnail": "''", "info": "zeros and the reason"}
 _ARGUMENTS = {
     "text": "'a red car'",
     "path": "'photo.jpg'",
-    "bytes": "(SELECT raw_blob FROM file('photo.jpg', RawBLOB))",
+    "bytes": "(SELECT raw_blob FROM {photo})",
 }
+# What reads a file of the server's, or where there are none, from elsewhere.
+_PHOTOS = {True: "file('photo.jpg', RawBLOB)", False: "url('https://example.com/photo.jpg', RawBLOB)"}
 # The filter of the installation's own table.
 _FILTER = "laion"
 _OF_INFO = {True: ".format", False: ".reason"}
@@ -59,23 +61,29 @@ def signature(view: View, suffix: str, filtered_by: str) -> str:
     return f"{_named(view.name, suffix)}({_declared(view, filtered_by)})"
 
 
-def call(view: View, suffix: str, filtered_by: str) -> str:
-    """An example of a call: ``search_by_text(query = 'a red car', k = 10)``."""
-    ending = f"_{suffix}" if suffix else ""
-    given = ", ".join(f"{one.name} = {one.example.replace('{suffix}', ending)}" for one in view.parameters(filtered_by))
+def call(view: View, suffix: str, filtered_by: str, *, files: bool = True) -> str:
+    """An example of a call: ``search_by_text(query = 'a red car', k = 10)``; ``files`` as in :func:`manual`."""
+    given = ", ".join(f"{one.name} = {_filled(one.example, suffix, files)}" for one in view.parameters(filtered_by))
     return f"{_named(view.name, suffix)}({given})"
 
 
-def manual(suffix: str) -> list[ManualEntry]:
-    """All functions, and all search views of the installation's own table, for the model under ``suffix``."""
-    return [*(_function(one, suffix) for one in FUNCTIONS.values()), *(_view(one, suffix) for one in VIEWS)]
+def manual(suffix: str, *, files: bool = True) -> list[ManualEntry]:
+    """All functions, and all search views of the installation's own table, for the model under ``suffix``.
+
+    Args:
+        suffix: Suffix of the model's functions.
+        files: Whether they can read files of the server; otherwise those that are given a path are left out.
+    """
+    functions = (one for one in FUNCTIONS.values() if files or one.source != "path")
+    views = (one for one in VIEWS if files or one.target != "path")
+    return [*(_function(one, suffix, files) for one in functions), *(_view(one, suffix, files) for one in views)]
 
 
-def _function(function: Function, suffix: str) -> ManualEntry:
+def _function(function: Function, suffix: str, files: bool) -> ManualEntry:
     purpose = _PURPOSE[function.answer][function.source]
     if not function.strict:
         purpose += f"; {_OTHERWISE[function.answer]} where there is none"
-    arguments = _ARGUMENTS[function.source] + (", 256" if function.takes_size else "")
+    arguments = _filled(_ARGUMENTS[function.source], suffix, files) + (", 256" if function.takes_size else "")
     field = _OF_INFO[function.strict] if function.answer == "info" else ""
     return ManualEntry(
         "function",
@@ -87,9 +95,13 @@ def _function(function: Function, suffix: str) -> ManualEntry:
     )
 
 
-def _view(view: View, suffix: str) -> ManualEntry:
-    example = f"SELECT * FROM {call(view, suffix, _FILTER)}"
+def _view(view: View, suffix: str, files: bool) -> ManualEntry:
+    example = f"SELECT * FROM {call(view, suffix, _FILTER, files=files)}"
     return ManualEntry("view", _named(view.name, suffix), _declared(view, _FILTER), "", view.purpose, example)
+
+
+def _filled(example: str, suffix: str, files: bool) -> str:
+    return example.replace("{suffix}", f"_{suffix}" if suffix else "").replace("{photo}", _PHOTOS[files])
 
 
 def _named(name: str, suffix: str) -> str:

@@ -56,6 +56,7 @@ class SchemaParameters:
         logit_bias: What is added to them, for a model that was trained with a sigmoid; None for a softmax.
         layout: The columns of the table.
         image_roots: The directories that ``encode_image`` may read.
+        cloud: Whether it is for ClickHouse Cloud, where no function is given a path, and every table is replicated.
     """
 
     table: str = "laion"
@@ -72,6 +73,7 @@ class SchemaParameters:
     logit_bias: float | None = None
     layout: Layout = LAION
     image_roots: tuple[str, ...] = ()
+    cloud: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what ClickHouse would refuse later.
@@ -143,6 +145,7 @@ class SchemaParameters:
             "logit_scale": self.logit_scale,
             "logit_bias": self.logit_bias,
             "cluster": self.cluster,
+            "cloud": self.cloud,
             "on_cluster": self.on_cluster,
             "comment": f"\nCOMMENT {literal(self.comment)}" if self.comment else "",
             "searched": self.comment or "CLIP vectors",
@@ -257,14 +260,17 @@ def defined(statement: Statement) -> Statement:
 
 def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
     values = parameters.values()
-    layout, suffix = parameters.layout, parameters.suffix
+    layout, suffix, files = parameters.layout, parameters.suffix, not parameters.cloud
     for view in layout.views():
+        if not files and view.target == "path":
+            continue
         said = f"{signature(view, suffix, layout.filter)}: {view.purpose[0].lower()}{view.purpose[1:]}"
-        more = {"vector": identifier(layout.vector(view)), "call": call(view, suffix, layout.filter)}
+        more = {"vector": identifier(layout.vector(view)), "call": call(view, suffix, layout.filter, files=files)}
         yield _view(parameters, view.name, view.template, {**values, **vars(view), **more}, said)
     if not layout.noun:
-        values |= {"manual": manual(suffix), "image_roots": parameters.image_roots}
-        for name, template, purpose in _MANUALS:
+        entries = manual(suffix, files=files)
+        values |= {"manual": entries, "image_roots": parameters.image_roots}
+        for name, template, purpose in _MANUALS if files else _MANUALS[:1]:
             yield _view(parameters, name, template, {**values, "purpose": purpose}, purpose)
 
 

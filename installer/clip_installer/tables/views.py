@@ -12,7 +12,8 @@ class Parameter:
     Attributes:
         name: Its name.
         type: Its ClickHouse type, as a caller sees it: a view that refuses NULL by itself may declare a Nullable one.
-        example: A value, as SQL; ``{suffix}`` stands for the ending of the model's functions.
+        example: A value, as SQL; ``{suffix}`` stands for the ending of the model's functions, ``{photo}`` for a table
+            function that reads a file.
     """
 
     name: str
@@ -27,7 +28,7 @@ class Parameter:
 _TARGETS = {
     "text": Parameter("query", "String", "'a red car'"),
     "path": Parameter("path", "String", "'photo.jpg'"),
-    "bytes": Parameter("content", "String", "(SELECT raw_blob FROM file('photo.jpg', RawBLOB))"),
+    "bytes": Parameter("content", "String", "(SELECT raw_blob FROM {photo})"),
     "embedding": Parameter("embedding", "Array(Float32)", "encode_text{suffix}('a red car')"),
     "labels": Parameter("labels", "Array(String)", "['a dog', 'a cat']"),
 }

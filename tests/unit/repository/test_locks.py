@@ -11,6 +11,7 @@ import pytest
 from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 
+from clip_installer.cloud.function import RUNTIME
 from tests.documents import REPOSITORY
 
 if sys.version_info >= (3, 11):
@@ -120,3 +121,13 @@ def test_the_ceilings_are_kept() -> None:
     for ceiling in ceilings:
         for python in PYTHONS:
             assert ceiling.specifier.contains(pins("test", python)[normal(ceiling.name)]), ceiling
+
+
+@pytest.mark.parametrize("part", ["text", "image", "file"])
+def test_the_archives_for_the_cloud_have_the_tested_versions(part: str) -> None:
+    """Run ``make lock`` where this fails. The vectors are compared on these versions, and on no other."""
+    lines = (REPOSITORY / f"config_templates/cloud/requirements-{part}.txt").read_text(encoding="utf-8").splitlines()
+    cloud = {normal(name): version for name, _, version in (line.partition("==") for line in lines)}
+    asked_for = (LOCKS / f"cloud-{part}.in").read_text(encoding="utf-8").splitlines()
+    assert {name for name in asked_for if not name.startswith("#")} <= cloud.keys()
+    assert cloud.items() <= pins("test", RUNTIME.removeprefix("python")).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ def function_xml(definition: FunctionDefinition) -> str:
     Raises:
         ConfigurationError: A value or a key is one that ClickHouse would misread or ignore.
     """
-    text = _render(
+    text = rendered(
         "function.xml.j2",
         name=definition.sql_name,
         arguments=definition.function.arguments,
@@ -107,15 +108,20 @@ def launcher(model: str, python: Path, settings: Path, own: Sequence[Path] = ())
         settings: The settings of every function, but those whose name ``own`` has.
         own: Files ``FUNCTION.json`` with the settings of single functions.
     """
-    return _render("launch.j2", model=model, python=python, settings=settings, own=own)
+    return rendered("launch.j2", model=model, python=python, settings=settings, own=own)
 
 
 def drop_in_xml(pattern: str) -> str:
     """A file for ``config.d`` that adds ``pattern`` to the places where functions are defined."""
-    return _render("drop_in.xml.j2", pattern=pattern)
+    return rendered("drop_in.xml.j2", pattern=pattern)
 
 
-def _render(template: str, **values: object) -> str:
+def rendered(template: str, **values: object) -> str:
+    """The template ``template`` of ``config_templates`` with ``values``.
+
+    Raises:
+        ConfigurationError: The template cannot be rendered with these values.
+    """
     import jinja2
 
     try:
@@ -135,6 +141,7 @@ def _environment(escape_xml: bool) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["shell_quote"] = lambda value: shlex.quote(str(value))
+    environment.filters["double_quote"] = json.dumps  # as Terraform reads strings, too
     return environment
 
 

@@ -121,17 +121,18 @@ class Installation:
         """Suffix of the SQL names, '' for the default model."""
         return self.settings.suffix
 
-    def silence_seconds(self, function: Function) -> int:
-        """Longest time without a byte from a worker of ``function``: it starts, loads, and encodes what it flushes."""
-        if function.tower is None:
-            return _START_SECONDS["onnx"] + _FLUSH_SECONDS
-        weights = sum(record.bytes for record in self.bundle.manifest.files.values())
-        return _START_SECONDS[self.settings.engine] + weights // _LOADED_BYTES_PER_SECOND + _FLUSH_SECONDS
-
     @property
     def sql_names(self) -> list[str]:
         """The SQL names of the functions."""
         return [function.sql_name(self.suffix) for function in FUNCTIONS.values()]
+
+
+def silence_seconds(function: Function, bundle: Bundle, engine: str) -> int:
+    """Longest time without a byte from a worker of ``function``: it starts, loads, and encodes what it flushes."""
+    if function.tower is None:
+        return _START_SECONDS["onnx"] + _FLUSH_SECONDS
+    weights = sum(record.bytes for record in bundle.manifest.files.values())
+    return _START_SECONDS[engine] + weights // _LOADED_BYTES_PER_SECOND + _FLUSH_SECONDS
 
 
 def wanted_files(installation: Installation) -> list[WantedFile]:
@@ -181,7 +182,7 @@ def _definitions(installation: Installation) -> Iterator[WantedFile]:
             model=ModelLabel.of(installation.bundle.manifest, turned=installation.settings.exif_orientation),
             format=installation.settings.format,
             pool_size=installation.pool_sizes[function.name],
-            silence_seconds=installation.silence_seconds(function),
+            silence_seconds=silence_seconds(function, installation.bundle, installation.settings.engine),
         )
         name = definition.sql_name
         text = render.function_xml(definition)

@@ -59,7 +59,7 @@ def test_values_that_clickhouse_would_misread(changes: dict[str, object], said: 
 @pytest.fixture
 def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the templates that can be spoilt."""
-    for path in resources.templates().iterdir():
+    for path in resources.templates().glob("*.*"):
         (tmp_path / path.name).write_text(path.read_text())
     monkeypatch.setattr(resources, "templates", lambda: tmp_path)
     render._environment.cache_clear()
