@@ -67,9 +67,9 @@ def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) 
     drawn = plot(measurements, labels, output / "results.png", caption)
     screen = Console(highlight=False)
     heading, lines = report.rows(measurements, all_labels)
-    screen.print(report.table("Medians; in brackets how many times ours", heading, lines))
+    screen.print(report.table("Medians; in brackets, how many times ours", heading, lines))
     heading, lines = report.verdict_rows(report.against_targets(measurements))
-    screen.print(report.table("What the design asks for", heading, lines))
+    screen.print(report.table("Targets", heading, lines))
     screen.print(f"{caption}, {described['memory']}; load average {min(loads):.1f} to {max(loads):.1f}", markup=False)
     screen.print(
         f"{output / 'results.json'}, {output / 'results.md'}" + f", {output / 'results.png'}" * drawn, soft_wrap=True

@@ -56,7 +56,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         "",
         *_table(*rows([one for one in measurements if not section_of(one)], record["labels"])),
         "",
-        "What the design asks for:",
+        "Targets:",
         "",
         *_table(*verdict_rows(against_targets(measurements))),
     ]
@@ -73,10 +73,10 @@ def short(record: Mapping[str, Any]) -> str:
     machine, load = record["machine"], record["load_average"]
     return "\n".join(
         [
-            f"From `{record['command']}` on {machine['cores']} cores of {machine['cpu']}, load average",
-            f"{load['least']:.1f} to {load['most']:.1f} (ViT-B-32-quickgelu, the same weights for all, as ClickHouse",
-            "functions on the same chDB, every vector compared; medians, in brackets how many times ours).",
-            "All figures, what is missed and why: [docs/speed.md](docs/speed.md).",
+            f"`{record['command']}` on {machine['cores']} cores of {machine['cpu']}, at a load average of",
+            f"{load['least']:.1f} to {load['most']:.1f}: ViT-B-32-quickgelu with the same weights for all, as",
+            "ClickHouse functions on the same chDB, with every vector compared. Medians; in brackets, how many",
+            "times ours. All figures, and which targets were missed and why: [docs/speed.md](docs/speed.md).",
             "",
             *_short_table(record),
         ]

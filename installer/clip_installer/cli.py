@@ -44,7 +44,7 @@ INTERRUPTED, UNEXPECTED = 130, 3
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="clip-udfs")
 def program() -> None:
-    """CLIP embeddings as ClickHouse functions: install them, feed them, check them."""
+    """CLIP embeddings as ClickHouse functions: install them, fill tables with them, check them."""
 
 
 program.add_command(build_index)

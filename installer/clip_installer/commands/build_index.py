@@ -39,7 +39,7 @@ what other parameters find and cost. The command waits for the build, which cont
 @click.option("--ef-construction", default=256, show_default=True, help="Candidates considered while building.")
 @click.option("--cluster", help="The table is <table>_local on the shards of this cluster.")
 @click.option("--rebuild", is_flag=True, help="Replace indexes that have other parameters.")
-@click.option("--no-wait", is_flag=True, help="Start the build and do not wait for it.")
+@click.option("--no-wait", is_flag=True, help="Start the build without waiting for it.")
 @click.option("--cancel", is_flag=True, help="Stop a running build instead of starting one.")
 @json_option
 def build_index(

@@ -62,7 +62,7 @@ Build a bundle from an open_clip model, and compare its vectors with open_clip's
     type=click.FloatRange(0, 1),
     help="With --precision int8: the smallest accepted cosine with the model's own vectors [default: 0.99].",
 )
-@click.option("--notice", default="", help="A sentence to show wherever the model is listed.")
+@click.option("--notice", default="", help="A sentence to show wherever the model is listed, such as a licence notice.")
 @json_option
 def build_model(
     model: str,

@@ -11,7 +11,7 @@ from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.commands.options import connection_options, json_option, table_option
 
 _HELP = """\
-Encode a sample of a table's captions, and of its images where the files are readable, and compare the vectors.
+Encode a sample of a table's captions, and of its images if the files are readable, and compare the vectors.
 
 Exits with status 1 if another model made the table's vectors.
 
@@ -24,7 +24,7 @@ Exits with status 1 if another model made the table's vectors.
 @connection_options
 @table_option
 @click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
-@click.option("--sample", default=200, show_default=True, help="Captions, and images, to encode.")
+@click.option("--sample", default=200, show_default=True, help="How many captions, and images, to encode.")
 @json_option
 def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: int, as_json: bool) -> int:
     """Encode a sample of a table's captions and images again, and compare the vectors."""

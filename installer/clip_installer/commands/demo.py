@@ -18,11 +18,11 @@ from clip_installer.commands.options import json_option
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Directory of the demonstration; a second run continues where the first stopped.",
+    help="Directory of the demonstration; running it again continues where it stopped.",
 )
 @json_option
 def demo(output: Path, as_json: bool) -> None:
-    """Show every feature once: a server's tree, the functions, 3 508 images, both indexes, six searches and a page."""
+    """Demonstrate every feature on a server configuration of its own: functions, 3 508 images, indexes, searches, a page."""
     from clip_installer.demo.story import Demo, run_demo
 
     # With --json the story of the steps goes to standard error, so that the answer is alone on standard output.

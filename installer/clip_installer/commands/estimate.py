@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from clip_installer.planning.figures import Figures
 
 _HELP = """\
-Compute what a large table needs, from measured costs, and name every assumption.
+Estimate what a large table needs, from measured costs, and list every assumption.
 
 \b
   clip-udfs estimate --rows 50M --machines 3 --memory 128 --cores 32
   clip-udfs estimate --rows 400M --replicas 2 --memory 512 --price 3.50
 
-With --machines, every layout of shards and replicas is judged; without, there are as many shards as the memory needs.
-The costs are those that came with the package, of two slow cores, or your own machine's:
+With --machines, every layout of shards and replicas is tried; without, there are as many shards as the memory requires.
+The costs come with the package, measured on two slow cores; better ones come from your own machine:
 
 \b
   python -m benchmarks.vector_index > index.json       (in a checkout; python -m benchmarks for encoding)
@@ -42,44 +42,52 @@ The costs are those that came with the package, of two slow cores, or your own m
     show_default=True,
     help="Rows of the table, such as 50M, 1.5B or 400e6; repeatable.",
 )
-@click.option("--machines", type=click.IntRange(1), help="Machines that there are [default: as many as needed].")
-@click.option("--shards", type=click.IntRange(1), help="Machines that hold the rows once [default: as few as needed].")
+@click.option("--machines", type=click.IntRange(1), help="Number of machines [default: as many as needed].")
+@click.option("--shards", type=click.IntRange(1), help="Shards [default: as few as needed].")
 @click.option(
     "--replicas", type=click.IntRange(1), help="Copies of the data [default: 2; with --machines, what they allow]."
 )
-@click.option("--memory", type=click.FloatRange(1), default=256, show_default=True, help="GiB of a machine.")
-@click.option("--cores", type=click.IntRange(1), default=32, show_default=True, help="Cores of a machine.")
-@click.option("--price", type=click.FloatRange(0), help="Price of a machine for an hour.")
+@click.option("--memory", type=click.FloatRange(1), default=256, show_default=True, help="GiB of memory per machine.")
+@click.option("--cores", type=click.IntRange(1), default=32, show_default=True, help="Cores per machine.")
+@click.option("--price", type=click.FloatRange(0), help="Price of a machine per hour.")
 @click.option("--dimension", type=click.IntRange(1), default=512, show_default=True, help="Length of the vectors.")
 @click.option(
     "--quantization",
     "quantizations",
     type=click.Choice(QUANTIZATIONS),
     multiple=True,
-    help="What the index keeps of a number; repeatable [default: those that were measured].",
+    help="Number format in the index; repeatable [default: all that were measured].",
 )
-@click.option("--m", "connections", type=int, multiple=True, help="Connections of a vector; repeatable [the same].")
+@click.option(
+    "--m",
+    "connections",
+    type=int,
+    multiple=True,
+    help="Connections of each vector (HNSW's M); repeatable [default: all that were measured].",
+)
 @click.option(
     "--bits",
     type=click.IntRange(LEAST_BITS, 16),
     default=16,
     show_default=True,
-    help="Bits of a number that QBit(BFloat16) reads; fewer than 10 lose too many neighbours of CLIP vectors.",
+    help="Bits of each number that QBit(BFloat16) reads; with fewer than 10, recall on CLIP vectors is too low.",
 )
 @click.option(
     "--build-rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Rows a second that clip-udfs build-index showed on one machine [default: from the measured costs].",
+    help="Rows per second that build-index showed on one machine [default: from the measured costs].",
 )
-@click.option("--gpu-images", type=click.FloatRange(min=0, min_open=True), help="Images that one GPU encodes a second.")
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs that encode.")
-@click.option("--gpu-price", type=click.FloatRange(0), help="Price of a GPU for an hour.")
+@click.option(
+    "--gpu-images", type=click.FloatRange(min=0, min_open=True), help="Images per second that one GPU encodes."
+)
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs for encoding.")
+@click.option("--gpu-price", type=click.FloatRange(0), help="Price of a GPU per hour.")
 @click.option(
     "--figures",
     "files",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     multiple=True,
-    help="Costs measured elsewhere: what the benchmarks wrote; repeatable.",
+    help="Your own measurements, as the benchmarks wrote them; repeatable.",
 )
 @json_option
 def estimate(
@@ -101,7 +109,7 @@ def estimate(
     files: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Compute what a large table needs, from measured costs, and name every assumption."""
+    """Estimate what a large table needs, from measured costs, and list every assumption."""
     from clip_installer.planning import capacity
     from clip_installer.planning import capacity_report as report
     from clip_installer.planning.encoding import encoding_estimates

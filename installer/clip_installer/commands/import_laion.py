@@ -32,7 +32,7 @@ Import parts from SOURCE, a folder or an http(s) address with the published layo
 \b
   img_emb/img_emb_N.npy  text_emb/text_emb_N.npy  metadata/metadata_N.parquet
 
-The files may also lie in one folder, and text_emb may be missing. Vectors of another model than the table's are
+The files may also lie in one folder, and text_emb may be missing. Vectors from another model than the table's are
 refused. Each part is imported once: after an interruption, run the command again and it continues. Build the vector
 indexes afterwards, with clip-udfs build-index.
 
@@ -45,14 +45,14 @@ indexes afterwards, with clip-udfs build-index.
 @connection_options
 @click.argument("source")
 @click.option("--parts", required=True, callback=_parts, help="Which parts, e.g. 0-9 or 0,3,7-9.")
-@click.option("--table", default="laion", show_default=True, help="The table; made where it is missing.")
+@click.option("--table", default="laion", show_default=True, help="The table; created if it does not exist.")
 @click.option(
     "--downloads",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where files of an http(s) source are fetched to [default: the user's cache].",
 )
 @click.option("--keep-downloads", is_flag=True, help="Keep fetched files after their part is imported.")
-@click.option("--any-model", is_flag=True, help="Import vectors of another model than the table is for, too.")
+@click.option("--any-model", is_flag=True, help="Import even if the vectors come from another model than the table's.")
 @json_option
 def import_laion(
     connection: ConnectionOptions,

@@ -35,7 +35,7 @@ After an interruption, run the command again: it continues where it stopped. Wit
 @click.command("index-pictures", help=_HELP, short_help="Index your own pictures: new, changed and removed ones.")
 @connection_options
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--table", default="pictures", show_default=True, help="The table; made where it is missing.")
+@click.option("--table", default="pictures", show_default=True, help="The table; created if it does not exist.")
 @click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
 @click.option("--prune", is_flag=True, help="Remove pictures that are no longer in SOURCE.")
 @click.option("--retry", is_flag=True, help="Try refused pictures again even if they have not changed.")

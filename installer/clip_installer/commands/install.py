@@ -108,7 +108,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--pool-size", type=click.IntRange(1), help="Workers of each function [default: 2].")
 @click.option("--threads", type=click.IntRange(0), help="Engine threads of a worker [default: cores / pool size].")
 @click.option("--engine", type=click.Choice(ENGINES), help=f"Inference engine [default: {ENGINES[0]}].")
-@click.option("--device", help="Device of the torch engine, e.g. cuda:0 [default: a GPU where there is one].")
+@click.option("--device", help="Device of the torch engine, e.g. cuda:0 [default: a GPU if there is one].")
 @click.option(
     "--wire-format",
     type=click.Choice(FORMATS),
@@ -125,8 +125,12 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     default=None,
     help="Turn photographs upright, as phones mark them, before they are encoded [default: as stored, like open_clip].",
 )
-@click.option("--max-text-bytes", type=click.IntRange(1), help="Longest text that is encoded [default: 1 MiB].")
-@click.option("--max-image-bytes", type=click.IntRange(1), help="Largest image file that is read [default: 64 MiB].")
+@click.option(
+    "--max-text-bytes", type=click.IntRange(1), help="Bytes of the longest text that is encoded [default: 1 MiB]."
+)
+@click.option(
+    "--max-image-bytes", type=click.IntRange(1), help="Bytes of the largest image file that is read [default: 64 MiB]."
+)
 @click.option(
     "--max-image-pixels",
     type=click.IntRange(1, MOST_IMAGE_PIXELS),
@@ -147,9 +151,11 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     help=f"Image formats that are read, of {', '.join(IMAGE_FORMATS)} [default: all but the last three].",
 )
 @click.option(
-    "--text-cache", type=click.IntRange(0), help="Texts whose vectors a worker keeps for later queries [default: 4096]."
+    "--text-cache",
+    type=click.IntRange(0),
+    help="Texts whose vectors a worker caches for later queries [default: 4096].",
 )
-@click.option("--raw/--normalized", default=None, help="Vectors as the model gives them, or of length 1 [default].")
+@click.option("--raw/--normalized", default=None, help="Vectors as the model computes them, or of length 1 [default].")
 @click.option("--python", type=_PATH, help="Interpreter of the workers [default: the one that runs this].")
 @click.option("--user", help="System user of the server [default: the recorded one, or the owner of its data].")
 @click.option("--destdir", type=_PATH, default=_ROOT, help="Install into the tree below this directory.")
@@ -176,10 +182,12 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option(
     "--deep", is_flag=True, help="With --verify: also start fresh workers, and read a real image by its path."
 )
-@click.option("--uninstall", is_flag=True, help="Remove what was installed; data stays.")
+@click.option("--uninstall", is_flag=True, help="Remove what was installed; data stay.")
 @click.option("--all", "every", is_flag=True, help="With --uninstall: every installed model.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with every file and statement, and change nothing.")
-@click.option("--diff", is_flag=True, help="Print the plan and the differences to the disk, and change nothing.")
+@click.option(
+    "--diff", is_flag=True, help="Print the plan and the differences from what is on disk, and change nothing."
+)
 @click.option("--force", is_flag=True, help="Replace foreign and edited files, keeping a copy of each.")
 @json_option
 @click.pass_context
@@ -203,8 +211,8 @@ def install(
 ) -> None:
     """Install the SQL functions of a CLIP model into the ClickHouse server at --server-config.
 
-    The installation is remembered: a later run changes only the options that it names. Everything that can be
-    checked is checked before anything is changed, and a failure takes back what was changed. Without --url (or
+    The installation is remembered: a later run changes only the options that you give. Everything that can be
+    checked is checked before anything is changed, and a failure rolls back what was changed. Without --url (or
     --embedded) no ClickHouse is touched: the schema is printed for you to run.
     """
     from clip_installer.install import session

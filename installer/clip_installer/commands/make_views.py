@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from clip_installer.tables.layout import Layout
 
 _HELP = """\
-Make the search views of a table of your own, or remove them.
+Create the search views of your own table, or remove them.
 
 The table needs a column of vectors from the installed functions. For shop.products the views are, in the database shop,
 search_products_by_text, search_products_by_image, search_products_by_image_bytes, search_products_by_embedding,
 search_products_relevant_by_text, search_products_relevant_by_embedding and label_products. They show the columns that
 you name; the first one identifies a row and must be unique. Relevance compares with a sample of the table: run the
-command again after many rows have come in.
+command again after many rows have been inserted.
 
 \b
   clip-udfs make-views --table shop.products --vector embedding --columns id,product --url http://localhost:8123
@@ -30,15 +30,15 @@ command again after many rows have come in.
 """
 
 
-@click.command("make-views", help=_HELP, short_help="Make or remove the search views of your own table.")
+@click.command("make-views", help=_HELP, short_help="Create or remove the search views of your own table.")
 @connection_options
 @click.option("--table", required=True, help="The table.")
 @click.option("--vector", help="Its column of vectors [default: image_embedding, of a table of index-pictures].")
 @click.option("--columns", help="Columns to show, separated by commas; the first one must be unique.")
 @click.option("--suffix", default="", help="Suffix of the model's functions [default: the model without one].")
 @click.option("--remove", is_flag=True, help="Remove the views instead; the table stays.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
-@click.option("--force", is_flag=True, help="Replace views of these names that this command did not make.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
+@click.option("--force", is_flag=True, help="Replace views of these names that this command did not create.")
 @json_option
 def make_views(
     connection: ConnectionOptions,

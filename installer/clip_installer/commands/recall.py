@@ -48,7 +48,7 @@ Separate lists by commas. The copies of the sample are dropped at the end.
     type=click.Choice(list(_COLUMNS)),
     default="image",
     show_default=True,
-    help="Which vectors are searched.",
+    help="Vectors to search.",
 )
 @click.option(
     "--by",
@@ -58,7 +58,7 @@ Separate lists by commas. The copies of the sample are dropped at the end.
     help="Use the vectors of the table's own captions or images as queries.",
 )
 @click.option("--rows", default=100_000, show_default=True, help="Rows of the sample.")
-@click.option("--queries", default=100, show_default=True, help="Queries of the sample.")
+@click.option("--queries", default=100, show_default=True, help="Number of queries.")
 @click.option("-k", "k", default=10, show_default=True, help="Neighbours of each query.")
 @click.option(
     "--quantization",
@@ -69,13 +69,23 @@ Separate lists by commas. The copies of the sample are dropped at the end.
 )
 @click.option("--m", default="64", show_default=True, callback=_numbers, help="Connections of each vector.")
 @click.option(
-    "--ef-construction", default="256", show_default=True, callback=_numbers, help="Candidates while building."
+    "--ef-construction",
+    default="256",
+    show_default=True,
+    callback=_numbers,
+    help="Candidates considered while building.",
 )
 @click.option(
-    "--ef-search", default="16,64,256", show_default=True, callback=_numbers, help="Candidates while searching."
+    "--ef-search",
+    default="16,64,256",
+    show_default=True,
+    callback=_numbers,
+    help="Candidates considered while searching.",
 )
-@click.option("--target", default=0.98, show_default=True, help="Recall that the recommended index must have.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw into a png, svg or pdf file.")
+@click.option("--target", default=0.98, show_default=True, help="Recall that the recommended index must reach.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw a plot into a png, svg or pdf file."
+)
 @json_option
 def recall(
     connection: ConnectionOptions,

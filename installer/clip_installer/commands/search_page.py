@@ -19,7 +19,7 @@ _HELP = """\
 Deploy the search page of a table as HTTP handlers of ClickHouse 26.8 or newer, or remove it.
 
 The page is at /clip on the server's HTTP port, or at /clip_SUFFIX; for a table of index-pictures it is at /clip_TABLE.
-For an older server, --http-handlers prints the same as a file for its config.d.
+For an older server, --http-handlers prints them as a file for its config.d.
 
 \b
   clip-udfs search-page --url http://localhost:8123 --dry-run

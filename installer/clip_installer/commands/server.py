@@ -23,7 +23,7 @@ Run a ClickHouse server for evaluation, with HTTP and native listeners, until Ct
   clip-udfs server --server-config demo/etc/clickhouse-server
 
 It is chDB with listeners, for evaluation: no replication, no ON CLUSTER, no TLS, and its users are those of
-the configuration's users file (no CREATE USER). A user default with a password is not available here.
+the configuration's users file (no CREATE USER). The user "default" cannot have a password here.
 """
 
 

@@ -20,7 +20,7 @@ _OWN_FORMAT = re.compile(r"\bFORMAT\s+\w+(?:\s+SETTINGS\b[^;]*)?$", re.IGNORECAS
 
 
 _HELP = """\
-Run SQL from -q, from FILE, or from standard input, and print each answer.
+Run SQL from -q, from FILE, or from standard input, and print each result.
 
 \b
   clip-udfs sql --url http://localhost:8123 -q "SELECT length(encode_text('cat'))"
@@ -33,7 +33,7 @@ Run SQL from -q, from FILE, or from standard input, and print each answer.
 @click.option("-q", "--query", help="The SQL to run; statements are separated by ';'.")
 @click.option("-f", "--format", "output_format", help="Output format [default: PrettyCompact on a terminal, else TSV].")
 @json_option
-@click.option("--echo", is_flag=True, help="Print each statement before its answer.")
+@click.option("--echo", is_flag=True, help="Print each statement before its result.")
 @click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
 def sql(
     connection: ConnectionOptions,
@@ -43,7 +43,7 @@ def sql(
     echo: bool,
     file: IO[str] | None,
 ) -> None:
-    """Run SQL from -q, from FILE, or from standard input, and print each answer."""
+    """Run SQL from -q, from FILE, or from standard input, and print each result."""
     if query is not None and file is not None:
         raise click.UsageError("give either -q or a file, not both")
     text = query if query is not None else (file or sys.stdin).read()

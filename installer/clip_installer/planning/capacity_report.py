@@ -44,8 +44,8 @@ def memory_table(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
     """What both vector indexes and the table take: one line a size, variant and layout."""
     share = spoken(round(machine.memory * INDEX_SHARE))
     heads = (
-        *("rows", "index", "M", "machines", "index memory", f"of a machine, of {share}"),
-        *("vector_similarity_index_cache_size", "disk", "parts", "a month"),
+        *("rows", "index", "M", "machines", "index memory", f"per machine, of {share}"),
+        *("vector_similarity_index_cache_size", "disk", "parts", "cost per month"),
     )
     return _markdown(
         heads,
@@ -69,7 +69,7 @@ def time_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
     """How long loading, building and searching take; only for what fits."""
     heads = (
         *("rows", "index", "M", "machines", "import h", "build h", "plan h", "searches/s", "one search, ms"),
-        f"as QBit, {bits} bits: s a search",
+        f"as QBit, {bits} bits: s per search",
     )
     return _markdown(
         heads,
@@ -101,7 +101,7 @@ def limit_table(limits: Sequence[tuple[str, int, int, float]]) -> str:
 def scan_table(figures: Figures, machine: Machine) -> str:
     """What one machine reads of QBit."""
     return _markdown(
-        ("QBit, bits that are read", "bytes a row on disk", "rows that one machine reads a second", "recall@10"),
+        ("QBit, bits read", "bytes per row on disk", "rows read per second by one machine", "recall@10"),
         (
             (
                 str(bits),
@@ -141,26 +141,27 @@ def assumptions(figures: Figures, dimension: int, machine: Machine, build_rate: 
     price = "no price was given" if machine.price is None else f"{machine.price:.2f} an hour, as given"
     return [
         f"A machine has {spoken(machine.memory)} of memory and {machine.cores} cores like the measured ones; {price}.",
-        f"Vectors have {dimension} numbers, a row has two of them, and both have an index. Index memory and disk are of"
-        " one replica, machines are of all. vector_similarity_index_cache_size is for each machine, in bytes.",
+        f"A row has two vectors of {dimension} numbers, each with an index. Index memory and disk are for one replica,"
+        " machines for all. vector_similarity_index_cache_size is for each machine, in bytes.",
         f"Indexes may take {INDEX_SHARE:.0%} of the memory. The rest is for queries, the page cache and the workers of"
-        " the functions: the plan of install-udfs states those, with what images may take while they are decoded.",
-        f"The other columns take {OTHER_BYTES} bytes a row on disk; vectors do not compress.",
-        f"A data part ends at {spoken(PART_BYTES)} (ClickHouse's default); each has an index, and a search asks all.",
-        "A range is from the logarithm of the rows (what theory expects of HNSW) to the growth between the two measured"
-        " sizes. The truth for large tables was not measured.",
+        " the functions: the plan of install-udfs states those, including what decoding images may take.",
+        f"The other columns take {OTHER_BYTES} bytes per row on disk; vectors do not compress.",
+        f"A data part ends at {spoken(PART_BYTES)} (ClickHouse's default); each has its own index, and a search"
+        " reads all of them.",
+        "A range extends from logarithmic growth with the rows (what theory predicts for HNSW) to the growth between"
+        " the two measured sizes. Large tables were not measured.",
         _window(build_rate),
-        f"An import is of vectors that are encoded already: at least one import-laion to a shard, at best one for every"
-        f" {IMPORT_CORES} cores. Downloading is not counted. Replicas fetch what one of them has.",
-        "Time grows with the length of the vectors. Searches a second keep all cores busy; one search alone has a core"
-        " for every part at best, one for all at worst. Each encodes one text and finds the index in memory; waiting"
-        " for disk and network is not counted.",
+        "Imported vectors exist already. At worst one import-laion runs per shard, at best one for every"
+        f" {IMPORT_CORES} cores. Downloads are not counted. Replicas fetch the data from each other.",
+        "Times grow with the length of the vectors. Searches per second keep all cores busy; a single search uses one"
+        " core per part at best, one core for all parts at worst. Each encodes one text and finds the index in memory;"
+        " waiting for disk and network is not counted.",
         f"Indexes were measured on tables of {_sizes(figures)}.",
-        "Recall was measured on synthetic vectors round cluster centres. Real CLIP vectors are further from"
-        " clusters, and their recall is lower: of CLIP L/14 photos ClickHouse publishes a recall@100 of 0.41"
-        " for QBit(BFloat16) at 8 bits and of 0.91 at 10, and a recall of 0.617, 0.946 and 0.985 for Quantized"
-        " codes with a fetch multiplier of 1, 5 and 10. Measure your own table with clip-udfs recall.",
-        f"Seconds of a core for a caption: {_milliseconds(figures.encoding['captions'])}, a picture from disk:"
+        "Recall was measured on synthetic vectors around cluster centres. Real CLIP vectors are less clustered, and"
+        " their recall is lower: for CLIP L/14 photos, ClickHouse publishes a recall@100 of 0.41 for QBit(BFloat16) at"
+        " 8 bits and 0.91 at 10, and a recall of 0.617, 0.946 and 0.985 for Quantized codes with a fetch multiplier of"
+        " 1, 5 and 10. Measure your own table with clip-udfs recall.",
+        f"Time of one core for a caption: {_milliseconds(figures.encoding['captions'])}, an image from disk:"
         f" {_milliseconds(figures.encoding['pictures'])}, one text alone:"
         f" {_milliseconds(figures.encoding['one text'])}.",
         *(f"Measured with {origin}." for origin in figures.origins),
@@ -177,12 +178,12 @@ def _sizes(figures: Figures) -> str:
 
 
 def _window(build_rate: float | None) -> str:
-    plan = "A change window needs the hours to plan: the upper ends of import and build together."
+    plan = "The hours to plan for a change window are the upper ends of import and build together."
     if build_rate is not None:
-        return f"{plan} Build hours follow from {build_rate:,.0f} rows a second on each machine, as given."
+        return f"{plan} Build hours follow from {build_rate:,.0f} rows per second on each machine, as given."
     return (
-        f"{plan} For a narrower range, build the indexes of a part of the table with clip-udfs build-index on one"
-        " machine, and give the rows a second that it shows with --build-rate."
+        f"{plan} For a narrower range, build the indexes of part of the table with clip-udfs build-index on one"
+        " machine, and pass the rows per second that it shows to --build-rate."
     )
 
 

@@ -123,7 +123,7 @@ def test_keeping_a_run_writes_the_pages(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_every_kind_of_figure_is_in_its_table() -> None:
     text = record.markdown(a_run())
-    peers, _, rest = text.partition("What the design asks for:")
+    peers, _, rest = text.partition("Targets:")
     assert "int8" not in peers
     assert "| captions | guide | 12 | 12.5 | reached |" in rest
     assert "| captions, ours | cosine to open_clip | 0.9999900 | 0.9999000 | **missed** |" in rest
