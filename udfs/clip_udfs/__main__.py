@@ -1,8 +1,8 @@
 """What ClickHouse starts: ``python -I -m clip_udfs FUNCTION --settings FILE``.
 
 Before anything else is imported, the pipes for answers and for reasons move to private descriptors, and descriptors 1
-and 2 lead nowhere: one stray byte among the answers would be taken for the answer of the next query, and ClickHouse
-fails the query for anything on standard error (``stderr_reaction`` is ``throw``).
+and 2 lead nowhere: ClickHouse would take one stray byte among the answers for the answer to the next query, and
+    ClickHouse fails the query for anything on standard error (``stderr_reaction`` is ``throw``).
 """
 
 import os
@@ -11,8 +11,8 @@ import sys
 
 def main() -> int:
     """Serve one function until the end of input; the exit status ClickHouse sees."""
-    # ClickHouse's own descriptors come along, the connections of its clients among them: while a worker holds one, a
-    # client is not told that the server closed it, and waits for an answer for ever.
+    # The process inherits ClickHouse's descriptors, including its clients' connections: while a worker holds one, the
+    # client does not see the server close it and waits for ever.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     answers, reasons = os.dup(1), os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

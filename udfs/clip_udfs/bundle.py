@@ -1,7 +1,7 @@
 """The model bundle: a directory of plain files that ``manifest.json`` describes and vouches for.
 
-Reading one runs no pickle and no code of the model's. A file that is missing, a link, or of another size is noticed
-when the bundle is opened; what a worker then loads is compared with its SHA-256 by :func:`clip_udfs.integrity.vouched`.
+Reading one runs no pickle and no code from the model. Opening it detects files that are missing, links, or of the wrong
+size; what a worker then loads is compared with its SHA-256 by :func:`clip_udfs.integrity.vouched`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Bundle:
 
     @classmethod
     def open(cls, directory: Path) -> Bundle:
-        """Read the manifest of ``directory`` and check that every file is there in its full length.
+        """Read the manifest of ``directory`` and check that every file exists in full length.
 
         Raises:
-            BundleError: The directory is not a bundle, or a file is missing, of another length, or a link.
+            BundleError: The directory is not a bundle, or a file is missing, has the wrong length, or is a link.
         """
         path = directory / MANIFEST
         try:
@@ -64,7 +64,7 @@ class Bundle:
 
 
 def _check(directory: Path, name: str, record: FileRecord) -> None:
-    """Refuse a file that is missing, not a regular one, reached through a link, or of another length."""
+    """Refuse a file that is missing, not regular, reached through a link, or of the wrong length."""
     path = directory / name
     try:
         for parent in reversed(PurePosixPath(name).parents[:-1]):

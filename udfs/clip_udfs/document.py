@@ -1,7 +1,7 @@
-"""JSON that somebody else may have written: bounded in size and depth, each value checked as it is read.
+"""Untrusted JSON: limited in size and depth, each value checked as it is read.
 
-Values that cannot be are reported in one line that names the file, the key and the value; nothing that a file can
-hold ends in a traceback.
+An impossible value is reported in one line that names the file, the key and the value; no content of a file causes a
+traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Document:
     """A JSON object of a file; its methods return the value of a key, or raise the error that it was given."""
 
     def __init__(self, values: dict[str, Any], where: str, error: type[ClipUdfError]) -> None:
-        """Wrap ``values``, which stand at ``where``: the file, and the keys that lead to them."""
+        """Wrap ``values``, found at ``where``: the file, and the keys that lead to them."""
         self._values = values
         self._where = where
         self._error = error
@@ -39,9 +39,9 @@ class Document:
         Args:
             content: The file's bytes.
             where: What messages call it.
-            error: What is raised for whatever is wrong with it.
-            most: Bytes that it may have.
-            depth: Levels of objects and lists that it may have.
+            error: What to raise if anything is wrong with it.
+            most: Largest number of bytes.
+            depth: Largest number of nested objects and lists.
         """
         if len(content) > most:
             raise error(f"{where} has more than {most} bytes")
@@ -58,7 +58,7 @@ class Document:
         return cls(values, where, error)
 
     def plain(self) -> dict[str, Any]:
-        """The object itself, its values unchecked."""
+        """The object as a plain dictionary, its values unchecked."""
         return dict(self._values)
 
     def only(self, *known: str) -> None:
@@ -77,7 +77,7 @@ class Document:
     def text(
         self, key: str, default: str = _MISSING, *, most: int = 4096, pattern: str | None = None, line: bool = False
     ) -> str:
-        """A text of at most ``most`` characters; where ``pattern`` is given, of that form; ``line``: printable."""
+        """A text of at most ``most`` characters that matches ``pattern``, if given; ``line``: printable."""
         value = self.raw(key, default)
         if not isinstance(value, str):
             self._wrong(key, value, "a text")
@@ -155,7 +155,7 @@ class Document:
         return {name: read(inner, name) for name in inner._values}
 
     def refuse(self, problem: str) -> NoReturn:
-        """Raise the error that says ``problem`` of this object."""
+        """Raise this document's error with ``problem``."""
         raise self._error(printable(f"{self._where} {problem}"))
 
     def _object(self, key: str, value: Any) -> Document:

@@ -3,7 +3,7 @@
 ClipUdfError
 ├── SettingsError        a worker's rendered configuration is missing, malformed or refers to nothing
 ├── BundleError          a model bundle is missing, incomplete, altered or newer than the code
-├── ProtocolError        what arrived on standard input is not a ClickHouse block
+├── ProtocolError        standard input is not a ClickHouse block
 ├── EngineError          the inference engine could not load or run
 ├── DecoderError         the processes that decode images cannot be started, or were ended from outside
 ├── BlockOverrun         the values of one block take too long altogether
@@ -18,7 +18,7 @@ _SHOWN = 200
 
 
 def printable(text: str) -> str:
-    r"""Text that somebody else wrote, safe to show on a terminal and on one line.
+    r"""Untrusted text, made safe to show on a terminal and on one line.
 
     Use it for everything that is shown to a person and does not come from this package: a bundle's notice, a server's
     message, an HTTP reason phrase, a name or value out of a file. Control characters, escape sequences, line breaks,
@@ -32,12 +32,12 @@ def _escaped(character: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of somebody else's error on one line, safe to show, for a message of our own."""
+    """The text of a foreign error on one line, safe to show in a message of ours."""
     return printable(" ".join(str(error).split()))
 
 
 def shown(text: str) -> str:
-    """A value as a message shows it: in quotes, printable, and not longer than a line bears."""
+    """A value as a message shows it: quoted, printable, and short enough for one line."""
     return f"'{printable(text if len(text) <= _SHOWN else text[:_SHOWN] + '…')}'"
 
 

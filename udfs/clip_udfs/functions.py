@@ -22,15 +22,15 @@ _RETURNS: dict[Answer, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Function:
-    """One SQL function: what its argument means, what answers it, what a bad row does.
+    """One SQL function: what its argument means, what answers it, and what happens to a bad row.
 
     Attributes:
         name: The SQL name without a model's suffix, also the worker's command-line argument.
         tower: The half of the model that answers; None for a function that needs no model.
-        source: ``text`` is encoded as it is, ``path`` names an image's file, ``bytes`` is that file's content.
+        source: ``text`` is encoded as it is, ``path`` names an image file, ``bytes`` is such a file's content.
         strict: True fails the query on a row that cannot be answered; False answers the row with an empty value.
         argument: The argument's name in SQL.
-        answer: What comes back: a vector, a small image for a page, or what is known about the image.
+        answer: What it returns: a vector, a thumbnail, or facts about the image.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Function:
 
     @property
     def arguments(self) -> tuple[tuple[str, str], ...]:
-        """Name and ClickHouse type of each argument; NULL reaches only the functions that have an answer for it."""
+        """Name and ClickHouse type of each argument; only functions with an answer for NULL accept it."""
         first = (self.argument, "String" if self.strict else "Nullable(String)")
         return (first, ("size", "UInt32")) if self.takes_size else (first,)
 
     @property
     def takes_size(self) -> bool:
-        """Whether a second argument says how large the answer may be."""
+        """Whether a second argument limits the size of the answer."""
         return self.answer == "thumbnail"
 
     @property

@@ -1,4 +1,4 @@
-"""Files that must be what their records say: opened without following links, and compared with their SHA-256.
+"""Files that must match their records: opened without following links, and compared with their SHA-256.
 
 A file that the installer has hashed, and that has not been changed since, is not hashed again.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 PUT_BACK = "put the file back, for an installed bundle with: install-udfs --force"
-# Whatever is parsed (graph, tokenizer, configuration) is smaller and is hashed before its parser sees it. What is
-# larger is weights, plain numbers: they are hashed while the rest is loaded, which hides the time it takes.
+# Whatever is parsed (graph, tokenizer, configuration) is smaller, and is hashed before its parser sees it. Larger files
+# are weights, plain numbers: they are hashed while the rest is loaded, which hides the time.
 _HASHED_MEANWHILE = 32 << 20
-# Without O_NONBLOCK a pipe that lies where a file should would hold the process for ever.
+# Without O_NONBLOCK, a pipe in place of a file would block the process for ever.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -37,7 +37,7 @@ def regular_file(path: Path) -> Iterator[int]:
         OSError: There is none, or it may not be read.
         BundleError: It is not a regular file.
     """
-    # Asked before it is opened as well: opening a device may do something.
+    # Also checked before opening it, because opening a device may have side effects.
     if not stat.S_ISREG(path.lstat().st_mode):
         raise BundleError(f"bundle file {path} is not a regular file: put the file itself there")
     handle = os.open(path, _READ)
@@ -68,14 +68,14 @@ def _never(path: Path, digest: str) -> bool:
 
 
 class Digests:
-    """SHA-256 of files; of large ones computed in a thread of its own from the moment that they are named."""
+    """SHA-256 of files; those of large ones are computed in a thread from the start."""
 
     def __init__(self, files: Mapping[Path, FileRecord], known: Callable[[Path, str], bool] = _never) -> None:
-        """Begin with the large ones of ``files``.
+        """Begin to hash the large ones of ``files``.
 
         Args:
-            files: What each must be.
-            known: Whether the file at a path is known to have a SHA-256, so that it need not be computed.
+            files: The record of each.
+            known: Whether the file at a path is already known to have a SHA-256, so that it need not be hashed.
         """
         self._known = known
         self._begun: dict[Path, Future[str]] = {}
@@ -83,18 +83,18 @@ class Digests:
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
-        from concurrent.futures import ThreadPoolExecutor  # a worker that hashes nothing does without
+        from concurrent.futures import ThreadPoolExecutor  # a worker that hashes nothing need not import this
 
         return ThreadPoolExecutor(1, thread_name_prefix="hash")
 
     def begin(self, files: Mapping[Path, FileRecord]) -> None:
-        """Have the large ones of ``files`` hashed that are not known and were not named before."""
+        """Begin to hash the large ones of ``files`` that are not known and were not named before."""
         for path, record in _large(files).items():
             if path not in self._begun and not self._known(path, record.sha256):
                 self._begun[path] = self._thread.submit(_sha256_at_once, path)
 
     def confirm(self, path: Path, digest: str) -> bool:
-        """Whether the file at ``path`` has this SHA-256, when that is there.
+        """Whether the file at ``path`` has this SHA-256; waits until it is computed.
 
         Raises:
             OSError: The file could not be read.
@@ -109,12 +109,13 @@ def vouched(files: Mapping[Path, FileRecord], digests: Digests | None = None) ->
     """Compare ``files`` with their SHA-256: the small ones before the body loads them, the large ones while it does.
 
     Args:
-        files: What each must be.
-        digests: Those that were begun before, which also say what need not be hashed. A large file that is changed
-            while it is loaded is known no more, and is hashed after all.
+        files: The record of each.
+        digests: Hashes begun earlier, which also say what need not be hashed. A large file that changes while being
+            loaded is no longer known, and is hashed after all.
 
     Raises:
-        BundleError: A file was altered or cannot be read; also where the body failed, as that is then the reason.
+        BundleError: A file was altered or cannot be read; raised even if the body failed, because this is then the
+            reason.
     """
     digests = digests or Digests({})
     digests.begin(files)
@@ -141,9 +142,9 @@ def _compare(files: Mapping[Path, FileRecord], digests: Digests) -> None:
 
 
 def _sha256_at_once(path: Path) -> str:
-    """:func:`sha256` in one call, which does not wait for the interpreter while others import, parse and load.
+    """:func:`sha256` in one call, which does not wait for the interpreter while other threads import, parse and load.
 
-    Like the engine, which maps the same file, it would not survive that somebody truncates it meanwhile.
+    Like the engine, which maps the same file, it crashes if somebody truncates the file meanwhile.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return hashlib.sha256(content).hexdigest()

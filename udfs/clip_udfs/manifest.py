@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
 TOKENIZER = "tokenizer.json"
 TORCH_FOLDER = "torch"
-TEXT_CONFIG_FOLDER = "text"  # in it, of a text tower of Hugging Face's
+TEXT_CONFIG_FOLDER = "text"  # in it, for a Hugging Face text tower
 FLOAT32, INT8 = PRECISIONS = ("fp32", "int8")
 
 _CLEANING = ("lower", "whitespace", "canonicalize")
@@ -29,10 +29,10 @@ _MOST_FILE_BYTES = 1 << 44
 _MOST_DIMENSION = 1 << 16
 _MOST_TOKENS = 1 << 20
 _MOST_PIXELS = 1 << 14
-# A model's name is a directory's, beside others, and a part of a command, which ClickHouse splits at spaces.
+# A model's name is also a directory's name, and part of a command, which ClickHouse splits at spaces.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RESERVED_NAMES = frozenset({MANIFEST, "installed.json", "replaced"})
-# Each part of a file's path: no hidden file, nothing that a shell, a terminal or a file system reads in another way.
+# Each part of a file's path: no hidden file, nothing with a special meaning to a shell, a terminal or a file system.
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 
 
@@ -43,13 +43,13 @@ class TextManifest:
     Attributes:
         clean: Cleaning before the tokenizer: ``lower``, ``whitespace`` or ``canonicalize``.
         context_length: Tokens of the tower's longest sequence, start and end token included.
-        start_id: Id of the start token; -1 where ``framing`` puts none.
-        end_id: Id of the end token; -1 where ``framing`` puts none.
-        pad_id: Id that fills a sequence up.
-        trim: True where padding may be cut off a batch: the tower masks it, or pools before it and is causal.
-        framing: Who puts tokens around a text: ``clip`` (start and end, of open_clip's own tokenizer), ``template``
-            (``tokenizer.json`` itself), or ``clips`` (start and end, and ``last_id`` after the padding).
-        last_id: Id in the last place of every sequence; -1 where ``framing`` puts none.
+        start_id: Id of the start token; -1 if ``framing`` adds none.
+        end_id: Id of the end token; -1 if ``framing`` adds none.
+        pad_id: Id that pads a sequence.
+        trim: Whether padding may be cut off a batch: the tower masks it, or pools before it and is causal.
+        framing: What adds tokens around a text: ``clip`` (start and end, as open_clip's own tokenizer does),
+            ``template`` (``tokenizer.json`` itself), or ``clips`` (start and end, and ``last_id`` after the padding).
+        last_id: Id in the last place of every sequence; -1 if ``framing`` adds none.
         blank_id: Id that is replaced by 0, for models that were trained without separators; -1 for none.
     """
 
@@ -66,15 +66,15 @@ class TextManifest:
 
 @dataclass(frozen=True)
 class ImageManifest:
-    """How a decoded picture becomes the tower's input, in open_clip's terms.
+    """How a decoded image becomes the tower's input, in open_clip's terms.
 
     Attributes:
         size: (height, width) of the input in pixels.
         resize_mode: ``shortest`` (then centre crop), ``squash``, or ``longest`` (then pad).
         interpolation: ``bicubic`` or ``bilinear``.
         fill_color: Grey level, 0-255, of the padding of ``longest``.
-        mean: Mean of each channel (RGB, 0-1) that is subtracted; done by the engine.
-        std: Standard deviation of each channel by which is divided; done by the engine.
+        mean: Mean of each channel (RGB, 0-1), subtracted by the engine.
+        std: Standard deviation of each channel; the engine divides by it.
     """
 
     size: tuple[int, int]
@@ -103,15 +103,15 @@ class Manifest:
         pretrained: open_clip tag or the name of the checkpoint file; '' for random weights.
         dimension: Length of the vectors.
         text: How texts become token ids.
-        image: How pictures become pixels.
-        notice: A sentence that must be said wherever the model is offered; '' for none.
+        image: How images become pixels.
+        notice: A sentence to show wherever the model is listed; '' for none.
         versions: Versions of the packages that built the bundle.
         files: Every other file of the bundle by its path relative to the directory.
         precision: ``fp32``, or ``int8`` for graphs with quantised weights.
         cosine: For ``int8``, the smallest cosine of each tower's vectors with open_clip's float32 ones, as measured
             when the bundle was built; empty for ``fp32``, whose vectors are open_clip's.
         logit_scale: Factor of the cosines in the model's own probabilities, as it was trained; None in older bundles.
-        logit_bias: What is added to them, for models that were trained with a sigmoid (SigLIP); None for a softmax.
+        logit_bias: Added to them in models trained with a sigmoid (SigLIP); None for a softmax.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Manifest:
         """Parse ``manifest.json``; ``where`` names it in messages.
 
         Raises:
-            BundleError: It is not JSON, written by another version, lacks something, or has a value that cannot be.
+            BundleError: It is not JSON, was written by another version, lacks a key, or has an impossible value.
         """
         values = Document.parse(content, where, BundleError, most=_MOST_BYTES)
         _refuse_other_version(values)
@@ -160,7 +160,7 @@ class Manifest:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a model can be called ``name``, which becomes a directory and a part of a ClickHouse command."""
+    """Whether a model can be called ``name``, which becomes a directory and part of a ClickHouse command."""
     return _NAME.fullmatch(name) is not None and name not in _RESERVED_NAMES
 
 

@@ -11,28 +11,28 @@ from typing import Any
 from clip_udfs.errors import SettingsError
 
 ENGINES = ("onnx", "torch")
-# The first is the default of what is installed: the settings of a query change what TabSeparated means.
+# The first is the default for installations, because the settings of a query change what TabSeparated means.
 FORMATS = ("RowBinary", "TabSeparated")
 JPEG_DECODINGS = ("exact", "scaled")
-# Decoders of these are bounded, and in C but for run-length BMPs, which are bounded in size.
+# The decoders of these are bounded, and written in C except for run-length BMPs, which are limited in size.
 DEFAULT_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-# Few people have the others; those decode PPM partly in Python, and JPEG 2000 with 28 bytes a pixel.
+# The others are rare; PPM is decoded partly in Python, and JPEG 2000 takes 28 bytes per pixel.
 # HEIF needs the extra [heif].
 IMAGE_FORMATS = (*DEFAULT_IMAGE_FORMATS, "PPM", "JPEG2000", "HEIF")
-# Pillow decodes no more, whatever it is asked for.
+# Pillow never decodes more.
 MOST_IMAGE_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Everything that a worker must know and that ClickHouse has no key for.
+    """Everything that a worker must know and for which ClickHouse has no key.
 
     Attributes:
         bundle: Directory of the model bundle; in a file, a relative one is relative to the file.
         suffix: Suffix of the SQL names of this model's functions, '' for the default model.
-        engine: ``onnx`` (ONNX Runtime on CPU) or ``torch`` (open_clip, on a GPU where there is one).
+        engine: ``onnx`` (ONNX Runtime on CPU) or ``torch`` (open_clip, on a GPU if there is one).
         device: Device for the torch engine, e.g. ``cuda:0``; None chooses.
-        threads: Engine threads of one worker; 0 leaves one worker all cores of the machine.
+        threads: Engine threads of one worker; 0 gives it all cores of the machine.
         format: ClickHouse format of the pool, ``TabSeparated`` or ``RowBinary``.
         normalize: L2-normalise the vectors, as LAION's own are.
         image_roots: Directories that ``encode_image`` may read; the first one resolves relative paths.
@@ -43,11 +43,11 @@ class WorkerSettings:
         max_image_memory: Bytes of memory that decoding one image may take.
         image_formats: Formats that are read, by Pillow's names.
         jpeg_decoding: ``exact``, or ``scaled`` to decode large JPEGs at a fraction of their size.
-        exif_orientation: Whether images are turned as their EXIF block says before they are encoded.
+        exif_orientation: Whether to turn images by their EXIF orientation before encoding.
         text_batch: Rows of one engine run of the text tower.
         image_batch: Rows of one engine run of the image tower.
         decode_threads: Processes that decode images beside the engine.
-        text_cache: Texts whose vectors are kept for the next query.
+        text_cache: Texts whose vectors are cached for later queries.
     """
 
     bundle: Path
@@ -152,7 +152,7 @@ class WorkerSettings:
         """Read the settings from ``path``.
 
         Raises:
-            SettingsError: The file cannot be read, is not JSON, or holds a value that cannot work.
+            SettingsError: The file cannot be read, is not JSON, or has a value that cannot work.
         """
         try:
             values = json.loads(path.read_bytes())

@@ -1,9 +1,9 @@
 """``verified.json``: which files of an installed bundle the installer hashed, and what the file system said of them.
 
-A worker need not hash a file that is still the one that was hashed. Whatever a program writes to a file changes the
-time of its last change (``ctime``), which no program can set; a copy, a restored backup and a file in the place of
-another have another inode as well. So other content cannot have the same :class:`Identity`, unless somebody works below
-the file system: on the bare disk, or with the clock set back to the very nanosecond.
+A worker need not hash a file that has not changed since it was hashed. Whatever a program writes to a file updates its
+change time (``ctime``), which no program can set; a copy, a restored backup and a replaced file also have another
+inode. So different content cannot have the same :class:`Identity`, unless somebody works below the file system: on the
+raw device, or with the clock set back to the exact nanosecond.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VERIFIED = "verified.json"
 FORMAT_VERSION = 1
 _MOST_BYTES = 4 << 20
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# There is no record, or not one that this version wrote.
+# There is no record, or none that this version wrote.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError)
 
 
@@ -35,7 +35,7 @@ class Identity(NamedTuple):
         inode: Number of the file in it.
         bytes: Length.
         modified_ns: Time of the last change of the content, in nanoseconds.
-        changed_ns: Time of the last change of anything, name and permissions included; only the kernel sets it.
+        changed_ns: Time of the last change of anything, including name and permissions; only the kernel sets it.
     """
 
     device: int
@@ -51,7 +51,7 @@ class Identity(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """A file that was hashed: its SHA-256 in hexadecimal, and what it was then."""
+    """A hashed file: its SHA-256 in hexadecimal, and its identity at that time."""
 
     sha256: str
     identity: Identity
@@ -71,10 +71,10 @@ class VerifiedFiles:
 
     @classmethod
     def beside(cls, bundle: Path) -> VerifiedFiles:
-        """Read the record that lies beside the directory ``bundle``.
+        """Read the record beside the directory ``bundle``.
 
         Returns:
-            The record; an empty one where there is none, it is damaged, or others could have written it.
+            The record; an empty one if there is none, it is damaged, or others could have written it.
         """
         try:
             with regular_file(bundle.parent / VERIFIED) as handle:
@@ -87,7 +87,7 @@ class VerifiedFiles:
             return cls(bundle)
 
     def holds(self, path: Path, sha256: str) -> bool:
-        """Whether the file at ``path`` was found to have this SHA-256 and has not been changed since."""
+        """Whether the file at ``path`` had this SHA-256 and has not changed since."""
         try:
             verified = self.files.get(str(path.relative_to(self.directory)))
             if verified is None or verified.sha256 != sha256:

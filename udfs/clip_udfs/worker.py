@@ -1,7 +1,7 @@
 """One process of a pool: settings, one tower, then blocks of rows until ClickHouse closes the pipe.
 
-What takes long goes on side by side: model files that must be hashed are hashed from the first moment on, and while the
-engine loads its graph, for which it needs no Python, the rest is imported and the tokenizer is read.
+Slow steps run in parallel: model files that must be hashed are hashed from the start, and while the engine loads its
+    graph, which needs no Python, the rest is imported and the tokenizer is read.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _MAX_PATH_BYTES = 4096
 
 
 def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
-    """Serve the function that ``arguments`` name, writing answers to descriptor ``answers``.
+    """Serve the function named in ``arguments``, writing answers to descriptor ``answers``.
 
     Returns:
-        0 at the end of input, 1 after an error, which is then the one line on descriptor ``reasons``.
+        0 at the end of input, 1 after an error, which is written to descriptor ``reasons`` as one line.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     warnings.simplefilter("ignore")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
     except MemoryError:
         return _fail(name, "out of memory", reasons)
     except BrokenPipeError:
-        return 0  # ClickHouse closed the pool; nobody is left to tell
+        return 0  # ClickHouse closed the pool; nobody is listening
     except Exception as error:
         return _fail(name, f"internal error: {type(error).__name__}: {error}", reasons)
     finally:
@@ -108,14 +108,14 @@ def serve(
     """Answer block after block until the input ends.
 
     Args:
-        function: What is served; it says what a row of the input looks like.
+        function: The function, which defines what a row of the input looks like.
         settings: The limits of a value.
-        answer: Takes the rows of a block and gives their answers in order, in pieces.
-        formatted: Makes a piece bytes of the wire's format.
+        answer: Takes the rows of a block and yields their answers in order, in pieces.
+        formatted: Turns a piece into bytes of the wire format.
         descriptor: Where the bytes go.
 
     Raises:
-        ClipUdfError: The first thing that must fail the query; rows before it may have been written.
+        ClipUdfError: The first error that must fail the query; rows before it may have been written.
     """
     from clip_udfs.pipe.wire import write_all
 
@@ -129,18 +129,18 @@ def serve(
 def open_pipeline(
     function: Function, settings: WorkerSettings, bundle: Bundle, decoders: DecoderPool | None
 ) -> Pipeline:
-    """Load what ``function`` needs of the model, and nothing else; an image function needs ``decoders``.
+    """Load only what ``function`` needs of the model; an image function needs ``decoders``.
 
     Raises:
         ValueError: The function needs no model.
-        ClipUdfError: Settings, bundle or engine do not work.
+        ClipUdfError: Settings, bundle or engine cannot be used.
     """
     if function.tower is None:
         raise ValueError(f"{function.name} needs no model")
     digests = Digests(
         likely_engine_files(settings, bundle, function.tower), VerifiedFiles.beside(bundle.directory).holds
     )
-    # This imports the engine, here and not beside other imports, which would only take turns with it.
+    # This imports the engine here, and not in parallel with other imports, with which it would only take turns.
     files = engine_files(settings, bundle, function.tower)
     from concurrent.futures import ThreadPoolExecutor
 
@@ -223,13 +223,13 @@ def _reader(function: Function, settings: WorkerSettings) -> Reader:
 
 
 def _end_when_nobody_reads(answers: int, decoders: DecoderPool | None) -> None:
-    """End the process as soon as the pipe's other end is closed, whatever the engine is doing then.
+    """End the process as soon as the pipe's other end is closed, whatever the engine is doing.
 
-    That is how ClickHouse releases a worker, and what happens when the server dies. A worker that went on would waste a
-    core until ClickHouse killed it, some seconds later, and left it behind as a zombie.
+    This is how ClickHouse releases a worker, and what happens when the server dies. A worker that continued would waste
+    a core until ClickHouse killed it some seconds later and left a zombie behind.
     """
     closed = select.poll()
-    closed.register(answers, 0)  # no event but the errors, which are always told
+    closed.register(answers, 0)  # no events but errors, which are always reported
     closed.poll()
     if decoders is not None:
         decoders.close()
@@ -243,12 +243,12 @@ def _read(size: int) -> bytes:
 def _fail(name: str, reason: str, reasons: int) -> int:
     line = printable(f"{name}: {reason}")
     with suppress(OSError):  # a full disk: the exit status says the rest
-        os.write(reasons, line.encode("utf-8", "replace") + b"\n")  # one write: ClickHouse throws what it reads at once
+        os.write(reasons, line.encode("utf-8", "replace") + b"\n")  # one write: ClickHouse raises what it reads first
     return 1
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is a reason like any other."""
+    """A parser whose errors are reported like any other."""
 
     def error(self, message: str) -> NoReturn:
         """See :class:`argparse.ArgumentParser`.

@@ -20,7 +20,7 @@ class Encoder(Protocol):
     """One tower of one model, loaded.
 
     Attributes:
-        parallel_batches: How many of many batches are best encoded in parallel, each from its own thread.
+        parallel_batches: How many batches to encode in parallel, each from its own thread, if there are many.
     """
 
     parallel_batches: int
@@ -31,7 +31,7 @@ class Encoder(Protocol):
         Args:
             batch: Text tower: int64 token ids, shape (rows, length). Image tower: uint8 RGB pixels, shape
                 (rows, height, width, 3).
-            exclusive: Whether this batch may take all of the engine's threads, as no other is encoded meanwhile.
+            exclusive: Whether this batch may use all of the engine's threads because no other is encoded meanwhile.
 
         Returns:
             float32, shape (rows, dimension), not normalised.
@@ -58,7 +58,7 @@ def open_encoder(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> Enco
 
 
 def engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
-    """The files that :func:`open_encoder` reads for ``tower``, with what they must be.
+    """The files that :func:`open_encoder` reads for ``tower``, with their records.
 
     Raises:
         BundleError: The bundle lacks the engine's files.
@@ -67,12 +67,12 @@ def engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict
 
 
 def likely_engine_files(settings: WorkerSettings, bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
-    """What :func:`engine_files` will say unless the machine has changed, before the engine is imported."""
+    """What :func:`engine_files` will return unless the machine has changed, without importing the engine."""
     return _torch_files(bundle) if settings.engine == "torch" else likely_files(bundle, tower)
 
 
 def tokenizer_files(settings: WorkerSettings, bundle: Bundle) -> dict[Path, FileRecord]:
-    """The table of the bundle's tokenizer that was prepared for this host; nothing where there is none."""
+    """The bundle's tokenizer table prepared for this host, if there is one."""
     return {} if settings.engine == "torch" else merges_file(bundle)
 
 

@@ -24,9 +24,9 @@ OUTPUT = "clip_vector"
 class OnnxEncoder:
     """A tower as an ONNX graph; its external weights are mapped from the file, not copied.
 
-    An exclusive batch has all threads. Parallel batches have one thread each, and as many run as there are threads:
-    that is quicker by a tenth to a fifth, as no thread waits for another after every product. It needs a session of its
-    own, which is opened when it is first needed.
+    An exclusive batch uses all threads. Parallel batches use one thread each, and as many run as there are threads:
+    that is faster by a tenth to a fifth, because no thread waits for another after every product. It needs a second
+    session, opened on first use.
     """
 
     def __init__(self, bundle: Bundle, tower: Tower, threads: int) -> None:
@@ -39,7 +39,7 @@ class OnnxEncoder:
         self._path, self._prepared, self._files = graph_files(bundle, tower)
         self._opened = self._identity()
         self._session = self._open(threads)
-        # The packed weights of a graph that was not prepared are a session's own: two would have them twice.
+        # If a graph was not prepared, each session packs its own weights: two sessions would have them twice.
         self.parallel_batches = (threads or os.cpu_count() or 1) if self._prepared else 1
         self._second = self._session if self.parallel_batches == 1 else None
         self._opening = threading.Lock()
@@ -56,14 +56,14 @@ class OnnxEncoder:
         return vectors  # type: ignore[no-any-return]
 
     def _parallel_session(self) -> onnxruntime.InferenceSession:
-        """The session whose runs take the thread that calls them and no other."""
+        """The session whose runs use only the calling thread."""
         with self._opening:
             if self._second is None:
                 self._second = self._opened_again()
             return self._second
 
     def _opened_again(self) -> onnxruntime.InferenceSession:
-        """With one thread; but the first session where an installation has put other files in the place of its own."""
+        """A session with one thread; the first session if an installation has replaced the files since."""
         with suppress(EngineError, OSError):
             session = self._open(1)
             if self._identity() == self._opened:
@@ -71,7 +71,7 @@ class OnnxEncoder:
         return self._session
 
     def _identity(self) -> list[tuple[int, ...]]:
-        """What another file under the same name would not have."""
+        """What tells this file from another one under the same name."""
         found = (path.stat() for path in self._files)
         return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
 
@@ -84,8 +84,8 @@ class OnnxEncoder:
         options.log_severity_level = 3
         # An idle worker must not keep a core busy waiting for work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Batches here have many shapes. A plan of the memory for each of them would be kept for ever, and the runtime's
-        # arena takes two to four times what a batch needs, where malloc takes little more, and no more time.
+        # Batches here have many shapes. The runtime would keep a memory plan for each for ever, and its arena takes two
+        # to four times what a batch needs; malloc takes little more, and is no slower.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = False
         try:

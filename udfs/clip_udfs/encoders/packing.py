@@ -1,6 +1,6 @@
-"""A batch of token sequences without what is there twice: padding, and beginnings that several texts share.
+"""A batch of token sequences without redundancy: no padding, and prefixes shared by several texts only once.
 
-In a causal tower the state of a token depends on the tokens before it alone. So the start token of all texts is one
+In a causal tower, the state of a token depends only on the tokens before it. So the start token of all texts is one
 node, "a photo of a" of many prompts is computed once, and nothing is computed for padding.
 """
 
@@ -19,7 +19,7 @@ TOKENS, POSITIONS, PLACES, ORIGINS, ENDS = PACKED_INPUTS = (
 
 
 def pack(batch: NDArray[np.int64], end_id: int) -> dict[str, NDArray[np.int64]]:
-    """Number the distinct beginnings of the rows of ``batch``: each is a node, and a row is a path through nodes.
+    """Number the distinct prefixes of the rows of ``batch``: each is a node, and a row is a path through nodes.
 
     Args:
         batch: int64, shape (rows, length): token ids. A row ends at its first end token, at which open_clip pools;
@@ -28,13 +28,13 @@ def pack(batch: NDArray[np.int64], end_id: int) -> dict[str, NDArray[np.int64]]:
 
     Returns:
         int64 arrays by the name of the graph's input. ``clip_input``: the nodes' tokens, shape (nodes,);
-        ``clip_positions``: where in its text each node stands, (nodes,); ``clip_places``: the node of each token,
+        ``clip_positions``: the position of each node in its text, (nodes,); ``clip_places``: the node of each token,
         (rows, length), 0 for padding; ``clip_origins``: for each node one index into the flat ``clip_places``,
         (nodes,); ``clip_ends``: each row's last node, (rows,).
     """
     rows, length = batch.shape
     stops = (batch == end_id).argmax(axis=1)
-    # In the order of a dictionary, a beginning that is not the row's before was in none of the rows above.
+    # In lexicographic order, a prefix that the previous row does not have is in none of the rows above.
     order = np.lexsort(batch.T[::-1])
     ordered = batch[order]
     live = np.arange(length) <= stops[order, np.newaxis]

@@ -1,10 +1,10 @@
 """Graphs prepared for one host: optimised, and with their weights packed as its CPU multiplies them.
 
-Beside them lies the tokenizer as a table, which a worker need not parse (:mod:`clip_udfs.text.merges`).
+Beside them is the tokenizer as a table, which a worker need not parse (:mod:`clip_udfs.text.merges`).
 
-Packed weights are mapped from the file like plain ones, so that all workers of a machine share one copy, and a worker
-starts without optimising or packing anything. They fit one kind of CPU and one version of ONNX Runtime: ``host.json``
-says which, and a worker elsewhere takes the bundle's own graphs.
+Packed weights are mapped from the file like plain ones, so all workers of a machine share one copy, and a worker starts
+without optimising or packing anything. They fit one kind of CPU and one version of ONNX Runtime, recorded in
+``host.json``; elsewhere, a worker uses the bundle's own graphs.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ MODEL = "{tower}.onnx"
 TOWERS: tuple[Tower, ...] = ("text", "image")
 
 _CPU_INFO = Path("/proc/cpuinfo")
-# What a kernel of the runtime is chosen by. A newer Linux may list flags that it did not before: those do not matter.
+# The flags by which the runtime chooses a kernel. A newer Linux may list further flags, which do not matter.
 _CPU_KEYS = re.compile(r"vendor_id|cpu family|model|CPU (implementer|architecture|variant|part)")
 _CPU_FLAGS = re.compile(r"(avx|amx|sse|ssse|fma|f16c|asimd|sve|sme|i8mm|bf16|fphp)\w*")
-# The runtime puts only tensors from this size on at page boundaries. Packed weights that it maps from anywhere else
-# crash it, because its kernels load them aligned; so smaller ones stay inside the graph and are packed at each start.
+# The runtime places only tensors of at least this size at page boundaries. Mapping packed weights from anywhere else
+# crashes it, because its kernels use aligned loads; so smaller ones stay inside the graph and are packed at each start.
 _MIN_EXTERNAL_BYTES = 1 << 20
 _ALIGNMENT = 64
 _MOST_RECORD_BYTES = 1 << 20
-# There is no record, or no whole one.
+# There is no record, or an incomplete one.
 _NOT_WRITTEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError)
 _PACKED_PLACE = re.compile(rb"\|(\d+);\d+;")
 _SPOKEN = {
@@ -51,7 +51,7 @@ _SPOKEN = {
 
 
 def host_key(bundle: Bundle) -> dict[str, str]:
-    """What the prepared files of ``bundle`` depend on, as it is here: machine, CPU, ONNX Runtime, and the model."""
+    """What prepared files of ``bundle`` depend on, for this host: machine, CPU, ONNX Runtime, and the model."""
     import onnxruntime
 
     digests = "".join(
@@ -68,7 +68,7 @@ def host_key(bundle: Bundle) -> dict[str, str]:
 
 
 def graph_files(bundle: Bundle, tower: Tower) -> tuple[Path, bool, dict[Path, FileRecord]]:
-    """The graph of ``tower`` to load: the one prepared for this host, else the bundle's own.
+    """The graph of ``tower`` to load: the one prepared for this host, otherwise the bundle's own.
 
     Returns:
         Its path, whether it is the prepared one, and the records of the files that loading it reads.
@@ -86,13 +86,13 @@ def graph_files(bundle: Bundle, tower: Tower) -> tuple[Path, bool, dict[Path, Fi
 
 
 def merges_file(bundle: Bundle) -> dict[Path, FileRecord]:
-    """The table of the bundle's tokenizer, with its record; none where there is none for this host."""
+    """The bundle's tokenizer table with its record; empty if there is none for this host."""
     stale, records = _prepared(bundle)
     return {} if stale or MERGES not in records else {bundle.directory / FOLDER / MERGES: records[MERGES]}
 
 
 def likely_files(bundle: Bundle, tower: Tower) -> dict[Path, FileRecord]:
-    """What :func:`graph_files` will name unless this host has changed: known before the runtime is imported."""
+    """What :func:`graph_files` will return unless this host has changed; needs no import of the runtime."""
     graph, folder = MODEL.format(tower=tower), bundle.directory / FOLDER
     try:
         return _of_graph(folder, graph, _written(folder)[1])
@@ -105,12 +105,12 @@ def _of_graph(folder: Path, graph: str, records: Mapping[str, FileRecord]) -> di
 
 
 def stale_because(bundle: Bundle) -> str | None:
-    """Why the prepared graphs of ``bundle`` cannot be used here, in a few words; None where they can."""
+    """Why the prepared graphs of ``bundle`` cannot be used here, in a few words; None if they can."""
     return _prepared(bundle)[0]
 
 
 def _prepared(bundle: Bundle) -> tuple[str | None, dict[str, FileRecord]]:
-    """What :func:`stale_because` says, and the records of the prepared files, as one reading found them."""
+    """What :func:`stale_because` says, and the records of the prepared files, from one read."""
     folder = bundle.directory / FOLDER
     try:
         written, records = _written(folder)
@@ -136,11 +136,11 @@ def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
 
     Args:
         bundle: A bundle with the ONNX engine's graphs.
-        folder: An existing directory; the files belong into the bundle's folder ``prepared``.
+        folder: An existing directory; the files belong in the bundle's folder ``prepared``.
 
     Returns:
-        The names of the files that were written; none where the bundle has no such graphs, or weights of a shape
-        that cannot be mapped packed.
+        The names of the written files; none if the bundle has no such graphs, or weights that cannot be mapped in
+        packed form.
 
     Raises:
         EngineError: ONNX Runtime refuses a graph, or the files cannot be written.
@@ -191,7 +191,7 @@ def _cpu() -> str:
     try:
         first = _CPU_INFO.read_text(encoding="ascii", errors="replace").split("\n\n", 1)[0]
     except OSError:
-        return ""  # not Linux: the machine alone must do
+        return ""  # not Linux: the machine's name must suffice
     for line in first.splitlines():
         name, _, value = (part.strip() for part in line.partition(":"))
         if name in ("flags", "Features"):

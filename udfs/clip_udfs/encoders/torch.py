@@ -25,11 +25,11 @@ class TorchEncoder:
     parallel_batches = 1
 
     def __init__(self, bundle: Bundle, tower: Tower, device: str | None, threads: int) -> None:
-        """Load the tower to ``device`` (None: a GPU where there is one) with ``threads`` CPU threads (0: all).
+        """Load the tower to ``device`` (None: a GPU if there is one) with ``threads`` CPU threads (0: all).
 
         Raises:
             BundleError: The bundle was built without the torch engine's files.
-            EngineError: torch or open_clip is not installed, the device is not there, or the weights do not fit.
+            EngineError: torch or open_clip is not installed, the device does not exist, or the weights do not fit.
         """
         bundle.file(WEIGHTS), bundle.file(CONFIG)
         try:
@@ -57,7 +57,7 @@ class TorchEncoder:
         self._half = self._device.type == "cuda"
 
     def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
-        """See :class:`clip_udfs.encoders.Encoder`; on a GPU in half precision (autocast)."""
+        """See :class:`clip_udfs.encoders.Encoder`; in half precision (autocast) on a GPU."""
         import torch
 
         inputs = pack(batch, self._end_id).values() if self._packed else (batch,)
@@ -71,14 +71,14 @@ class TorchEncoder:
             ) from error
 
     def _moved(self, tensor: Any) -> Any:
-        """The tensor on the device; to a GPU from pinned memory, so that the copy does not hold the CPU up."""
+        """The tensor on the device; copied to a GPU from pinned memory, so that the copy does not block the CPU."""
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
 def _overrides(folder: Path) -> dict[str, Any]:
-    """Where the bundle carries the configuration of a text tower of Hugging Face's: that, and no question to a hub."""
+    """The configuration of a Hugging Face text tower, if the bundle has one, so that no hub is asked for it."""
     if not (folder / TEXT_CONFIG_FOLDER).is_dir():
         return {}
     text = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]["text_cfg"]

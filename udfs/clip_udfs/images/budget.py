@@ -6,7 +6,7 @@ import threading
 
 from clip_udfs.errors import BlockOverrun
 
-# Of what one image may take: this many times it is free in every block, and this part of it is added by each image.
+# In multiples of one image's limit: the reserve of every block, and the share that each image adds.
 _RESERVE, _SHARE = 6, 1 / 20
 
 
@@ -14,7 +14,7 @@ class BlockBudget:
     """Counts the CPU seconds of a block; used by several threads."""
 
     def __init__(self, seconds: float) -> None:
-        """For images that may take ``seconds`` each."""
+        """Budget for images that may take ``seconds`` each."""
         self._reserve = _RESERVE * seconds
         self._share = _SHARE * seconds
         self._lock = threading.Lock()

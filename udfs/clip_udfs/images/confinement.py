@@ -1,4 +1,4 @@
-"""Opens image files only inside the allowed roots, after following every link, and only regular files."""
+"""Opens only regular image files, and only inside the allowed roots after every link is followed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Roots:
     """The directories whose files SQL users may have encoded."""
 
     def __init__(self, roots: Sequence[Path], max_bytes: int) -> None:
-        """Resolve ``roots``; files of more than ``max_bytes`` bytes are refused unread.
+        """Resolve ``roots``; files larger than ``max_bytes`` are refused unread.
 
         Raises:
             SettingsError: There is no root, or one is not a directory, or /proc is not mounted.
@@ -36,20 +36,20 @@ class Roots:
         if not _DESCRIPTORS.is_dir():
             raise SettingsError(f"{_DESCRIPTORS} is not there, and encode_image needs it: mount /proc for the server")
         self._roots = [os.path.realpath(root) for root in roots]
-        # A path may name a root by the name that the DBA gave it, or by where that leads.
+        # A path may use the root's name as the DBA gave it, or its resolved form.
         self._names = dict.fromkeys(zip([*map(str, roots), *self._roots], [*self._roots, *self._roots], strict=True))
         self._max_bytes = max_bytes
 
     def read(self, path: str) -> bytes:
         """Content of the file at ``path``: relative to a root (the first that has it), or absolute inside one.
 
-        No link may leave the roots, not even to come back, and ``..`` is refused: behind a link to a directory, whether
-        ``LINK/../ROOT/FILE`` works would tell what lies outside. The file is opened without side effects first
-        (``O_PATH``), then the opened object itself is checked, so that nothing can be swapped between check and use; a
-        FIFO or a device is never opened for reading.
+        No link may leave the roots, not even to come back, and ``..`` is refused: otherwise, ``LINK/../ROOT/FILE``
+        would reveal what is outside a linked directory. The file is opened without side effects first (``O_PATH``),
+        then the opened object itself is checked, so that nothing can be swapped between check and use; a FIFO or a
+        device is never opened for reading.
 
         Raises:
-            ValueRefused: Outside every root (in the same words whether it exists or not), absent, not a regular
+            ValueRefused: Outside every root (with the same message whether it exists or not), absent, not a regular
                 file, empty, or too large.
         """
         if not path:
@@ -89,7 +89,7 @@ class Roots:
                 yield "/".join((root, *rest))
 
     def _followed(self, path: str) -> str | None:
-        """Where ``path`` leads, link by link; None where any of them leaves the roots, even if the next one returns."""
+        """Where ``path`` leads, link by link; None if any of them leaves the roots, even if the next one returns."""
         pending, place, links = _parts(path)[::-1], "/", 0
         while pending:
             part = pending.pop()
@@ -99,7 +99,7 @@ class Roots:
                 return None
             try:
                 target = "" if part == ".." else str(Path(step).readlink())
-            except OSError:  # not a link, or not there
+            except OSError:  # not a link, or does not exist
                 target = ""
             if not target:
                 place = step

@@ -1,4 +1,4 @@
-"""The structure of an image file, as far as it must be known before a decoder sees it."""
+"""Facts about the structure of an image file that are needed before a decoder sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clip_udfs.errors import ValueRefused
 MAX_JPEG_SCANS = 100
 _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_SCAN = b"\xff\xda"
-# Not 0x00, which escapes a 0xFF in the data of a scan, nor a restart marker (0xD0-0xD7), which has no segment.
+# Neither 0x00, which escapes a 0xFF in a scan's data, nor a restart marker (0xD0-0xD7), which has no segment.
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _WITHOUT_SEGMENT, _SCAN, _END = (0x01, 0xD8), 0xDA, 0xD9
 
@@ -38,7 +38,7 @@ _UNREAD = (
 
 
 def check_jpeg_scans(content: bytes) -> None:
-    """Refuse a JPEG of more scans than encoders write; a video behind it, as phones write it, does not count.
+    """Refuse a JPEG with more scans than encoders write; a video appended by a phone does not count.
 
     Raises:
         ValueRefused: It has more than :data:`MAX_JPEG_SCANS`.
@@ -50,7 +50,7 @@ def check_jpeg_scans(content: bytes) -> None:
 
 
 def _jpeg_scans(content: bytes) -> int:
-    """Scans up to the end of the image, whatever lies in its segments or behind it."""
+    """Number of scans up to the end of the image, whatever its segments contain or follows it."""
     scans, place = 0, len(_JPEG_SIGNATURE)
     while (found := _JPEG_MARKER.search(content, place)) is not None:
         marker, place = found[1][0], found.end()
@@ -63,7 +63,7 @@ def _jpeg_scans(content: bytes) -> int:
 
 
 def without_large_texts(content: bytes) -> bytes:
-    """A PNG without the texts and profiles for which Pillow would refuse it; every other file as it is."""
+    """A PNG without the texts and profiles for which Pillow would refuse it; any other file unchanged."""
     if not content.startswith(_PNG_SIGNATURE) or not any(kind in content for kind in _PNG_TEXTS):
         return content
     kept, place, kept_from, total = [], len(_PNG_SIGNATURE), 0, 0
@@ -80,7 +80,7 @@ def without_large_texts(content: bytes) -> bytes:
 
 
 def _unpacked_size(kind: bytes, body: bytes) -> int:
-    """Bytes of a text or profile; of a compressed one at most :data:`_LARGEST_PNG_TEXT`, as no more is unpacked."""
+    """Size of a text or profile; at most :data:`_LARGEST_PNG_TEXT` if compressed, because no more is unpacked."""
     place = body.find(b"\0") + 1  # behind its name
     if kind == b"iTXt" and body[place : place + 1] == b"\1":
         place = body.find(b"\0", body.find(b"\0", place + 2) + 1)  # behind flag, method, language and translated name
@@ -92,5 +92,5 @@ def _unpacked_size(kind: bytes, body: bytes) -> int:
 
 
 def unread_format(content: bytes) -> str | None:
-    """Name of the format that ``content`` seems to have, for the message that it is not read."""
+    """Name of the format that ``content`` seems to have, for the message that it is not supported."""
     return next((name for name, signature in _UNREAD if signature.match(content)), None)

@@ -26,13 +26,13 @@ from clip_udfs.images.decoder_process import (
     supervise,
 )
 
-# What a region holds of a large content is given back to the system after use.
+# Memory that a large content took in a region is returned to the system after use.
 _KEPT_BYTES = 1 << 20
 _OUT_OF_TIME = (signal.SIGPROF, signal.SIGXCPU)
 
 
 class DecoderPool:
-    """Runs one function on contents that nobody has looked at, in processes that can be stopped."""
+    """Runs one function on unchecked contents, in processes that can be stopped."""
 
     def __init__(self, slots: Sequence[Slot], supervisor: int, worker: int, limits: Limits) -> None:
         """Use :meth:`start`."""
@@ -49,7 +49,7 @@ class DecoderPool:
     def start(
         cls, prepare: Callable[[], Work], processes: int, size: int, limits: Limits, close: Sequence[int] = ()
     ) -> DecoderPool:
-        """Fork the supervisor. Call it before this process has threads: a fork copies locks, and not who holds them.
+        """Fork the supervisor. Call this before the process has threads: a fork copies locks, but not their holders.
 
         Args:
             prepare: Called once, in the supervisor; imports what is needed and returns the function that turns a
@@ -60,7 +60,7 @@ class DecoderPool:
             close: Descriptors of this process that the supervisor must not hold open.
 
         Raises:
-            DecoderError: The system lets this user start no further process.
+            DecoderError: The system does not let this user start another process.
         """
         try:
             slots = [Slot(size) for _ in range(processes)]
@@ -86,7 +86,7 @@ class DecoderPool:
         Raises:
             ValueRefused: The function refused it, it took more than the limits, or it crashed its decoder.
             BlockOverrun: The images of this block have taken too long altogether.
-            DecoderError: A decoder was killed by somebody else, or there is none any more.
+            DecoderError: A decoder was killed from outside, or none is left.
         """
         slot = self._free.get()
         try:

@@ -2,11 +2,11 @@
 
 A worker forks a *supervisor* before it starts a thread or loads an engine. The supervisor imports what decoding needs
 and forks a *decoder* for each slot when its first request arrives, and a new one where the last has ended. A decoder
-may use so many CPU seconds (``ITIMER_PROF``) and bytes of address space (``RLIMIT_AS``) for one image, and can open no
-file. An image that exceeds a limit, or crashes its decoder, costs that process and nothing else.
+has limits on CPU seconds (``ITIMER_PROF``) and address space (``RLIMIT_AS``) for one image, and can open no file. An
+image that exceeds a limit, or crashes its decoder, costs that process and nothing else.
 
-A slot is a memory region, which holds an image's content and then the result, and two pipes with one short record for
-each request and each response. Such a record is written whole or not at all, so nobody ever reads half of one.
+A slot is a memory region for an image's content and then its result, and two pipes with one short record for each
+request and response. Such a record is written as a whole or not at all, so nobody ever reads half of one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REQUEST = struct.Struct("<QQq")  # number, bytes of content, argument
 RESPONSE = struct.Struct("<QBQd")  # number, outcome, bytes of the result or of a message or a signal, CPU seconds
 DONE, REFUSED, NO_MEMORY, FAILED, ENDED = range(5)
 _TAKEN = struct.Struct("<Q")
-# A decoder that has been larger than this is replaced: what the allocator keeps would count against the next image.
+# A decoder that grew beyond this is replaced, because what its allocator keeps would count against the next image.
 _REPLACED_ABOVE = 256 << 20
 
 
@@ -43,7 +43,7 @@ class Limits:
 
     Attributes:
         seconds: CPU seconds.
-        memory: Bytes of address space, beside what a decoder has when it starts.
+        memory: Bytes of address space, on top of what a decoder has when it starts.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ class Limits:
 
 
 class Slot:
-    """What the worker and one decoder share. Made by the worker before it forks."""
+    """What the worker and one decoder share. The worker creates it before it forks."""
 
     def __init__(self, size: int) -> None:
         """Reserve ``size`` bytes for a content and its result; memory is taken as they are written."""
@@ -75,7 +75,7 @@ class Slot:
         return int(_TAKEN.unpack_from(self.taken)[0])
 
     def respond(self, number: int, outcome: int, size: int, seconds: float) -> None:
-        """Tell the worker what became of request ``number``."""
+        """Send the worker the outcome of request ``number``."""
         os.write(self.to_worker, RESPONSE.pack(number, outcome, size, seconds))
 
 
@@ -89,7 +89,7 @@ def supervise(slots: Sequence[Slot], worker: int, prepare: Callable[[], Work], l
         for slot in slots:
             slot.leave()
         work = prepare()
-        gc.freeze()  # a collection in a decoder would copy pages that all share
+        gc.freeze()  # garbage collection in a decoder would copy shared pages
         _supervise(slots, worker, work, limits, children)
         status = 0
     finally:
@@ -155,7 +155,7 @@ def _reaped(children: dict[int, Slot], limits: Limits) -> list[Slot]:
 
 
 def _let_go_of_standard_streams() -> None:
-    """ClickHouse must see the end of the worker's streams although this process may live a moment longer."""
+    """Close the standard streams, so that ClickHouse sees them end with the worker, even if this process lives on."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
@@ -175,7 +175,7 @@ def _confine(limits: Limits) -> None:
 
 
 def _attempt(slot: Slot, work: Work, limits: Limits) -> bool:
-    """Answer one request; False where this decoder should end."""
+    """Answer one request; False if this decoder should end."""
     record = os.read(slot.requests, REQUEST.size)
     if not record:
         return False  # the worker has ended

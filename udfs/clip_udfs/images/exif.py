@@ -16,7 +16,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# From this orientation on, width and height change places.
+# From this orientation on, width and height are swapped.
 SIDEWAYS = 5
 _WRITTEN = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
 # What DateTime64 can hold.
@@ -24,16 +24,16 @@ _FIRST_YEAR, _LAST_YEAR = 1900, 2299
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; 1 where there is none, or none that can be read."""
+    """The EXIF orientation, 1 (upright) to 8; 1 if there is none, or it cannot be read."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # EXIF is whatever somebody wrote there; the pixels may be good
+    except Exception:  # EXIF may contain anything; the pixels may still be good
         return 1
     return value if value in _TURNS else 1
 
 
 def taken(image: Image.Image) -> datetime | None:
-    """When the image was taken, by the camera's own clock, whose time zone is unknown; None where it does not say."""
+    """When the image was taken, by the camera's clock, whose time zone is unknown; None if it does not say."""
     try:
         exif = image.getexif()
         camera = exif.get_ifd(ExifTags.IFD.Exif)
@@ -41,7 +41,7 @@ def taken(image: Image.Image) -> datetime | None:
         written = _WRITTEN.fullmatch(str(text).strip("\0 "))
         if written is None:
             return None
-        # Not strptime, which imports as it runs: decoders open no files.
+        # Not strptime, which imports modules when called: decoders can open no files.
         year, month, day, hour, minute, second = map(int, written.groups())
         time = datetime(year, month, day, hour, minute, second)
     except Exception:  # as above; cameras without a clock write spaces or zeros
@@ -50,5 +50,5 @@ def taken(image: Image.Image) -> datetime | None:
 
 
 def upright(image: Image.Image, value: int) -> Image.Image:
-    """The image turned as the EXIF orientation ``value`` says."""
+    """The image, turned by the EXIF orientation ``value``."""
     return image.transpose(_TURNS[value]) if value in _TURNS else image

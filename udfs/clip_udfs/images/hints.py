@@ -1,4 +1,4 @@
-"""What people give in the place of an image's path or content, recognised, and what they want instead."""
+"""Recognises what people pass instead of an image's path or content, and says what to use instead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from clip_udfs.errors import ValueRefused
 
 _ADDRESS = re.compile(r"\s*(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
-# How the base64 and the hexadecimal digits of JPEG, PNG, GIF and WebP files begin.
+# The first base64 and hexadecimal digits of JPEG, PNG, GIF and WebP files.
 _BASE64 = re.compile(r"\s*(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{40,}")
 _HEXADECIMAL = re.compile(r"\s*(\\x|0x)?(ffd8ff|89504e47|47494638|52494646)[0-9a-f]{40,}", re.IGNORECASE)
 _PATH = re.compile(r"\s*[^\n<>]{1,4000}\.(jpe?g|png|gif|webp|bmp|tiff?|avif|heic)\s*", re.IGNORECASE)
@@ -21,7 +21,7 @@ _LONGEST = 4096
 
 
 def instead_of_path(value: str) -> ValueRefused | None:
-    """The refusal of an address, or of an image itself, in the place of a path; None for what may be a path."""
+    """The refusal of an address, or of an image's content, in place of a path; None if it may be a path."""
     found = _ADDRESS.match(value)
     scheme = found[1].lower() if found else ""
     if scheme == "file":
@@ -35,7 +35,7 @@ def instead_of_path(value: str) -> ValueRefused | None:
 
 
 def instead_of_content(content: bytes) -> ValueRefused | None:
-    """The refusal of an address, a path or a text in the place of an image's content; None for anything else."""
+    """The refusal of an address, a path or a text in place of an image's content; None for anything else."""
     text = content[:_LONGEST].decode("latin-1")
     found = _ADDRESS.match(text)
     scheme = found[1].lower() if found else ""

@@ -15,7 +15,7 @@ from clip_udfs.images.preprocessing import opened
 from clip_udfs.images.thumbnails import reduced
 from clip_udfs.settings import DEFAULT_IMAGE_FORMATS
 
-# The hash is of 32 x 32 pixels; a JPEG is decoded at about eight times that, which moves a bit or none.
+# The hash is computed from 32 x 32 pixels; a JPEG is decoded at about eight times that, which changes at most a bit.
 _SIDE, _KEPT = 32, 8
 _DECODED = 128
 
@@ -30,9 +30,9 @@ class ImageInfo:
         format: ``JPEG``, ``PNG`` and so on, as Pillow calls it.
         mode: Pillow's mode of the pixels, ``RGB`` or ``CMYK`` for example.
         orientation: EXIF orientation, 1 (upright) to 8; 5 to 8 swap width and height.
-        taken: When it was taken, by the camera's clock; None where it does not say.
-        hash: Perceptual hash, 64 bits: the number of bits in which two differ is small for near copies.
-        reason: Why the image was refused, and then all else is 0, '' or None; '' otherwise.
+        taken: When it was taken, by the camera's clock; None if it does not say.
+        hash: Perceptual hash, 64 bits: those of near copies differ in few bits.
+        reason: Why the image was refused, with everything else 0, '' or None; '' if it was not.
     """
 
     width: int = 0
@@ -46,7 +46,7 @@ class ImageInfo:
 
 
 def image_info(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> ImageInfo:
-    """Size, format, EXIF and hash of an image; it is decoded for the hash, so a damaged one is found out.
+    """Size, format, EXIF and hash of an image; the hash needs decoding, so damage is detected.
 
     Raises:
         ValueRefused: The image is refused as by :func:`clip_udfs.images.preprocessing.decode`.
@@ -60,16 +60,16 @@ def image_info(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """Which of the 64 lowest frequencies of the grey image are above their median, the lowest in the highest bit.
+    """Which of the grey image's 64 lowest frequencies exceed their median, the lowest in the highest bit.
 
-    The same as ``phash`` of the package ImageHash gives. Transparent parts count as white.
+    Equal to ``phash`` of the package ImageHash. Transparent parts count as white.
     """
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
     pixels = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
     waves = _cosines()
     lowest = waves @ pixels @ waves.T
-    # Nothing here may import anything while it runs: decoders cannot open files. So no np.median, no name of a colour.
+    # Nothing here may import anything while running, because decoders cannot open files: no np.median, no colour names.
     middle = np.sort(lowest, axis=None)[_KEPT**2 // 2 - 1 : _KEPT**2 // 2 + 1].mean()
     bits = (lowest > middle).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -1,4 +1,4 @@
-"""What the header of a JPEG 2000 declares, bounded before a decoder allocates it.
+"""Limits on what a JPEG 2000 header declares, checked before a decoder allocates it.
 
 A file of two hundred bytes can declare millions of precincts and code-blocks, for each of which OpenJPEG keeps about
 150 bytes. Source: ISO/IEC 15444-1, annexes A and B.
@@ -18,7 +18,7 @@ _MAX_COMPONENTS = 4
 _MAX_TILES = 4096
 _MAX_LAYERS = 256
 _MAX_LEVELS = 32
-# Precincts and code-blocks of a tile: usual ones have a thousandth of its pixels, small images have some in any case.
+# Precincts and code-blocks of a tile: usually a thousandth of its pixels; small images have some in any case.
 _MIN_PARTS, _PIXELS_OF_PART = 65_536, 128
 
 
@@ -30,15 +30,15 @@ class _Size:
 
 
 def check_jpeg2000(content: bytes) -> None:
-    """Refuse a file that declares more than its pixels need.
+    """Refuse a file that declares more structure than its pixels need.
 
     Raises:
-        ValueRefused: Naming what there is too much of.
+        ValueRefused: It does; the message names what there is too much of.
     """
     place = content.find(_CODESTREAM)
     if place < 0:
         raise ValueRefused("damaged image: its decoder cannot read it")
-    while place >= 0:  # a decoy in front of the real one must not hide it
+    while place >= 0:  # a decoy before the real one must not hide it
         try:
             _check_codestream(content, place)
         except (struct.error, IndexError) as error:

@@ -1,8 +1,8 @@
 """From an image's bytes to the pixels that the image tower takes, equal to open_clip's preprocessing step for step.
 
 open_clip resizes and crops in the image's own mode and converts to RGB afterwards; so does this module, because for
-palette, alpha, 1-bit and 16-bit images the order changes the pixels. It ignores EXIF orientation and colour profiles,
-as open_clip does, unless it is asked to turn images upright. Scaling to floats is left to the engine.
+palette, alpha, 1-bit and 16-bit images the order changes the pixels. Like open_clip, it ignores EXIF orientation and
+colour profiles, unless asked to turn images upright. The engine scales pixels to floats.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from clip_udfs.images.jpeg2000 import check_jpeg2000
 from clip_udfs.manifest import ImageManifest
 from clip_udfs.settings import DEFAULT_IMAGE_FORMATS, IMAGE_FORMATS
 
-if TYPE_CHECKING:  # the processes that decode do without NumPy
+if TYPE_CHECKING:  # decoder processes do without NumPy
     import numpy as np
     from numpy.typing import NDArray
 
-# Decoders that run inside the process. Not among them: EPS and the like, which start other programs; ICO, whose header
-# does not tell the size of the image in it; TGA, which has no signature and takes any file for an image.
+# Decoders that run inside the process. Excluded: EPS and similar, which start other programs; ICO, whose header does
+# not state the size of its image; TGA, which has no signature and takes any file for an image.
 _DECODERS = (
     JpegImagePlugin.JpegImageFile,
     PngImagePlugin.PngImageFile,
@@ -61,21 +61,21 @@ assert ImageCms and MpoImagePlugin  # Pillow imports them for some images; a dec
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many images as there are decoders are decoded side by side anyway
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
-# Above this, a resized image is not made whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.
+# Above this, an image is not resized as a whole before it is cropped: 1 x 10000 pixels would become 224 x 2240000.
 _MAX_RESIZED_PIXELS = 16_777_216
-# Pillow decodes run-length BMPs and plain PNMs in Python, at a microsecond a pixel.
+# Pillow decodes run-length BMPs and plain PNMs in Python, at a microsecond per pixel.
 _MAX_PIXELS_IN_PYTHON = 4_194_304
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
-# Times the model's input that must be left of a JPEG that is decoded at a fraction of its size. With less, vectors of
-# photographs fall below a cosine of 0.9995 with the exact ones: see benchmarks/jpeg_scaling.py.
+# A JPEG decoded at a fraction of its size must still be this many times the model's input. With less, the cosine of
+# photographs with their exact vectors falls below 0.9995: see benchmarks/jpeg_scaling.py.
 MIN_SCALED = 6.0
 
 Extent = tuple[float, float]
 
 
 def read_heif() -> None:
-    """Let images in HEIF be read from now on; its decoder turns them upright itself, as the format demands."""
+    """Enable HEIF; its decoder turns images upright itself, as the format demands."""
     import pillow_heif
 
     pillow_heif.options.DECODE_THREADS = 1
@@ -111,17 +111,17 @@ def preprocess(
     Args:
         content: The file's bytes.
         manifest: Size, resize mode and interpolation.
-        max_pixels: Largest width x height that is decoded; checked on the header, before memory is spent.
+        max_pixels: Largest width x height that is decoded; checked in the header, before memory is spent.
         scaled: Decode a JPEG that is much larger than the model's input at a fraction of its size.
-        turned: Turn the image first, as its EXIF orientation says.
+        turned: Turn the image upright first, by its EXIF orientation.
         formats: Those of :data:`IMAGE_FORMATS` that are read.
 
     Returns:
         An RGB image of the model's input size.
 
     Raises:
-        ValueRefused: Not an image, a damaged one, or too large. The text says nothing of the file's content.
-        MemoryError: There is not enough of it.
+        ValueRefused: Not an image, damaged, or too large. The message reveals nothing of the file's content.
+        MemoryError: There is not enough memory.
     """
     with opened(content, max_pixels, formats) as image:
         turn = orientation(image) if turned else 1
@@ -133,11 +133,11 @@ def preprocess(
 
 @contextmanager
 def opened(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> Iterator[Image.Image]:
-    """An image whose header passed the checks; what its decoder raises inside the block becomes a refusal.
+    """An image whose header passed the checks; errors of its decoder inside the block become a refusal.
 
     Raises:
         ValueRefused: See :func:`preprocess`.
-        MemoryError: There is not enough of it.
+        MemoryError: There is not enough memory.
     """
     if not content:
         raise ValueRefused("the file is empty")
@@ -155,7 +155,7 @@ def opened(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMA
         raise ValueRefused(f"the image exceeds the limit of {max_pixels} pixels") from error
     except UnidentifiedImageError as error:
         raise _unidentified(content, formats) from error
-    except Exception as error:  # a damaged file may raise anything from a decoder; the row is refused, not the worker
+    except Exception as error:  # a decoder may raise anything for a damaged file; the row fails, not the worker
         raise _refusal(error) from error
 
 
@@ -186,7 +186,7 @@ def _unidentified(content: bytes, formats: Sequence[str]) -> ValueRefused:
 
 
 def _refusal(error: Exception) -> Exception:
-    """The error to raise for a decoder's own, whose text may quote the file and is therefore not passed on."""
+    """The error to raise instead of a decoder's own, whose text may quote the file."""
     text = str(error)
     if text.startswith("out of memory"):
         return MemoryError()
@@ -196,12 +196,12 @@ def _refusal(error: Exception) -> Exception:
 
 
 def scale_down(image: Image.Image, manifest: ImageManifest, multiple: float) -> Extent:
-    """Have a JPEG decoded at a half, a quarter or an eighth, if it is ``multiple`` times the model's input even then.
+    """Decode a JPEG at a half, a quarter or an eighth, if it is ``multiple`` times the model's input even then.
 
     It must not have been decoded yet. Other formats are left as they are.
 
     Returns:
-        How much of the decoded image shows the original: a fraction of a pixel more is the decoder's rounding.
+        The extent of the original in the decoded image: the decoder may round it up by a fraction of a pixel.
     """
     height, width = manifest.size
     chosen = max if manifest.resize_mode == "longest" else min

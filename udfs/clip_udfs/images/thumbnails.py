@@ -1,4 +1,4 @@
-"""An image's file to a small image that a browser shows."""
+"""From an image file to a small image for a browser."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from clip_udfs.settings import DEFAULT_IMAGE_FORMATS
 
 MAX_SIZE = 1024
 _QUALITY = 80
-# Effort of the WebP encoder, 0 to 6: above 2 a file shrinks by a few percent and takes twice as long.
+# Effort of the WebP encoder, 0 to 6: above 2, files shrink by a few percent and take twice as long.
 _METHOD = 2
 
 
 def thumbnail(content: bytes, size: int, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> bytes:
     """The first frame of an image as WebP, upright, at most ``size`` pixels wide and high, never enlarged.
 
-    Transparency is kept. Metadata is not: neither EXIF, with its places and names, nor colour profiles.
+    Transparency is kept. Metadata is not: neither EXIF, which may contain places and names, nor colour profiles.
 
     Args:
         content: The file's bytes.
         size: The longest side in pixels, 1 to :data:`MAX_SIZE`.
-        max_pixels: Largest width x height that is decoded; checked on the header, before memory is spent.
+        max_pixels: Largest width x height that is decoded; checked in the header, before memory is spent.
         formats: Formats that are read.
 
     Raises:
@@ -45,11 +45,11 @@ def thumbnail(content: bytes, size: int, max_pixels: int, formats: Sequence[str]
 
 
 def reduced(image: Image.Image, size: int) -> Image.Image:
-    """The image as RGB, with alpha where it has some, at most ``size`` pixels wide and high; a JPEG by its decoder."""
+    """The image as RGB, with any alpha, at most ``size`` pixels wide and high; a JPEG is reduced by its decoder."""
     image.draft("RGB", (2 * size, 2 * size))
     small = _in_eight_bits(image)
     small.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    small.info.clear()  # or the WebP would carry the EXIF block and the colour profile on
+    small.info.clear()  # or the WebP would keep the EXIF block and the colour profile
     return small
 
 

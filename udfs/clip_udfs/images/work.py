@@ -1,6 +1,6 @@
-"""What the decoders do for each function, and what the worker makes of their results.
+"""What the decoders do for each function, and what the worker does with their results.
 
-The worker looks at no byte of an image: it reads the file (where the value is a path) and hands the content over.
+The worker itself parses no byte of an image: it reads the file (if the value is a path) and passes on the content.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the decoders are forked before anything large is imported
     from clip_udfs.settings import WorkerSettings
 
 _Result = TypeVar("_Result")
-# Room for a thumbnail or for what is known of an image, where contents are limited to less.
+# Room for a thumbnail or for facts about an image, even if contents are limited to less.
 _LEAST_REGION = 16 << 20
 
 
@@ -38,7 +38,7 @@ def start_decoders(
 ) -> DecoderPool:
     """Fork the processes that decode images for ``function``; a function that encodes needs ``bundle``.
 
-    They do not hold the descriptors in ``close``, whose end ClickHouse waits for.
+    They close the descriptors in ``close``, whose end ClickHouse waits for.
 
     Raises:
         DecoderError: See :meth:`DecoderPool.start`.
@@ -62,7 +62,7 @@ def start_decoders(
         if function.answer == "info":
             from clip_udfs.images.info import image_info
 
-            # Imports what is imported late, which a decoder could not: it opens no file.
+            # Imports now what is imported late, because a decoder can open no file.
             image_info(_sample(), MOST_IMAGE_PIXELS)
             return lambda content, _: _to_json(image_info(content, most, formats))
         from clip_udfs.images.preprocessing import preprocess
@@ -99,17 +99,17 @@ def thumbnail(function: Function, settings: WorkerSettings, decoders: DecoderPoo
 
 
 def no_thumbnail(reason: str) -> bytes:
-    """The answer of a ``try_`` function to an image that is refused."""
+    """The answer of a ``try_`` function for a refused image."""
     return b""
 
 
 def info(function: Function, settings: WorkerSettings, decoders: DecoderPool) -> Callable[..., ImageInfo]:
-    """From a row's value to what is known about the image."""
+    """From a row's value to facts about the image."""
     return _loader(function, settings, lambda content: _from_json(decoders.run(content)))
 
 
 def no_info(reason: str) -> ImageInfo:
-    """The answer of a ``try_`` function to an image that is refused."""
+    """The answer of a ``try_`` function for a refused image."""
     from clip_udfs.images.info import ImageInfo
 
     return ImageInfo(reason=reason)
@@ -142,7 +142,7 @@ def _from_json(content: bytes) -> ImageInfo:
 
 
 def _loader(function: Function, settings: WorkerSettings, use: Callable[..., _Result]) -> Callable[..., _Result]:
-    """What applies ``use`` to the image that a row's value means, and names that value in each refusal."""
+    """A function that applies ``use`` to the image of a row's value, and names that value in each refusal."""
 
     def load_bytes(content: bytes, *arguments: int) -> _Result:
         try:

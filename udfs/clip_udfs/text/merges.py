@@ -1,12 +1,12 @@
-"""A byte-level BPE tokenizer as a table that is mapped from a file: a worker's first texts need nothing parsed.
+"""A byte-level BPE tokenizer as a table mapped from a file, so that a worker's first texts need no parsing.
 
-The ``tokenizers`` package takes a tenth of a second and some 25 MiB to read the merges of CLIP's tokenizer. It is fast
-once it has them, and wanted for many texts; a query's single text is tokenized with a few hundred look-ups in here.
+The ``tokenizers`` package takes a tenth of a second and some 25 MiB to read the merges of CLIP's tokenizer. It is then
+fast, and used for many texts; a query's single text is tokenized with a few hundred look-ups in this table.
 
-File: a line of JSON, filled up with spaces to a multiple of eight bytes, then two arrays of 64-bit numbers in the
-machine's order of bytes, each as long as ``entries`` says: sorted keys, and the value of each. The key of a merge is a
-pair of tokens, its value the rank and the token that it makes; the key of a symbol is a character, and whether a word
-ends with it.
+File: a line of JSON, padded with spaces to a multiple of eight bytes, then two arrays of 64-bit numbers in the
+    machine's byte order, each ``entries`` long: the sorted keys, and the value of each. The key of a merge is a pair of
+    tokens, its value the rank and the resulting token; the key of a symbol is a character, and whether a word ends
+    with it.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class Merges:
     def _symbols(self, word: str) -> Iterator[int]:
         for place, character in enumerate(word, start=1):
             value = self._value(_symbol_key(character, last=place == len(word)))
-            if value is not None:  # what has no token is left out
+            if value is not None:  # symbols without a token are dropped
                 yield value
 
     def _merged(self, tokens: list[int]) -> list[int]:
-        """``tokens`` after every merge: each time the one of the lowest rank, of several the leftmost."""
+        """``tokens`` after all merges: each time the one of lowest rank, and of several the leftmost."""
         while len(tokens) > 1:
             values = (self._value(_pair_key(*pair)) for pair in pairwise(tokens))
             ranked = [(value, place) for place, value in enumerate(values) if value is not None]
@@ -93,10 +93,10 @@ class Merges:
 
 
 def write_merges(tokenizer: Path, target: Path) -> bool:
-    """Write the table of the tokenizer in ``tokenizer.json`` to ``target``; whether it is one that has a table.
+    """Write the table of the tokenizer in ``tokenizer.json`` to ``target``; False if it cannot be a table.
 
-    A table does what open_clip's own byte-level BPE needs and no more: no unknown token, no normalizer, no added
-    tokens, and each merge makes a token of its own.
+    A table covers open_clip's own byte-level BPE and no more: no unknown token, no normalizer, no added tokens, and a
+    distinct token for each merge.
     """
     values = json.loads(tokenizer.read_bytes())
     try:
@@ -114,7 +114,7 @@ def write_merges(tokenizer: Path, target: Path) -> bool:
 
 
 def _entries(values: dict[str, Any]) -> dict[int, int] | None:
-    """The table's values by their keys; None where the tokenizer does something that a table does not."""
+    """The table's values by their keys; None if the tokenizer does something that a table cannot."""
     model = values["model"]
     if model.get("type") != "BPE" or not values.get("pre_tokenizer"):
         return None

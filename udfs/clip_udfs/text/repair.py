@@ -1,7 +1,7 @@
-"""Text repair as open_clip does it (ftfy, then HTML entities twice), in a time that a hostile text cannot stretch.
+"""Text repair as open_clip does it (ftfy, then HTML entities twice), in a time that hostile texts cannot inflate.
 
 ftfy repairs line by line and takes some thirty microseconds for each, however short: half a minute for a MiB of line
-breaks. Here lines that ftfy would not change are left out, and a long text ends where no model reads on.
+breaks. Here, lines that ftfy would not change are skipped, and a long text is cut where no model reads on.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from clip_udfs.errors import ValueRefused
 
-# Printable ASCII without entities: ftfy changes nothing of it.
+# Printable ASCII without entities, which ftfy does not change.
 _PLAIN_LINES = re.compile(r"[ -%'-~\n]*\n")
-# What is in a word of which any tokenizer makes a token: a letter or digit. For some, any character will do.
+# What a word must contain for any tokenizer to make a token of it: a letter or digit. For some, any character will do.
 WORD = re.compile(r"[^\W_]")
 ANY_WORD = re.compile(r"")
 # Texts of fewer characters are never cut.
@@ -25,19 +25,18 @@ _MOST_REPAIRS = 20_000
 
 
 def repaired(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
-    """Text without mojibake and entities.
+    """Repair mojibake and decode entities.
 
     Args:
         text: Any text.
-        limit: Of a long text, whole lines are left out behind the first that complete this many words; 0 leaves
-            nothing out.
-        word: What is in a word of which the tokenizer makes at least one token.
+        limit: Of a long text, whole lines are dropped after those that complete this many words; 0 drops none.
+        word: What a word must contain for the tokenizer to make at least one token of it.
 
     Raises:
-        ValueRefused: It has very many different lines that must be repaired, and no words in them.
+        ValueRefused: It has very many different lines that need repair and contain no words.
     """
     if text.isascii() and text.isprintable() and "&" not in text:
-        return text.strip()  # nothing that ftfy or an entity could change
+        return text.strip()  # nothing for ftfy or an entity to change
     limit = limit if len(text) > _LONG else 0
     found: list[str] = []
     words = 0
@@ -54,7 +53,7 @@ def _unescaped(text: str) -> str:
 
 
 def _repaired_lines(text: str) -> Iterator[str]:
-    """The segments of ``ftfy.fix_text``, with those that need no repair in one piece."""
+    """The segments of ``ftfy.fix_text``, with consecutive ones that need no repair in one piece."""
     from ftfy import TextFixerConfig, fix_and_explain
 
     config = TextFixerConfig(explain=False)
@@ -81,5 +80,5 @@ def _repaired_lines(text: str) -> Iterator[str]:
 
 
 def _words(text: str, limit: int, word: re.Pattern[str]) -> int:
-    """Words in which ``word`` is found, among the first few times ``limit``."""
+    """Number of words that contain ``word``, among the first few times ``limit``."""
     return sum(word.search(one) is not None for one in text.split(maxsplit=4 * limit)[: 4 * limit])

@@ -26,7 +26,7 @@ from clip_udfs.text.merges import Merges
 from clip_udfs.text.repair import ANY_WORD, WORD, repaired
 
 _Result = TypeVar("_Result")
-# More texts at a time, or longer ones, are worth the parsing of tokenizer.json.
+# For more texts at a time, or longer ones, parsing tokenizer.json pays off.
 _FEW_TEXTS, _FEW_CHARACTERS = 64, 4096
 
 
@@ -64,17 +64,17 @@ class Tokenizer:
         Args:
             file: The file.
             manifest: How texts become token ids.
-            merges: The table of the same tokenizer. With it, the file is opened now and read only when there are many
-                texts at a time, which may be never.
-            record: What the file must be if it is read later.
+            merges: The table of the same tokenizer. With it, the file is opened now but read only for many texts at a
+                time, perhaps never.
+            record: The file's record, checked if it is read later.
 
         Raises:
-            BundleError: The file is not a tokenizer, or the manifest names a cleaning or framing that is not known.
+            BundleError: The file is not a tokenizer, or the manifest names an unknown cleaning or framing.
         """
         self._file = file
         self._record = record if merges is not None else None
         self._merges = merges
-        # Held open: an upgrade may have removed it when it is wanted.
+        # Held open, because an upgrade may have removed it by the time it is needed.
         self._opened = file.open("rb")
         weakref.finalize(self, self._opened.close)
         if merges is None:
@@ -85,7 +85,7 @@ class Tokenizer:
                 raise BundleError(f"the bundle asks for text {what} {name!r}; known: {', '.join(known)}")
         self._clean = CLEANERS[manifest.clean]
         self._framed = framings[manifest.framing]
-        # open_clip's own tokenizer makes a token of every word, whatever it is made of; without its punctuation, not.
+        # open_clip's own tokenizer makes a token of every word, whatever it consists of, unless punctuation is dropped.
         self._word = ANY_WORD if manifest.framing == "clip" and manifest.clean != "canonicalize" else WORD
         self._manifest = manifest
         self._special = {"<start_of_text>": manifest.start_id, "<end_of_text>": manifest.end_id}
@@ -94,10 +94,10 @@ class Tokenizer:
 
     @cached_property
     def _tokens(self) -> TokensOfText:
-        """The tokenizer of the ``tokenizers`` package, read when it is first wanted.
+        """The tokenizer of the ``tokenizers`` package, read on first use.
 
         Raises:
-            BundleError: The file is not a tokenizer, or is not the one of the record.
+            BundleError: The file is not a tokenizer, or does not match its record.
         """
         with self._opened as opened:
             content = opened.read()
@@ -111,10 +111,10 @@ class Tokenizer:
         return tokens
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with what belongs around it, cut to the context length as open_clip cuts.
+        """Token ids of each text, framed, and cut to the context length as in open_clip.
 
         Args:
-            texts: Any texts; '' gives the start and end token alone.
+            texts: Any texts; '' gives only the start and end token.
 
         Returns:
             One list of at most ``context_length`` ids per text.
@@ -129,12 +129,12 @@ class Tokenizer:
         return found  # type: ignore[return-value]
 
     def attempt(self, texts: Sequence[str]) -> list[list[int] | ValueRefused]:
-        """Like a call, with the refusal of each text on which a library fails in the place of its ids."""
+        """Like a call, but if a library fails on a text, its refusal takes the place of its ids."""
         cleaned = [self._attempt(self._cleaned, text) for text in texts]
         whole = [text for text in cleaned if isinstance(text, str)]
         try:
             framed: Iterator[list[int] | ValueRefused] = iter(self._framed(whole))
-        except Exception:  # of the tokenizers package, which does not say of which text
+        except Exception:  # from the tokenizers package, which does not say for which text
             framed = iter([self._attempt(self._alone, text) for text in whole])
         return [next(framed) if isinstance(text, str) else text for text in cleaned]
 
@@ -163,7 +163,7 @@ class Tokenizer:
         return [[manifest.start_id, *ids[:room], manifest.end_id] for ids in found]
 
     def _of_few(self, cleaned: list[str]) -> list[list[int]] | None:
-        """The tokens of a query's few texts without the ``tokenizers`` package; None where that is wanted."""
+        """The tokens of a query's few texts without the ``tokenizers`` package; None if the package should do it."""
         many = len(cleaned) > _FEW_TEXTS or sum(map(len, cleaned)) > _FEW_CHARACTERS
         if self._merges is None or many or any("_of_text>" in text for text in cleaned):
             return None
@@ -197,7 +197,7 @@ class Tokenizer:
         return framed
 
     def _with_specials(self, text: str) -> list[int]:
-        """Ids of a text that spells out a special token, which open_clip then takes for that token."""
+        """Ids of a text that spells out a special token, which open_clip treats as that token."""
         ids: list[int] = []
         for piece, _ in self._tokens.pre_tokenizer.pre_tokenize_str(text):
             special = self._special.get(piece)
@@ -208,14 +208,14 @@ class Tokenizer:
         return ids
 
     def padded(self, tokens: int) -> int:
-        """Length at which a batch goes to the tower whose longest text has ``tokens`` tokens."""
+        """Length to which a batch is padded whose longest text has ``tokens`` tokens."""
         return max(2, tokens) if self._manifest.trim else self._manifest.context_length
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        """One matrix of a batch: cut at its longest text where the tower allows, else the full context length.
+        """A batch as one matrix: as long as its longest text if the tower allows, otherwise of the full context length.
 
         Returns:
-            int64, shape (texts, length), filled up with the padding id.
+            int64, shape (texts, length), padded with the padding id.
         """
         length = max(self.padded(len(sequence)) for sequence in sequences)
         batch = np.full((len(sequences), length), self._manifest.pad_id, np.int64)

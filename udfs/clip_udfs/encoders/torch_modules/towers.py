@@ -34,7 +34,7 @@ class ImageTower(nn.Module):
 
 
 class PlainVision(nn.Module):
-    """open_clip's ``VisionTransformer`` where it pools at the class token."""
+    """open_clip's ``VisionTransformer`` with pooling at the class token."""
 
     def __init__(self, visual: Any) -> None:
         """Wrap ``visual``, for which :func:`is_plain_vision` must hold."""
@@ -54,8 +54,8 @@ class PlainVision(nn.Module):
 class CausalTextTower(nn.Module):
     """open_clip's own causal text tower, for packed sequences of any length up to the context.
 
-    open_clip's ``encode_text`` adds all rows of the positional embedding and so takes full sequences only; leaving the
-    padding out changes nothing where no token sees those after it and the vector is pooled before it.
+    open_clip's ``encode_text`` adds all rows of the positional embedding, so it accepts only full sequences. Leaving
+    out the padding changes nothing if no token sees later tokens and the vector is pooled before it.
     """
 
     attn_mask: Tensor
@@ -84,7 +84,7 @@ class CausalTextTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Any other text tower of open_clip that is a module of its own, as it is."""
+    """Any other text tower of open_clip that is a separate module, unchanged."""
 
     def __init__(self, text: Any) -> None:
         """Wrap ``text``, which open_clip calls with token ids."""
@@ -97,7 +97,7 @@ class TextTower(nn.Module):
 
 
 class TextHalf(nn.Module):
-    """The text half of an open_clip ``CLIP``, which keeps it among its own modules and takes full sequences only."""
+    """The text half of an open_clip ``CLIP``, which keeps it among its own modules and accepts only full sequences."""
 
     def __init__(self, model: Any) -> None:
         """Wrap ``model`` without its image tower."""
@@ -111,7 +111,7 @@ class TextHalf(nn.Module):
 
 
 def text_tower(model: Any, manifest: TextManifest) -> nn.Module:
-    """The text tower of an open_clip model in the form that suits it and the sequences that ``manifest`` gives."""
+    """The text tower of an open_clip model, wrapped to suit it and the sequences that ``manifest`` describes."""
     text = _text_of(model)
     if manifest.trim and is_causal(text):
         return CausalTextTower(text)
@@ -119,10 +119,10 @@ def text_tower(model: Any, manifest: TextManifest) -> nn.Module:
 
 
 def trimmed(model: Any, manifest: TextManifest) -> TextManifest:
-    """The manifest of a tokenizer, with ``trim`` where the model's text tower lets padding be cut off its sequences.
+    """The manifest of a tokenizer, with ``trim`` set if padding can be cut off the text tower's sequences.
 
-    That is so in Hugging Face's towers, which mask padding, and in causal ones that pool at the end token, which
-    ``end_id`` then names.
+    This holds for Hugging Face's towers, which mask padding, and for causal ones that pool at the end token,
+    ``end_id``.
     """
     text = _text_of(model)
     if manifest.framing == "clips":
@@ -138,7 +138,7 @@ def trimmed(model: Any, manifest: TextManifest) -> TextManifest:
 
 
 def is_causal(text: Any) -> bool:
-    """True where ``text`` is open_clip's own transformer, masked causally and pooled at the end token."""
+    """Whether ``text`` is open_clip's own transformer, masked causally and pooled at the end token."""
     return (
         type(text).__name__ in ("CLIP", "TextTransformer")
         and text.attn_mask is not None
@@ -149,7 +149,7 @@ def is_causal(text: Any) -> bool:
 
 
 def is_plain_vision(visual: Any) -> bool:
-    """True where the image tower is open_clip's own ``VisionTransformer``, pooled at the class token."""
+    """Whether the image tower is open_clip's own ``VisionTransformer``, pooled at the class token."""
     return (
         type(visual).__name__ == "VisionTransformer"
         and hasattr(visual, "_embeds")
@@ -161,7 +161,7 @@ def is_plain_vision(visual: Any) -> bool:
 
 
 def _text_of(model: Any) -> Any:
-    """The module that holds the text tower's parts: ``model`` itself where it is a plain ``CLIP``."""
+    """The module that holds the text tower's parts: ``model`` itself if it is a plain ``CLIP``."""
     return getattr(model, "text", model)
 
 
@@ -174,5 +174,5 @@ def _end_id(text: Any) -> int:
 
 
 def _vectors(output: Any) -> Tensor:
-    """The vectors of a tower that may give its tokens beside them, as CoCa's do."""
+    """The vectors of a tower that may also return its tokens, as CoCa's do."""
     return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""open_clip's transformer blocks, run so that an engine does nothing but multiply.
+"""open_clip's transformer blocks, arranged so that an engine does little but multiply.
 
-Tokens of all rows are one matrix, so that each projection is one product with its bias. A vector is pooled from one
-token a row, so the last block follows only that token: the others matter there as keys and values alone. The numbers
-are those of open_clip's own blocks.
+The tokens of all rows form one matrix, so each projection is one product with its bias. A vector is pooled from one
+token per row, so the last block computes only that token; the others matter there only as keys and values. The results
+equal those of open_clip's own blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 class Layout(Protocol):
-    """How the tokens of a batch, one matrix, lie in rows.
+    """How the tokens of a batch, one matrix, form rows.
 
     Attributes:
         pooled: int64, shape (rows,): the token of each row that its vector is pooled from.
@@ -31,7 +31,7 @@ class Layout(Protocol):
         """Bring (rows, length, width) back into (tokens, width)."""
 
     def pooled_positions(self) -> Tensor:
-        """int64, shape (rows,): where in its row each pooled token stands."""
+        """int64, shape (rows,): the position of each pooled token in its row."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PackedRows:
     pooled: Tensor
 
     def as_rows(self, tokens: Tensor) -> Tensor:
-        """See :class:`Layout`; what stands at padding is any token, which the causal mask hides."""
+        """See :class:`Layout`; padding is filled with any token, which the causal mask hides."""
         return tokens[self.places]
 
     def as_tokens(self, rows: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class PackedRows:
 
 
 class PooledBlocks(nn.Module):
-    """The blocks of an open_clip ``Transformer``, up to the hidden state of one token a row."""
+    """The blocks of an open_clip ``Transformer``, up to the hidden state of one token per row."""
 
     def __init__(self, transformer: Any) -> None:
         """Wrap the blocks of ``transformer``, for which :func:`is_plain` must hold."""
@@ -102,7 +102,7 @@ class PooledBlocks(nn.Module):
 
 
 def is_plain(transformer: Any) -> bool:
-    """True where the blocks are open_clip's ``ResidualAttentionBlock`` with PyTorch's self-attention, and none else."""
+    """Whether all blocks are open_clip's ``ResidualAttentionBlock`` with PyTorch's self-attention."""
     blocks = list(getattr(transformer, "resblocks", ()))
     return bool(blocks) and all(
         type(block).__name__ == "ResidualAttentionBlock"
@@ -122,7 +122,7 @@ def _finish(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
 
 
 def _attend(block: Any, hidden: Tensor, layout: Layout, mask: Tensor | None) -> Tensor:
-    """Attention of all tokens of a row on each other: float (rows, length, width), before its output projection."""
+    """Attention among all tokens of a row: float (rows, length, width), before its output projection."""
     attention = block.attn
     projected = functional.linear(block.ln_1(hidden), attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = _heads(layout.as_rows(projected), 3, attention)
@@ -130,7 +130,7 @@ def _attend(block: Any, hidden: Tensor, layout: Layout, mask: Tensor | None) -> 
 
 
 def _attend_pooled(block: Any, hidden: Tensor, layout: Layout, mask: Tensor | None) -> Tensor:
-    """Attention of each row's pooled token on its row: float (rows, width), before its output projection."""
+    """Attention of each row's pooled token to its row: float (rows, width), before its output projection."""
     attention, width = block.attn, hidden.shape[-1]
     normal = block.ln_1(hidden)
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
