@@ -1,7 +1,7 @@
 """The command line: two programs, one place where errors become exit codes.
 
-Exit codes: 0 done, 1 operational error, 2 wrong usage, 3 an error that we did not foresee, 130 interrupted. With
-``--json`` the answer is one object on standard output and an error is one object ``{"error": {"code", "message",
+Exit codes: 0 done, 1 operational error, 2 wrong usage, 3 unexpected error, 130 interrupted. With ``--json``, the result
+    is one object on standard output and an error is one object ``{"error": {"code", "message",
 "command"}}`` on standard error.
 """
 
@@ -83,7 +83,7 @@ def _missing(package: str) -> str:
 
 
 def _invoke(command: click.Command, name: str, arguments: Sequence[str]) -> object:
-    """What ``command.main`` does, without the empty line that it prints when it is interrupted."""
+    """Like ``command.main``, without the empty line that it prints when interrupted."""
     variable = f"_{name}_COMPLETE".replace("-", "_").upper()
     if instruction := os.environ.get(variable):
         sys.exit(shell_complete(command, {}, name, variable, instruction))

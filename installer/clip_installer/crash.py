@@ -1,4 +1,4 @@
-"""An error that nobody foresaw: its traceback goes into a file that can be sent to us, and one line to the person."""
+"""An unexpected error: its traceback goes into a file that can be sent to us, and one line goes to the user."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from clip_udfs.errors import one_line
 
 # Everything between :// and the last @ of a word may be a password.
 _SECRET = re.compile(r"://[^\n]*@")
-# Of a table function, whatever follows its first argument may be a key.
+# In a table function, whatever follows the first argument may be a key.
 _KEYS = re.compile(r"\b((?:s3|gcs|oss|cosn|url|azureBlobStorage)(?:Cluster)?\([^,()]*),[^\n]*")
 
 
 def report(error: BaseException, command: str, arguments: Sequence[str]) -> str:
-    """Write the traceback into a new file, without what may be a password, and give the line that names the file."""
+    """Write the traceback, without possible passwords, into a new file; return the line that names the file."""
     content = "\n".join(
         (
             f"{command} {__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -43,7 +43,7 @@ def _without_secrets(text: str) -> str:
 
 
 def _write(content: str) -> Path:
-    """Put ``content`` into a file that only this user can read, in the user's state directory or else in /tmp."""
+    """Write ``content`` into a file that only this user can read, in the user's state directory or in /tmp."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "clickhouse-clip-udfs"
     try:
         state.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Fetching a file over HTTP so that it is whole: resumed with ranges, retried, its size checked."""
+"""Downloads a complete file over HTTP: resumed with range requests, retried, its size checked."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class NotOnServer(DownloadError):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be for its download to be worth while.
+    """What a file must look like to be worth downloading.
 
     Attributes:
         kind: For a message, ``an npy file``.
         magic: Its first bytes.
         most_bytes: The largest size that is fetched.
-        size_of: From the first bytes, the size that they promise; None where they do not tell.
+        size_of: The size that the first bytes promise; None if they do not tell.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Expected:
     size_of: Callable[[bytes], int | None] = lambda head: None
 
     def check(self, url: str, total: int | None, head: bytes | None) -> None:
-        """Look at the announced size, and at the first bytes where they are there.
+        """Check the announced size, and the first bytes once they have arrived.
 
         Raises:
             DownloadError: The file is not of this kind, or is larger than it should be.
@@ -61,12 +61,12 @@ class Expected:
             raise DownloadError(f"{url}: the server announces {total} bytes, the file's own header {promised}")
 
     def too_large(self, url: str) -> str:
-        """The message for a file that is not fetched to its end."""
+        """The message for a file that is not downloaded to its end."""
         return f"{url}: is larger than the {self.most_bytes} bytes that are fetched of one file; split the part"
 
 
 class _Interrupted(Exception):
-    """The connection did not bring what was left of the file; worth another try."""
+    """The connection ended before the file did; worth another attempt."""
 
 
 def cache_folder(purpose: str) -> Path:
@@ -80,12 +80,12 @@ class Downloader:
     """How files are fetched.
 
     Attributes:
-        attempts: Tries in a row that may bring nothing new before the download is given up.
-        first_wait: Seconds before the second try; each further one waits twice as long, a minute at most.
+        attempts: Attempts in a row without progress before the download gives up.
+        first_wait: Seconds before the second attempt; each further one waits twice as long, a minute at most.
         timeout: Seconds without a byte after which a connection counts as lost.
-        sleep: Waits for so many seconds.
+        sleep: Waits for the given number of seconds.
         advance: Is shown the bytes of each file as they arrive.
-        headers: Sent with each request; ``Authorization`` not to another host that it is redirected to.
+        headers: Sent with each request; ``Authorization`` is not sent to another host after a redirect.
     """
 
     attempts: int = 6
@@ -96,15 +96,15 @@ class Downloader:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def fetch(self, url: str, target: Path, expected: Expected | None = None) -> None:
-        """Fetch ``url`` to ``target``, continuing what an earlier call has left; done where it exists.
+        """Download ``url`` to ``target``, resuming an earlier call; does nothing if it exists.
 
-        The bytes grow in ``<target>.partial`` until all are there. What the server said of its version is
-        kept beside it, so that a file that has changed since is fetched anew.
+        The bytes are collected in ``<target>.partial``. The server's validator for the file's version is kept beside
+        it, so a file that has changed since is fetched from the start.
 
         Raises:
             NotOnServer: The server answers 404 or 410.
-            DownloadError: The server refuses, or the tries are used up, and what has arrived stays; or the file is not
-                what was ``expected``, or has no room, and nothing of it is kept.
+            DownloadError: The server refuses, or the attempts are used up (what has arrived is kept); or the file is
+                not what was ``expected``, or does not fit on the disk (nothing is kept).
         """
         if target.exists():
             return
@@ -176,7 +176,7 @@ class Downloader:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection, and keeps what proves who we are from another host."""
+    """Follows redirects without sending credentials to another host."""
 
     def redirect_request(
         self,
@@ -200,14 +200,14 @@ _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionE
 
 @dataclass(frozen=True)
 class _Version:
-    """What tells a file on a server from a later one: a validator for If-Range, and the size."""
+    """What tells a version of a file from a later one: a validator for If-Range, and the size."""
 
     validator: str | None
     total: int | None
 
 
 class _Partial:
-    """The bytes of a file that have arrived, and the server's name for their version."""
+    """The bytes of a file that have arrived, and their version."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -221,7 +221,7 @@ class _Partial:
 
     @property
     def version(self) -> _Version | None:
-        """What the server said of the bytes that are there; None where that is not known."""
+        """The version of the bytes on disk; None if unknown."""
         if not self._record.exists():
             return None
         return _Version(**json.loads(self._record.read_text(encoding="utf-8")))
@@ -232,7 +232,7 @@ class _Partial:
         self._record.write_text(json.dumps(asdict(version)), encoding="utf-8")
 
     def open(self, start: int) -> IO[bytes]:
-        """Open for writing at ``start``; anything that was there behind it is dropped."""
+        """Open for writing at ``start``; anything after it is dropped."""
         stream = self.path.open("r+b" if start else "wb")
         stream.seek(start)
         stream.truncate()
@@ -258,7 +258,7 @@ def _check_room(url: str, path: Path, start: int, total: int | None) -> None:
 
 
 def _validator(response: Any) -> str | None:
-    """A strong validator, which is what If-Range takes (RFC 9110, 13.1.5)."""
+    """A strong validator, as If-Range requires (RFC 9110, 13.1.5)."""
     tag: str | None = response.headers.get("ETag")
     if tag is not None and not tag.startswith("W/"):
         return tag

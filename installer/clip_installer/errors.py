@@ -1,7 +1,7 @@
 """The commands' errors, one small tree below :class:`clip_udfs.errors.ClipUdfError`.
 
 InstallerError
-├── UsageProblem         an option or a name cannot work, whatever the server holds (exit status 2)
+├── UsageProblem         an option or a name is invalid on any server (exit status 2)
 ├── ConfigurationError   the server's configuration cannot be read or does not allow the plan
 ├── ConflictError        something on the server is not the installer's to change
 ├── ApplyError           a change could not be made; it was undone
@@ -23,7 +23,7 @@ from clip_udfs.errors import ClipUdfError, printable
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of somebody else's error, safe to show, or its type where it has no text."""
+    """The first line of a foreign error, safe to show, or its type if it has no text."""
     return printable(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
@@ -34,7 +34,7 @@ class InstallerError(ClipUdfError):
 
 
 class UsageProblem(InstallerError):
-    """An option or a name that cannot work, whatever the server holds: exit status 2."""
+    """An option or a name that is invalid on any server: exit status 2."""
 
     code = "usage"
 
@@ -46,7 +46,7 @@ class ConfigurationError(InstallerError):
 
 
 class ConflictError(InstallerError):
-    """Something on the server belongs to somebody else, or was edited, and is not the installer's to change."""
+    """Something on the server is not the installer's to change: it belongs to somebody else, or was edited."""
 
     code = "conflict"
 
@@ -82,7 +82,7 @@ class ConnectionFailed(InstallerError):
 
 
 class ServerFailed(InstallerError):
-    """A server for evaluation did not start, or ended by itself; the text has ClickHouse's own reason."""
+    """A server for evaluation did not start, or stopped unexpectedly; the text has ClickHouse's own reason."""
 
     code = "server"
 
@@ -92,8 +92,8 @@ class SqlError(InstallerError):
 
     Attributes:
         reason: The first line of ClickHouse's own message.
-        number: ClickHouse's code, 60 for example; None where it gave none.
-        name: ClickHouse's name of that code, ``UNKNOWN_TABLE`` for example; None where it gave none.
+        number: ClickHouse's error code, 60 for example; None if it gave none.
+        name: ClickHouse's name of that code, ``UNKNOWN_TABLE`` for example; None if it gave none.
     """
 
     code = "sql"
@@ -113,13 +113,13 @@ class DownloadError(InstallerError):
 
 
 class ImportRefused(InstallerError):
-    """A part of a data set cannot be imported: its files or the table stand against it."""
+    """A part of a data set cannot be imported, because of its files or the table."""
 
     code = "import"
 
 
 class ModelError(InstallerError):
-    """A model cannot be built, does not equal its source, or is not there."""
+    """A model cannot be built, does not equal its source, or does not exist."""
 
     code = "model"
 
@@ -130,5 +130,5 @@ class MissingExtra(InstallerError):
     code = "missing_extra"
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        """Say which extra brings ``package`` and what it is for."""
+        """Say which extra installs ``package`` and what it is for."""
         super().__init__(f"{purpose} needs the Python package {package}: pip install 'clickhouse-clip-udfs[{extra}]'")

@@ -1,1 +1,1 @@
-"""How ClickHouse is asked: connections, and the SQL files that are rendered for it."""
+"""Access to ClickHouse: connections, and the SQL templates that are rendered for it."""

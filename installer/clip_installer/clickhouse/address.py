@@ -1,4 +1,4 @@
-"""A ClickHouse server's address, as a URL says it, and never with its password where somebody can read it."""
+"""A ClickHouse server's address, parsed from a URL; its password never appears where somebody could read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PORTS = {"http": 8123, "https": 8443}
 _SECRET = re.compile(r"://.*@", re.DOTALL)
 _ESCAPES = "/ as %2F, @ as %40, # as %23, ? as %3F, % as %25"
 _OTHER_WAY = "or leave user and password out and set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
-# These would put a secret where it is not taken for one.
+# These would put a secret where nothing would hide it.
 _OUTSIDE_THE_QUERY = {
     "user",
     "username",
@@ -32,12 +32,12 @@ _OUTSIDE_THE_QUERY = {
 
 @dataclass(frozen=True)
 class Tls:
-    """What an https server is checked with, and what proves who we are.
+    """What an https server is verified against, and what authenticates us to it.
 
     Attributes:
-        ca_file: PEM file of the authorities that are trusted; None for the system's.
+        ca_file: PEM file of the trusted authorities; None for the system's.
         client_cert: PEM file of a client certificate; None for none.
-        client_key: PEM file of its key; None where ``client_cert`` has both.
+        client_key: PEM file of its key; None if ``client_cert`` has both.
     """
 
     ca_file: Path | None = None
@@ -45,7 +45,7 @@ class Tls:
     client_key: Path | None = None
 
     def arguments(self, *, mutual: bool) -> dict[str, Any]:
-        """What clickhouse-connect is given; ``mutual``: the certificate stands for the password."""
+        """Arguments for clickhouse-connect; ``mutual``: the certificate replaces the password."""
         given: dict[str, Any] = {}
         if self.ca_file is not None:
             given["ca_cert"] = str(self.ca_file)
@@ -59,7 +59,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Address:
-    """A server and who asks it.
+    """A server, and the user who connects to it.
 
     Attributes:
         scheme: ``http`` or ``https``.
@@ -91,7 +91,7 @@ def parse_url(url: str, tls: Tls = Tls()) -> Address:
     """The address that ``url`` means, ``http[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE][?SETTING=VALUE&…]``.
 
     Raises:
-        UsageProblem: It is not of that form; says so without showing what stands before the last ``@``.
+        UsageProblem: It is not of that form; the message does not show what is before the last ``@``.
     """
     shown = without_secret(url)
     scheme = _SCHEME.match(url)
@@ -132,7 +132,7 @@ def parse_url(url: str, tls: Tls = Tls()) -> Address:
 
 
 def without_secret(text: str) -> str:
-    """``text`` with ``***`` in the place of everything between ``://`` and the last ``@``."""
+    """``text`` with ``***`` in place of everything between ``://`` and the last ``@``."""
     if "://" in text:
         return _SECRET.sub("://***@", text)
     return "***@" + text.rpartition("@")[2] if "@" in text else text

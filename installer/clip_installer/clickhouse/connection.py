@@ -19,7 +19,7 @@ from clip_installer.server.user import user_name
 if TYPE_CHECKING:
     from clip_installer.clickhouse.address import Address
 
-# The longest that a server may say nothing: the driver's own 5 minutes would end a long statement.
+# The longest silence allowed to a server: the driver's own 5 minutes would end a long statement.
 _SILENT_SECONDS = 24 * 3600
 
 
@@ -29,8 +29,8 @@ class ConnectionOptions:
 
     Attributes:
         address: A server.
-        server_config: Configuration directory (or its main file) for chDB, which is then ClickHouse in this process.
-        data: Data directory of chDB; None takes ``path`` of the configuration.
+        server_config: Configuration directory (or its main file) for chDB, ClickHouse in this process.
+        data: Data directory of chDB; None uses ``path`` of the configuration.
     """
 
     address: Address | None = None
@@ -46,13 +46,13 @@ class ConnectionOptions:
         """Open a connection.
 
         Args:
-            session: Whether SET and temporary tables last from one statement to the next. A statement that is
-                interrupted keeps its session locked, so what has to be undone must not be in one.
+            session: Whether SET and temporary tables persist between statements. An interrupted statement keeps its
+                session locked, so statements that may have to be undone must not use one.
 
         Raises:
             ConnectionFailed: Nothing answers there, or not as ClickHouse does; or chDB refuses the configuration.
             ConfigurationError: chDB's configuration cannot be read, or its data belong to another user.
-            MissingExtra: chDB is asked for and is not installed.
+            MissingExtra: chDB is requested but not installed.
         """
         _quiet_the_driver()
         if self.address is not None:
@@ -116,6 +116,6 @@ def _refuse_data_of_others(data: Path) -> None:
 
 
 def _quiet_the_driver() -> None:
-    """What the driver logs is in our errors; on standard error it would stand beside the one line, or object, there."""
+    """Silence the driver's log: our errors say the same, and standard error must have only one line or object."""
     for name in ("clickhouse_connect", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

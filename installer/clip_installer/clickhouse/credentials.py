@@ -1,8 +1,8 @@
-"""Who asks, where the URL does not say it: the environment's variables, or clickhouse-client's own configuration.
+"""User and password if the URL lacks them: from environment variables, or clickhouse-client's own configuration.
 
 The rules are clickhouse-client's: ``CLICKHOUSE_USER`` and ``CLICKHOUSE_PASSWORD`` come first, then the first
-configuration file that there is. In it, ``connections_credentials`` has entries for single servers, and ``user`` and
-``password`` at the top are for its ``host``, or for every server where it names none.
+configuration file that exists. In it, ``connections_credentials`` has entries for single servers; the top-level
+``user`` and ``password`` apply to its ``host``, or to every server if it names none.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _ENDINGS = (".xml", ".yaml", ".yml")
 
 
 def with_credentials(address: Address, environment: Mapping[str, str] = os.environ) -> Address:
-    """``address`` with user, password, database and trusted authorities, as far as it lacks them.
+    """``address``, completed with user, password, database and trusted authorities.
 
-    A password that comes with a user's name is only taken for that user.
+    A password that is given with a user's name is used only for that user.
 
     Raises:
         ConfigurationError: clickhouse-client's configuration cannot be read.
@@ -65,7 +65,7 @@ def _client_configuration(environment: Mapping[str, str]) -> etree._Element | No
 
 
 def _entries(root: etree._Element, host: str) -> Iterator[etree._Element]:
-    """Where the configuration speaks of ``host``: its own entries, then the top."""
+    """The parts of the configuration that apply to ``host``: its own entries, then the top level."""
     for connection in root.findall("connections_credentials/connection"):
         if host in (_value(connection, "name"), _value(connection, "hostname")):
             yield connection

@@ -1,4 +1,4 @@
-"""The one way to ask ClickHouse: a thin client whose every failure is an error of ours, in one line."""
+"""The one way to query ClickHouse: a thin client that turns every failure into an error of ours, on one line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class Database:
     """One connection to ClickHouse.
 
-    Every method raises :class:`~clip_installer.errors.SqlError` where ClickHouse refuses the statement, and
-    :class:`~clip_installer.errors.ConnectionFailed` where the server cannot be reached, or goes away.
+    Every method raises :class:`~clip_installer.errors.SqlError` if ClickHouse refuses the statement, and
+    :class:`~clip_installer.errors.ConnectionFailed` if the server cannot be reached, or goes away.
     """
 
     def __init__(self, client: Client, where: str = "ClickHouse") -> None:
-        """Ask through ``client``; ``where`` names the server in messages and holds no password."""
+        """Use ``client``; ``where`` names the server in messages and contains no password."""
         self._client = client
         self._where = where
 
@@ -35,12 +35,12 @@ class Database:
             return list(answer.result_rows)
 
     def value(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        """The first column of a query's first row; None where there is no row."""
+        """The first column of a query's first row; None if there is no row."""
         found = self.rows(statement, parameters)
         return found[0][0] if found else None
 
     def blocks(self, statement: str) -> Iterator[Sequence[Sequence[Any]]]:
-        """The columns of a query's answer, block by block as they arrive."""
+        """The columns of a query's result, block by block as they arrive."""
         with self._in_words():
             stream = self._client.query_column_block_stream(statement)
         with stream:
@@ -53,7 +53,7 @@ class Database:
                 yield block
 
     def text(self, statement: str, output_format: str | None) -> bytes:
-        """A query's answer as ClickHouse writes it in ``output_format``; None keeps the statement's own."""
+        """A query's result as ClickHouse writes it in ``output_format``; None keeps the statement's own."""
         with self._in_words():
             return self._client.raw_query(statement, fmt=output_format)
 

@@ -1,4 +1,4 @@
-"""What goes wrong between a command and ClickHouse, in one line with the way out."""
+"""Turns what goes wrong between a command and ClickHouse into one line that says what to do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from clip_installer.errors import ConnectionFailed, InstallerError, SqlError, first_line
 from clip_udfs.errors import ClipUdfError, printable
 
-# How the driver introduces, and ends, what the server said.
+# How the driver begins, and ends, the server's message.
 _SERVERS_OWN = re.compile(r"Code: (?P<number>\d+)\. DB::.*", re.DOTALL)
 _TRAILERS = re.compile(r"(?:\s*\((?:for url [^()]*|version [^()]*(?:\([^()]*\))?)\))+\s*$")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)\s*$")
 _CREDENTIALS = {"AUTHENTICATION_FAILED", "REQUIRED_PASSWORD", "WRONG_PASSWORD", "UNKNOWN_USER"}
 _NATIVE_PORT = "is for clickhouse-client program"
-# By ClickHouse's name of an error: what to do about it. docs/messages.md has the same list.
+# What to do about an error, by ClickHouse's name for it. docs/messages.md has the same list.
 REMEDIES = {
     "ACCESS_DENIED": "an administrator can GRANT that to this user",
     "CLUSTER_DOESNT_EXIST": "SELECT DISTINCT cluster FROM system.clusters lists the server's clusters",
@@ -40,7 +40,7 @@ def in_words(where: str, *, connecting: bool = False) -> Iterator[None]:
 
     Args:
         where: The server, without a password.
-        connecting: Whether this is the first contact: then the address itself may be wrong.
+        connecting: Whether this is the first contact, when the address itself may be wrong.
 
     Raises:
         SqlError: ClickHouse refused a statement.
@@ -55,7 +55,7 @@ def in_words(where: str, *, connecting: bool = False) -> Iterator[None]:
 
 
 def explained(error: BaseException, where: str, *, connecting: bool = False) -> InstallerError:
-    """The error of ours for what the driver raised."""
+    """Our error for what the driver raised."""
     text = _text_of(error)
     answered = _SERVERS_OWN.search(text)
     if answered is None:
@@ -100,7 +100,7 @@ def _unreachable(error: BaseException, text: str, where: str, *, connecting: boo
             f"{where} does not answer like ClickHouse's HTTP port: is it another port, or one that needs https or"
             " --client-cert?"
         )
-    if type(error).__name__ == "ProgrammingError":  # the driver refuses an option before it asks the server
+    if type(error).__name__ == "ProgrammingError":  # the driver refuses an option before it connects
         return f"{where}: {first_line(error)}; correct what follows the '?' in --url"
     return f"what answers at {where} is not ClickHouse ({first_line(error)}): a proxy, or another port?"
 
@@ -122,7 +122,7 @@ def _without_tls(error: ssl.SSLError, where: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything that it was made of; urllib3 keeps causes in ``reason`` and ``args``."""
+    """The error and all its causes; urllib3 keeps them in ``reason`` and ``args``."""
     found: list[BaseException] = [error]
     for one in found:
         yield one

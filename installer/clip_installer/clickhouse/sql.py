@@ -1,6 +1,6 @@
-"""The templates of ``sql/templates``: plain SQL with jinja2 parameters, rendered into statements that read as written.
+"""The templates of ``sql/templates``: plain SQL with jinja2 parameters, rendered into readable statements.
 
-In these templates a statement opens with a comment line that says what it is for, and its semicolon ends a line.
+In these templates, a statement begins with a comment line that states its purpose, and its semicolon ends a line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Statement:
     """One rendered statement.
 
     Attributes:
-        file: The template that it was rendered from, as ``render`` takes it.
+        file: The template that it was rendered from, an argument of ``render``.
         purpose: The first comment line above it: what the statement is for.
         sql: Its text, comments included, without a final semicolon.
     """
@@ -44,10 +44,10 @@ class Statement:
 def render(file: str, values: Mapping[str, Any]) -> list[Statement]:
     """Render the template ``file``, ``schema/table`` for example, and split it into its statements.
 
-    Every value that becomes a name or a literal goes through :func:`identifier` or :func:`literal`.
+    Every value that becomes a name or a literal passes through :func:`identifier` or :func:`literal`.
 
     Raises:
-        jinja2.UndefinedError: The template uses a value that is not given.
+        jinja2.UndefinedError: The template uses a value that was not passed.
     """
     text = _environment().get_template(f"{file}.sql.j2").render(values)
     parts = (part.strip() for part in _END_OF_STATEMENT.split(text))
@@ -58,7 +58,7 @@ def identifier(name: str) -> str:
     """Quote ``name`` as ClickHouse reads it: ``table`` or ``database.table``, in backticks only where needed.
 
     Raises:
-        UsageProblem: A part of the name is empty, or holds a line break.
+        UsageProblem: A part of the name is empty, or contains a line break.
     """
     parts = name.split(".", 1)
     if not all(parts) or len(name.splitlines()) > 1:
@@ -67,7 +67,7 @@ def identifier(name: str) -> str:
 
 
 def is_table(name: str, column: str = "table") -> str:
-    """The condition that a row of a ``system`` table is of the table ``name``, which is there called ``column``."""
+    """The condition that a row of a ``system`` table refers to the table ``name``; ``column`` has its name."""
     database, _, table = name.rpartition(".")
     where = literal(database) if database else "currentDatabase()"
     return f"database = {where} AND {column} = {literal(table)}"

@@ -1,4 +1,4 @@
-"""``clip-udfs demo``: everything, once, with the built-in model, on chDB."""
+"""``clip-udfs demo``: every feature once, with the built-in model, on chDB."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from clip_installer.commands.options import json_option
 )
 @json_option
 def demo(output: Path, as_json: bool) -> None:
-    """Demonstrate every feature on a server configuration of its own: functions, 3 508 images, indexes, searches, a page."""
+    """Demonstrate every feature on a fresh server configuration: functions, 3 508 images, indexes, searches, a page."""
     from clip_installer.demo.story import Demo, run_demo
 
-    # With --json the story of the steps goes to standard error, so that the answer is alone on standard output.
+    # With --json, the steps are shown on standard error, so that standard output has only the result.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         run_demo(output)
     if as_json:

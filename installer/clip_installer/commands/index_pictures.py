@@ -1,4 +1,4 @@
-"""``clip-udfs index-pictures``: one's own pictures into a table that can be searched."""
+"""``clip-udfs index-pictures``: your own pictures into a searchable table."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _ROOT = Path("/")
-# What a run does, and not what an installation is: these are not in a configuration file.
+# Options of a run, not of an installation: these are not allowed in a configuration file.
 _ACTIONS = (
     "config",
     "reset",
@@ -48,7 +48,7 @@ Examples:
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Take the options in the file as defaults of those on the command line."""
+    """Use the options in the file as defaults for those on the command line."""
     if path is not None:
         from clip_installer.install.request.config_file import read_config_file
 
@@ -60,7 +60,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
 
 
 def _formats(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """The formats by Pillow's names, however they are typed."""
+    """The formats by Pillow's names, in whatever case they are typed."""
     if value is None:
         return None
     names = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "PNM": "PPM", "HEIC": "HEIF"}
@@ -253,7 +253,7 @@ def install(
 
 
 def _given(context: click.Context, values: dict[str, Any]) -> Options:
-    """The options that the command line or the configuration file names, as they are remembered."""
+    """The options given on the command line or in the configuration file, as they are remembered."""
     from clip_installer.install.request.options import Options, absolute
 
     given: dict[str, Any] = {}

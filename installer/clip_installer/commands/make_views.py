@@ -51,7 +51,7 @@ def make_views(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make the search views of a table, or remove them."""
+    """Create the search views of a table, or remove them."""
     from clip_installer.tables.deploy import deploy, plan_schema
     from clip_installer.tables.own_views import drops, view_schema
     from clip_installer.tables.sample import draw_sample

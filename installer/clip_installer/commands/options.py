@@ -46,7 +46,7 @@ _SERVER_CONFIG = click.option(
 
 
 def counted(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """The callback of an option that takes numbers of rows, such as ``50M``; one, or several of a repeatable option."""
+    """The callback of an option for a number of rows, such as ``50M``; a tuple if the option is repeatable."""
     from clip_installer.planning.machines import parse_count
 
     if isinstance(value, tuple):
@@ -58,7 +58,7 @@ def counted(context: click.Context, parameter: click.Parameter, value: Any) -> A
 
 
 def say_note(text: str, *, as_json: bool) -> None:
-    """Say something worth knowing on standard error, where nothing but an error object may stand with ``--json``."""
+    """Print a note on standard error; with ``--json``, nothing, because only an error object may be there."""
     if not as_json:
         click.echo(f"note: {text}", err=True)
 
@@ -83,11 +83,11 @@ def connection_options(command: _Command) -> _Command:
 
 
 def optional_connection_options(command: _Command) -> _Command:
-    """The same for a command with a ``--server-config`` of its own; ``connection`` is None where nothing is given."""
+    """The same for a command with its own ``--server-config``; ``connection`` is None if none is given."""
 
     @wraps(command)
     def wrapped(*arguments: Any, server_config: Path, **options: Any) -> Any:
-        # A tree that is staged for another place has no server, whatever the environment says.
+        # A staged tree has no server, whatever the environment says.
         staged = options.get("destdir", Path("/")) != Path("/")
         connection = _connection(options, server_config, use_environment=not staged)
         return command(*arguments, server_config=server_config, connection=connection, **options)
@@ -103,7 +103,7 @@ def _with_options(command: Any, options: tuple[Callable[[Any], Any], ...]) -> An
 def _connection(
     options: dict[str, Any], server_config: Path | None, *, use_environment: bool = True
 ) -> ConnectionOptions | None:
-    """Take the options of the connection out of ``options``; None where none is given."""
+    """Take the options of the connection out of ``options``; None if none is given."""
     from clip_installer.clickhouse.address import Tls, parse_url
     from clip_installer.clickhouse.connection import ConnectionOptions
 

@@ -61,7 +61,7 @@ def server(server_config: Path, http_port: int | None, tcp_port: int | None, hos
 
 
 def introduction(configuration: TrialConfiguration) -> str:
-    """What to know of a running server: its addresses, who may log in, and the first query to type."""
+    """An introduction to a running server: its addresses, who may log in, and a first query."""
     addresses = configuration.addresses
     lines = [
         "ClickHouse for evaluation, not for production; Ctrl-C ends it",
@@ -88,7 +88,7 @@ def introduction(configuration: TrialConfiguration) -> str:
 
 
 def _as_json(configuration: TrialConfiguration) -> str:
-    """The same as one object, which is there once the server answers."""
+    """The same as one object, printed once the server answers."""
     addresses = configuration.addresses
     return json.dumps(
         {

@@ -70,7 +70,7 @@ def sql(
 
 
 def _json_answer(database: Database, statement: str) -> dict[str, Any]:
-    """What ``--json`` gives for one statement: its columns and rows, or its text where it has a FORMAT of its own."""
+    """What ``--json`` prints for one statement: its columns and rows, or its text if it has its own FORMAT."""
     if _OWN_FORMAT.search(statement):
         return {"statement": statement, "text": database.text(statement, None).decode(errors="replace")}
     if not _ANSWERS.match(statement):

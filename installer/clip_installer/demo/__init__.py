@@ -1,1 +1,1 @@
-"""The demonstration: a server's tree, the built-in model, 3 508 emoji images, and searches to repeat."""
+"""The demonstration: a server configuration, the built-in model, 3 508 emoji images, and searches to repeat."""

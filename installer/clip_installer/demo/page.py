@@ -1,4 +1,4 @@
-"""The answers with the pictures themselves: a page, and a contact sheet as one PNG."""
+"""The results with their images: a page, and a contact sheet as one PNG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CAPTION = 34
 
 
 def write_page(answers: Sequence[tuple[Search, Sequence[Hit]]], pictures: Path, path: Path) -> None:
-    """Write an HTML page; its pictures are found in ``pictures``, relative to the page."""
+    """Write an HTML page; its images are in ``pictures``, relative to the page."""
     from os.path import relpath
 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,7 +33,7 @@ def write_page(answers: Sequence[tuple[Search, Sequence[Hit]]], pictures: Path, 
 
 
 def write_contact_sheet(answers: Sequence[tuple[Search, Sequence[Hit]]], pictures: Path, path: Path) -> None:
-    """Write one PNG: a row of pictures for each search, with caption and distance below each."""
+    """Write one PNG: a row of images for each search, with caption and distance below each."""
     columns = max(len(hits) for _, hits in answers)
     row_height = _LABEL + _TILE + _CAPTION + _GAP
     sheet = Image.new("RGB", (_GAP + columns * (_TILE + _GAP), _GAP + len(answers) * row_height), "white")
@@ -41,7 +41,7 @@ def write_contact_sheet(answers: Sequence[tuple[Search, Sequence[Hit]]], picture
     label, small = ImageFont.load_default(17), ImageFont.load_default(11)
     for row, (search, found) in enumerate(answers):
         top = _GAP + row * row_height
-        # Pillow's own font has no Chinese: the sheet gives the meaning, the page gives both.
+        # Pillow's own font has no Chinese: the sheet shows the translation, the page shows both.
         title = f"{search.view}: {search.meaning + ' (asked in Chinese)' if search.meaning else search.value}"
         pen.text((_GAP, top), title, "black", label)
         for column, hit in enumerate(found):

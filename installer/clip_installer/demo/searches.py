@@ -1,4 +1,4 @@
-"""What the demonstration searches for, and how the answers are had for the page."""
+"""What the demonstration searches for, and how it queries the results for the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """One search: a view, its parameter, the value, and the value in English where it is not."""
+    """One search: a view, its parameter, the value, and its English translation if it needs one."""
 
     view: str
     parameter: str
@@ -20,18 +20,18 @@ class Search:
 
     @property
     def title(self) -> str:
-        """What is searched, for people."""
+        """The heading of the search."""
         return f"{self.value} ({self.meaning})" if self.meaning else self.value
 
     @property
     def by_picture(self) -> bool:
-        """True where the value is a picture's path."""
+        """Whether the value is an image's path."""
         return self.parameter == "path"
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A row of the answer: path below the image root, caption, cosine distance."""
+    """A row of the result: path below the image root, caption, cosine distance."""
 
     url: str
     caption: str
@@ -49,7 +49,7 @@ SEARCHES = (
 
 
 def hits(database: Database, search: Search, k: int) -> list[Hit]:
-    """The ``k`` nearest pictures of one search, nearest first."""
+    """The ``k`` nearest images of one search, nearest first."""
     found = database.rows(
         f"SELECT url, caption, distance FROM {search.view}({search.parameter} = {{value:String}}, k = {{k:UInt32}})",
         {"value": search.value, "k": k},

@@ -59,7 +59,7 @@ class Demo:
 
 
 def run_demo(place: Path) -> None:
-    """Lay out a server below ``place``, install into it, fill it, search it, and write the page.
+    """Create a server configuration below ``place``, install into it, fill and search a table, and write the page.
 
     Raises:
         InstallerError: A step failed; its own message is on standard error.
@@ -137,7 +137,7 @@ def _lay_out(demo: Demo) -> None:
 
 
 def _write(path: Path, content: str) -> None:
-    """Write a file unless it says the same already, so that a second run changes nothing."""
+    """Write a file unless it already has this content, so that a second run changes nothing."""
     if not path.exists() or path.read_text(encoding="utf-8") != content:
         path.write_text(content, encoding="utf-8")
 
@@ -147,7 +147,7 @@ def _say(line: str) -> None:
 
 
 def _command(*words: str, width: int | None = None) -> None:
-    """Show a command and run it; with ``width``, show only that many characters of its answer."""
+    """Show a command and run it; with ``width``, show only that many characters of each output line."""
     click.echo(f"$ {shlex.join(words)}")
     program = Path(sys.executable).with_name(words[0])
     captured = sys.stdout if width is None else subprocess.PIPE
@@ -160,7 +160,7 @@ def _command(*words: str, width: int | None = None) -> None:
 
 
 def _forget_other_model(demo: Demo) -> None:
-    """Empty the table when it was filled with another build of the model: vectors of two models do not compare."""
+    """Empty the table if another build of the model filled it: vectors of different models are not comparable."""
     model = (resources.builtin_models() / BUILTIN_MODEL / MANIFEST).read_text(encoding="utf-8")
     filled_with = demo.place / "filled-with.json"
     if filled_with.exists() and filled_with.read_text(encoding="utf-8") != model:

@@ -1,8 +1,8 @@
-"""An install: settle the request, plan, check, swap, reload, confirm, and only then delete.
+"""An install: settle the request, plan, check, swap, reload, confirm, and only then remove the old.
 
 Nothing that serves queries is touched until every check that needs no change has passed. New workers are installed
-beside the old ones; then the definitions are replaced and reloaded, and the server is asked whether it has them; then
-the old workers are removed.
+beside the old ones; the definitions are replaced and reloaded; the server must confirm that it has them; then the old
+workers are removed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def propose(
 ) -> Proposal:
     """Plan an install of ``bundle``, with ``graphs`` prepared for this machine, and check it; changes nothing.
 
-    Problems that a check finds are among the findings, so that a plan can show all of them.
+    Problems become findings, so that a plan can show all of them.
 
     Raises:
         ClipUdfError: It cannot be planned.
@@ -82,7 +82,7 @@ def propose(
 
 
 def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered: str | None = None) -> Outcome:
-    """Make the changes of ``proposal`` and prove that they work; when any step fails, everything is as it was.
+    """Make the changes of ``proposal`` and prove that they work; if a step fails, everything is rolled back.
 
     Raises:
         ClipUdfError: It was refused, or undone; the message says which.
@@ -107,7 +107,7 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
         started_now = database is None and connection is not None
         if started_now:
             assert connection is not None
-            database = connection.connect()  # chDB, which reads new configuration files only as it starts
+            database = connection.connect()  # chDB reads new configuration files only when it starts
             if proposal.schema is not None:
                 objects, table = _look_at_schema(
                     proposal.settled, proposal.installation, proposal.schema, database, findings
@@ -131,10 +131,10 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
 
 
 def refuse_interrupted(config: ServerConfig) -> None:
-    """Refuse to plan on what a killed installer left.
+    """Refuse to plan while the changes of a killed installer are pending.
 
     Raises:
-        ConflictError: There is such.
+        ConflictError: They are.
     """
     if was_interrupted(config):
         raise ConflictError(
@@ -170,7 +170,7 @@ def _look_at_schema(
 
 
 def _configuration(proposal: Proposal) -> ServerConfig:
-    """The configuration as it is now: a drop-in may have changed it."""
+    """The current configuration: a drop-in may have changed it."""
     return ServerConfig.read(proposal.settled.request.server_config, destdir=proposal.plan.config.destdir)
 
 

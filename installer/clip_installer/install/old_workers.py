@@ -1,4 +1,4 @@
-"""Old workers live until no query can start one: only then is their launcher removed."""
+"""Old workers stay until no query can start one: only then is their launcher removed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from clip_installer.install.proposal import Proposal
 from clip_installer.server.config import ServerConfig
 
 Say = Callable[[str], None]
-# A server that is not told to reload reads its definitions every 5 seconds.
+# Without a reload command, a server reads its definitions every 5 seconds.
 _POLL_SECONDS = 12
 _DRAIN_SECONDS = 60
 
 
 def wait_for_old_workers(proposal: Proposal, database: Database | None, say: Say) -> None:
-    """Let the old launchers live until no query can start one: they are removed after this."""
+    """Wait until no query can start an old launcher; they are removed after this."""
     before, config = proposal.settled.before, proposal.plan.config
     if before is None or before.revision == proposal.installation.placement.revision or proposal.settled.staged:
         return
@@ -31,9 +31,9 @@ def wait_for_old_workers(proposal: Proposal, database: Database | None, say: Say
 
 
 def wait_for_queries(database: Database, functions: Sequence[str], say: Say) -> None:
-    """Wait until the queries that run now, and may still start old workers, have ended; for a minute at most.
+    """Wait, for a minute at most, until the running queries, which may still start old workers, have ended.
 
-    A query keeps the pool that it began with, and starts another worker of it when all are busy.
+    A query keeps its initial pool, and starts another of its workers when all are busy.
     """
     names = " OR ".join(f"position(query, {literal(name)}) > 0" for name in functions)
     running = f"SELECT query_id FROM system.processes WHERE ({names}) AND query_id != queryID() AND is_initial_query"
@@ -46,7 +46,7 @@ def wait_for_queries(database: Database, functions: Sequence[str], say: Say) -> 
 
 
 def server_runs(config: ServerConfig) -> bool:
-    """Whether a server works on the data of this configuration, by the process id in its ``status`` file."""
+    """Whether a server runs on the data of this configuration, by the process id in its ``status`` file."""
     try:
         found = re.search(r"^PID: (\d+)", (config.on_disk(config.path) / "status").read_text(), re.MULTILINE)
     except OSError:

@@ -1,4 +1,4 @@
-"""An install that is planned and checked, and what came of it."""
+"""An install that is planned and checked, and its outcome."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Proposal:
     """An install that was planned and checked; nothing was changed.
 
     Attributes:
-        settled: What was asked for, now and before.
-        installation: The model as it shall be.
-        schema: Its schema; None where none is wanted.
+        settled: The settled request.
+        installation: The model as it should be.
+        schema: Its schema; None if none is wanted.
         plan: The changes of files.
-        objects: The changes of tables and views; empty where no server is asked.
-        handlers: The changes of the search page; empty where none is wanted, or no server is asked.
-        table: What a look at the table has shown; None without a server, or a table.
+        objects: The changes of tables and views; empty without a server.
+        handlers: The changes of the search page; empty if none is wanted, or without a server.
+        table: The result of the check of the table; None without a server or a table.
         options: The options whose value changes.
-        findings: The checks that were made.
+        findings: The results of the checks.
     """
 
     settled: SettledRequest
@@ -43,7 +43,7 @@ class Proposal:
 
     @property
     def replaced(self) -> str | None:
-        """Name of another model that has the suffix until now; None where there is none."""
+        """Name of the other model that has the suffix so far; None if there is none."""
         before = self.settled.before
         name = self.installation.bundle.manifest.name
         return before.model if before is not None and before.model != name else None
@@ -56,14 +56,14 @@ class Proposal:
 
     @property
     def changed(self) -> bool:
-        """Whether anything would not be as it is."""
+        """Whether anything would change."""
         return self.plan.changed or self.schema_changes or any(step.changes for step in self.handlers)
 
     def require_possible(self) -> None:
-        """Refuse to go on where a check failed.
+        """Refuse to continue if a check failed.
 
         Raises:
-            ConflictError: Names the first problem, and how many more there are.
+            ConflictError: One did; the message has the first problem, and the number of others.
         """
         wrong = problems(self.findings)
         if wrong:
@@ -77,9 +77,9 @@ class Outcome:
 
     Attributes:
         plan: The changes of files.
-        findings: The checks that were made.
-        objects: The tables and views that were made or replaced.
-        recovered: What was done before about a killed installer; None where there was nothing.
+        findings: The results of the checks.
+        objects: The tables and views that were created or replaced.
+        recovered: How a killed installer's changes were recovered first; None if there were none.
     """
 
     plan: Plan
@@ -91,5 +91,5 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether anything is not as it was."""
+        """Whether anything was changed."""
         return self.plan.changed or self.schema_changed or self.page_changed or self.recovered is not None

@@ -1,4 +1,4 @@
-"""An uninstall: list what depends on the functions, remove the definitions, then the workers' files."""
+"""An uninstall: list what depends on the functions, remove their definitions, then the workers' files."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Removal:
 
     Attributes:
         target: The server.
-        models: The models that go.
+        models: The models to remove.
         plan: The changes of files.
-        dependents: What depends on their functions; empty where no server was asked.
+        dependents: What depends on their functions; empty without a server.
         handlers: The handlers of their search pages, which go with them.
-        force: Whether that may break.
+        force: Whether dependents may break.
     """
 
     target: Target
@@ -45,7 +45,7 @@ class Removal:
 
     @property
     def drops(self) -> list[str]:
-        """Statements that remove the views and indexes of the models, but for those of a model that stays."""
+        """Statements that drop the models' views and indexes, except those of remaining models."""
         gone = [model.suffix for model in self.models]
         kept = {drop for model in self.target.records.without(gone).models for drop in model.drops}
         return [
@@ -53,7 +53,7 @@ class Removal:
         ]
 
     def require_possible(self) -> None:
-        """Refuse to break a table's columns, unless asked to.
+        """Refuse to break a table's columns without ``force``.
 
         Raises:
             ConflictError: Names what would break.
@@ -70,10 +70,10 @@ class Removal:
 def propose_removal(
     target: Target, suffix: str | None, *, every: bool, force: bool, database: Database | None
 ) -> Removal:
-    """Plan to remove the model of ``suffix`` (None: the only one, or ``every`` one); changes nothing.
+    """Plan the removal of the model with ``suffix`` (None: the only one, or ``every`` one); changes nothing.
 
     Raises:
-        ConflictError: It is not clear which, or a file of it was edited.
+        ConflictError: It is ambiguous, or one of its files was edited.
     """
     refuse_interrupted(target.config)
     suffixes = _chosen(target, suffix, every=every)
@@ -86,7 +86,7 @@ def propose_removal(
 
 
 def carry_out_removal(removal: Removal, database: Database | None, say: Say, recovered: str | None) -> Outcome:
-    """Remove what was planned, restoring what it replaced; when a step fails, everything is as it was.
+    """Carry out the removal, restoring replaced files; if a step fails, everything is rolled back.
 
     Raises:
         ClipUdfError: It was refused, or undone; the message says which.

@@ -32,7 +32,7 @@ from clip_udfs.errors import BundleError
 
 
 def install(request: InstallRequest, output: Output, *, dry_run: bool) -> None:
-    """Install, or plan to.
+    """Install, or only plan it.
 
     Raises:
         ClipUdfError: It was refused, or undone; the message says which.
@@ -40,7 +40,7 @@ def install(request: InstallRequest, output: Output, *, dry_run: bool) -> None:
     with _alone(request, dry_run=dry_run) as recovered:
         settled = request.settled(request.target())
         with settled_model(settled, output.status) as bundle:
-            # What cannot be installed is refused before the graphs are prepared.
+            # Refuse what cannot be installed before preparing the graphs.
             placement = settled.installation(bundle, None).placement
             with (
                 _early_database(request, placement, dry_run=dry_run) as database,
@@ -57,7 +57,7 @@ def install(request: InstallRequest, output: Output, *, dry_run: bool) -> None:
 
 
 def uninstall(request: InstallRequest, output: Output, suffix: str | None, *, every: bool, dry_run: bool) -> None:
-    """Remove the model of ``suffix``, the only one, or ``every`` one, or plan to.
+    """Remove the model with ``suffix``, the only one, or ``every`` one, or only plan it.
 
     Raises:
         ClipUdfError: It was refused, or undone; the message says which.
@@ -73,7 +73,7 @@ def uninstall(request: InstallRequest, output: Output, suffix: str | None, *, ev
 
 
 def verify(request: InstallRequest, output: Output, suffix: str | None, *, deep: bool) -> None:
-    """Check the model of ``suffix`` (None: every one); changes nothing, but that ``deep`` starts fresh workers.
+    """Check the model with ``suffix`` (None: every one); changes nothing, except that ``deep`` starts fresh workers.
 
     Raises:
         ClipUdfError: Nothing is installed, or something is wrong with it.
@@ -107,18 +107,18 @@ def verify(request: InstallRequest, output: Output, suffix: str | None, *, deep:
 
 
 def _schema(request: InstallRequest, target: Target, model: InstalledModel) -> Schema | None:
-    """The schema of an installed model; None where it has none, or its bundle is not in order."""
+    """The schema of an installed model; None if it has none, or its bundle is damaged."""
     settled = SettledRequest(replace(request, suffix=model.suffix), target, model, Options.from_record(model.options))
     try:
         return settled.schema(installed_bundle(target.config, model).manifest)
     except BundleError:
-        return None  # the checks of the files say why
+        return None  # the file checks report why
 
 
 def _search_page(
     request: InstallRequest, target: Target, model: InstalledModel, database: Database
 ) -> SearchPage | None:
-    """The search page of an installed model; None where it has none, or its bundle is not in order."""
+    """The search page of an installed model; None if it has none, or its bundle is damaged."""
     settled = SettledRequest(replace(request, suffix=model.suffix), target, model, Options.from_record(model.options))
     try:
         manifest = installed_bundle(target.config, model).manifest
@@ -129,7 +129,7 @@ def _search_page(
 
 @contextmanager
 def _alone(request: InstallRequest, *, dry_run: bool) -> Iterator[str | None]:
-    """Be the only installer of the server, after rolling back what a killed one left; a dry run only looks."""
+    """Lock out other installers, after rolling back what a killed one left; a dry run locks and changes nothing."""
     if dry_run:
         yield None
         return
@@ -139,7 +139,7 @@ def _alone(request: InstallRequest, *, dry_run: bool) -> Iterator[str | None]:
 
 @contextmanager
 def _database(request: InstallRequest) -> Iterator[Database | None]:
-    """The connection that was asked for, or None."""
+    """The requested connection, or None."""
     if request.connection is None:
         yield None
         return
@@ -149,9 +149,9 @@ def _database(request: InstallRequest) -> Iterator[Database | None]:
 
 @contextmanager
 def _early_database(request: InstallRequest, placement: Placement, *, dry_run: bool) -> Iterator[Database | None]:
-    """The connection before the change; None where chDB has to start on the changed configuration, or not at all.
+    """The connection before the change; None if chDB must start on the changed configuration, or not at all.
 
-    chDB writes into its data directory as it starts, and reads new configuration files only then.
+    chDB writes into its data directory when it starts, and reads new configuration files only then.
     """
     connection = request.connection
     drop_in = placement.drop_in

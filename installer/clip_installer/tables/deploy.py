@@ -96,7 +96,7 @@ def plan_schema(database: Database, schema: Schema, *, force: bool) -> list[Obje
         force: Whether a view that install-udfs did not make may be replaced.
 
     Raises:
-        SqlError: The user may not look.
+        SqlError: The user may not read the system tables.
     """
     unreadable = _unreadable(database, {table for one in schema.objects for table in one.reads})
     steps = (_step(database, one, unreadable, force=force) for one in schema.objects)

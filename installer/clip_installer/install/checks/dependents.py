@@ -14,7 +14,7 @@ class Dependent:
     """One object whose definition names a function.
 
     Attributes:
-        what: What it is: ``the DEFAULT of column v``, ``the view``, ``an index or key``.
+        what: Its kind: ``the DEFAULT of column v``, ``the view``, ``an index or key``.
         table: Its table, ``database.name``.
         function: The function.
         breaks: Whether inserts into the table fail without the function.
@@ -31,12 +31,12 @@ class Dependent:
 
 
 def dependents(database: Database, functions: Sequence[str]) -> Iterator[Dependent]:
-    """What on the server names one of ``functions``, the columns that break inserts first.
+    """Everything on the server that calls one of ``functions``; columns that break inserts come first.
 
-    The views that install-udfs made are left out: they belong to the functions.
+    The views that install-udfs created are left out: they belong to the functions.
 
     Raises:
-        SqlError: The user may not look.
+        SqlError: The user may not read the system tables.
     """
     names = f"[{', '.join(literal(name) for name in functions)}]"
     called = "arrayFilter(f -> match({text}, concat('\\\\b', f, '\\\\s*\\\\(')), " + names + ")"

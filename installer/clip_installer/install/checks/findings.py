@@ -14,10 +14,10 @@ class Finding:
     """One result of a check.
 
     Attributes:
-        level: ``ok``, ``note`` (nothing to do, but good to know) or ``problem``.
-        subject: What was looked at, in a few words.
+        level: ``ok``, ``note`` (worth knowing, but nothing to do) or ``problem``.
+        subject: What was checked, in a few words.
         message: What was found.
-        remedy: What to do about a problem; '' where there is nothing to do.
+        remedy: What to do about a problem; '' if there is nothing to do.
     """
 
     level: Level

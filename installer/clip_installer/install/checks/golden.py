@@ -14,7 +14,7 @@ from clip_udfs.errors import BundleError, one_line
 from clip_udfs.integrity import read_regular
 from clip_udfs.manifest import FLOAT32, GOLDEN, INT8, MANIFEST, Manifest
 
-# Quantised towers scale the activations of a batch together, so that a vector depends a little on its neighbours.
+# Quantised towers used to scale the activations of a batch together, so a vector may depend a little on its neighbours.
 MIN_COSINE = {FLOAT32: 0.9999, INT8: 0.99}
 _NORM_TOLERANCE = 1e-3
 _SHOWN = 40
@@ -27,9 +27,9 @@ class Sample:
 
     Attributes:
         name: What a message calls it.
-        value: What the function is given: a text in UTF-8, or the content of a picture's file.
-        vector: The unit vector that the model gives it.
-        min_cosine: The smallest cosine with it that an answer may have.
+        value: The function's argument: a text in UTF-8, or the content of an image file.
+        vector: The model's unit vector for it.
+        min_cosine: The smallest accepted cosine with it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden texts and pictures of a bundle, at least one of each."""
+    """The golden texts and images of a bundle, at least one of each."""
 
     texts: tuple[Sample, ...]
     pictures: tuple[Sample, ...]
@@ -73,7 +73,7 @@ class Golden:
 
 
 def deviation(answers: Sequence[Sequence[float]], samples: Sequence[Sample], *, normalized: bool) -> str | None:
-    """What is wrong with ``answers``, the vectors that a function gave for ``samples``; None where nothing is."""
+    """What is wrong with ``answers``, a function's vectors for ``samples``; None if nothing is."""
     if len(answers) != len(samples):
         return f"{len(answers)} answers for {len(samples)} values"
     wrong = [
@@ -93,7 +93,7 @@ def difference(
     normalized: bool,
     least: float = MIN_COSINE[FLOAT32],
 ) -> str | None:
-    """What is wrong with ``vector`` where ``golden`` is right and their cosine at ``least``; None where nothing is."""
+    """What is wrong with ``vector``, whose cosine with ``golden`` must be at ``least``; None if nothing is."""
     if len(vector) != len(golden):
         return f"{len(vector)} numbers instead of {len(golden)}"
     norm = _norm(vector)
@@ -106,7 +106,7 @@ def difference(
 
 
 def precision_loss(manifest: Manifest) -> str | None:
-    """How near the vectors of a quantised bundle are to the model's in float32, in words; None for any other bundle."""
+    """How close a quantised bundle's vectors are to the model's in float32, in words; None for any other bundle."""
     if manifest.precision == FLOAT32:
         return None
     cosines = " and ".join(f"{cosine:.4f} ({tower})" for tower, cosine in manifest.cosine.items())

@@ -38,9 +38,9 @@ LEAST_PILLOW = (12, 2)
 def check_files(
     config: ServerConfig, model: InstalledModel, user: ServerUser, edited: Collection[Path] = ()
 ) -> Iterator[Finding]:
-    """Every file as it was installed, the installer's own, where ClickHouse finds it, and readable by its user.
+    """Whether every file is as installed, owned by the installer, found by ClickHouse, and readable by its user.
 
-    An edited definition works on, and is a note; so are the files of ``edited``. Any other edit is a problem.
+    An edited definition still works and is a note, and so are the files in ``edited``. Any other edit is a problem.
     """
     disk = Disk(config)
     wrong = 0
@@ -90,7 +90,7 @@ def check_files(
 
 
 def _changeable_directories(disk: Disk, model: InstalledModel) -> Iterator[Finding]:
-    """A problem for each directory of the model that somebody else can change."""
+    """A problem for each directory of the model that other users can change."""
     for directory in dict.fromkeys(one for file in model.files for one in disk.places.directories(file.path)):
         status = disk.status(directory)
         if status is not None and not is_private(status):
@@ -138,7 +138,7 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
 
 
 def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
-    """How exact the model's graphs are, and whether those that were prepared for the machine still fit it."""
+    """How exact the model's graphs are, and whether the prepared ones still fit this machine."""
     if settings.engine != "onnx":
         return
     try:
@@ -156,14 +156,14 @@ def check_graphs(settings: WorkerSettings) -> Iterator[Finding]:
 
 
 def check_start(settings: WorkerSettings) -> Iterator[Finding]:
-    """Whether workers find the model's files to be those that the installer hashed, and need not hash them."""
+    """Whether workers recognise the model's files as those that the installer hashed, and need not hash them."""
     try:
         bundle = Bundle.open(settings.bundle)
         files = bundle.records(TOKENIZER) | tokenizer_files(settings, bundle)
         for tower in TOWERS:
             files |= engine_files(settings, bundle, tower)
     except BundleError:
-        return  # the checks of the files say why
+        return  # the file checks report why
     verified = VerifiedFiles.beside(bundle.directory)
     unknown = [path for path, record in files.items() if not verified.holds(path, record.sha256)]
     if unknown:
@@ -175,7 +175,7 @@ def check_start(settings: WorkerSettings) -> Iterator[Finding]:
 
 
 def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Finding]:
-    """Whether the directories that encode_image may read are there for the server's user."""
+    """Whether the server's user can reach the directories that encode_image may read."""
     for root in settings.image_roots:
         closed = closed_directory(root / "any", user)
         if not root.is_dir():
@@ -187,7 +187,7 @@ def check_pictures(settings: WorkerSettings, user: ServerUser) -> Iterator[Findi
 
 
 def check_workers(launcher: Path, settings: WorkerSettings, golden: Golden, user: ServerUser) -> Iterator[Finding]:
-    """Whether a worker of each tower, started as ClickHouse would start it, gives the model's own vectors."""
+    """Whether a worker of each tower, started as ClickHouse starts it, returns the model's own vectors."""
     if not user.can_run:
         yield note("workers", f"checked as the current user: only root can check as {user.name}")
     who = f"{user.name}, with an empty environment," if user.can_run else "the current user"

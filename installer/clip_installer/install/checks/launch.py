@@ -21,7 +21,7 @@ from clip_udfs.settings import WorkerSettings
 def answers(
     launcher: Path, function: str, values: Sequence[bytes], settings: WorkerSettings, user: ServerUser
 ) -> list[list[float]]:
-    """The vectors that the worker for ``function`` gives for one block of ``values``.
+    """The vectors that the worker of ``function`` returns for one block of ``values``.
 
     Raises:
         CheckFailed: The worker does not start or does not answer; the text is its own last line.
@@ -39,12 +39,12 @@ def answers(
 
 
 def refuse_changeable_program(program: Path, user: ServerUser) -> None:
-    """Refuse to start ``program`` as root where anybody else could have put something into its place.
+    """Refuse to start ``program`` as root if anybody else could have replaced it.
 
-    The interpreter that runs this command is what root has chosen already.
+    The interpreter that runs this command is exempt: root has already chosen it.
 
     Raises:
-        CheckFailed: Naming what others can change, and the way out.
+        CheckFailed: Others can; the message names what they can change, and the way out.
     """
     if os.geteuid() != 0 or user.uid != 0 or os.path.realpath(program) == os.path.realpath(sys.executable):
         return
@@ -62,7 +62,7 @@ def refuse_changeable_program(program: Path, user: ServerUser) -> None:
 
 
 def closed_directory(path: Path, user: ServerUser) -> Path | None:
-    """The first directory on the way to ``path``, or to what it links to, that ``user`` may not enter."""
+    """The first directory on the way to ``path``, or to its link's target, that ``user`` may not enter."""
     for way in (path, Path(os.path.realpath(path))):
         for directory in reversed(way.parents):
             try:

@@ -1,4 +1,4 @@
-"""Checks before anything changes: host, rights, names, schema, and whose vectors the table holds."""
+"""Checks before anything changes: host, rights, names, schema, and the model of the table's vectors."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def check_rights(database: Database, schema: Schema | None) -> Iterator[Finding]
 
 
 def check_names(database: Database, installation: Installation) -> Iterator[Finding]:
-    """Whether an SQL function has the name of one of ours."""
+    """Whether an SQL function already has the name of one of ours."""
     names = ", ".join(literal(name) for name in installation.sql_names)
     query = f"SELECT name FROM system.functions WHERE name IN ({names}) AND origin = 'SQLUserDefined'"
     for (name,) in database.rows(query):
@@ -110,7 +110,7 @@ def check_names(database: Database, installation: Installation) -> Iterator[Find
 
 
 def check_cluster(database: Database, cluster: str) -> Finding:
-    """Whether the server knows the cluster that the schema is for."""
+    """Whether the server has the cluster that the schema is for."""
     known = [str(row[0]) for row in database.rows("SELECT DISTINCT cluster FROM system.clusters ORDER BY cluster")]
     if cluster in known:
         return ok("cluster", f"the server knows {cluster}")
@@ -119,7 +119,7 @@ def check_cluster(database: Database, cluster: str) -> Finding:
 
 
 def check_objects(steps: Sequence[ObjectStep]) -> Iterator[Finding]:
-    """Whether a table or a view stands in the way, or a view cannot be."""
+    """Whether an existing table or view is in the way, or a view cannot be created."""
     for step in steps:
         what, _, way_out = step.reason.partition("; ")
         if step.action == "refused":
@@ -128,7 +128,7 @@ def check_objects(steps: Sequence[ObjectStep]) -> Iterator[Finding]:
 
 
 def left_out(steps: Sequence[ObjectStep]) -> Iterator[Finding]:
-    """Which monitoring views there are not, one finding for each reason."""
+    """Which monitoring views are omitted, one finding for each reason."""
     reasons: dict[str, list[str]] = {}
     for step in steps:
         if step.action == "left out":

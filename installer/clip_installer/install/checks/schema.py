@@ -1,4 +1,4 @@
-"""Checks of an installed model's table and views: there, as installed, and for this model's vectors."""
+"""Checks of an installed model's table and views: whether they exist, as installed, and for its vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AGAIN = "run install-udfs again with the same --url: it deploys what is missing
 
 
 def check_schema(database: Database, model: InstalledModel, schema: Schema | None) -> Iterator[Finding]:
-    """Whether the table and the views of ``schema`` are there as this version makes them, and whose vectors they hold.
+    """Whether the table and views of ``schema`` exist as this version creates them, and whose vectors they hold.
 
     A schema that was never deployed, as by an install without a server, is a note.
     """

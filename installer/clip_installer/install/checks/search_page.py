@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def plan_handlers(settled: SettledRequest, manifest: Manifest, database: Database) -> tuple[HandlerStep, ...]:
-    """What an install does to the handlers of the search page: it makes them, or removes those that it made before.
+    """What an install does to the search page's handlers: create them, or remove those that it created before.
 
-    A page that ``clip-udfs search-page`` made is not the installation's, and stays.
+    A page created by ``clip-udfs search-page`` does not belong to the installation, and stays.
     """
     page = settled.search_page(manifest, str(database.value("SELECT currentDatabase()")))
     if page is not None:
@@ -40,7 +40,7 @@ def check_handlers(handlers: Sequence[HandlerStep]) -> Iterator[Finding]:
 
 
 def check_page(database: Database, page: SearchPage) -> Iterator[Finding]:
-    """Whether the server has every handler of the page as this version makes it."""
+    """Whether the server has every handler of the page as this version creates it."""
     try:
         wrong = [step for step in plan_page(database, page) if step.action != "unchanged"]
     except ConflictError as error:

@@ -1,4 +1,4 @@
-"""Checks of an installed model through ClickHouse: what the server loaded, and what each function answers."""
+"""Checks of an installed model through ClickHouse: what the server loaded, and what each function returns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMPARED = (
     "command_termination_timeout",
 )
 _ABSENT = "clip-udfs-verify/there-is-no-such-picture"
-# Conditions on an answer: right for a golden image, and empty for an image that does not exist.
+# Conditions on a result: right for a golden image, and empty for an image that does not exist.
 _EXPECTED: dict[Answer, str] = {"thumbnail": "startsWith({call}, 'RIFF')", "info": "({call}).format = 'PNG'"}
 _EMPTY: dict[Answer, str] = {
     "vector": "empty({call})",
@@ -44,7 +44,7 @@ _EMPTY: dict[Answer, str] = {
     "info": "({call}).reason LIKE '%no such file%'",
 }
 _EMPTY_IN_WORDS: dict[Answer, str] = {"vector": "[]", "thumbnail": "''", "info": "the reason"}
-# A version from which something is so, and what that means for these functions.
+# A version that changed something, and what that means for these functions.
 _CASTS = (26, 7)
 _STATUS_TABLE = (26, 2)
 _INDEX_GA = (25, 8)
@@ -52,7 +52,7 @@ _SHORT_POOL_WAIT = (26, 8)
 
 
 def reload_functions(database: Database) -> None:
-    """Make the server read its function definitions and start fresh workers now.
+    """Make the server read its function definitions and start fresh workers immediately.
 
     Raises:
         SqlError: The user may not do that.
@@ -82,7 +82,7 @@ def check_server(database: Database) -> Iterator[Finding]:
 
 
 def check_definitions(database: Database, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
-    """What the server loaded for each function; ``expected`` is what its definition says."""
+    """Whether the server loaded each function with what its definition says, ``expected``."""
     version = str(database.value("SELECT version()"))
     if _version(version) < _CASTS and any(one.get("format") == "RowBinary" for one in expected.values()):
         yield problem(
@@ -123,17 +123,17 @@ def check_definitions(database: Database, expected: Mapping[str, Mapping[str, st
 def check_calls(
     database: Database, settings: WorkerSettings, golden: Golden, *, deep: bool, root: Path | None = None
 ) -> Iterator[Finding]:
-    """Call the functions and compare the answers with the model's own vectors.
+    """Call the functions and compare the results with the model's own vectors.
 
-    Nothing of it is written to ``system.query_log``, where the user may decide that, and no call fails on purpose. The
+    Nothing is written to ``system.query_log`` if the user may change that setting, and no call fails on purpose. The
     settings of the user's profile apply, as they would to an analyst's query.
 
     Args:
         database: The server.
         settings: The workers' settings.
         golden: The model's own vectors.
-        deep: Also read an image by its path, from a file that is put below ``root`` for the call.
-        root: The first image directory on this machine; None where it is out of reach.
+        deep: Also read an image by its path, from a file placed below ``root`` for the call.
+        root: The first image directory on this machine; None if it is out of reach.
     """
     quiet = {} if _is_read_only(database) else {"log_queries": 0}
     for function in FUNCTIONS.values():
@@ -240,7 +240,7 @@ def _is_read_only(database: Database) -> bool:
 
 
 def _reason(error: SqlError) -> str:
-    # ClickHouse wraps the worker's own line into several of its own.
+    # ClickHouse wraps the worker's line in several of its own.
     return str(error).rpartition("Executable generates stderr: ")[2]
 
 

@@ -41,14 +41,14 @@ def verify_host(
     edited: Collection[Path] = (),
     installed: bool = True,
 ) -> Iterator[Finding]:
-    """Check files, interpreter, packages, image directories, workers; of a staged tree only the files.
+    """Check files, interpreter, packages, image directories and workers; only the files of a staged tree.
 
     Args:
         config: The server's configuration.
         model: The installed model.
         user: Its system user.
-        edited: Files whose edits are known, and no problem.
-        installed: Whether the files are all in place; otherwise only what they start is checked.
+        edited: Files whose edits are known and not a problem.
+        installed: Whether all files are in place; otherwise, only what they start is checked.
     """
     if config.destdir != Path("/"):
         yield from check_files(config, model, user, edited) if installed else ()
@@ -76,10 +76,10 @@ def verify_host(
 
 
 def installed_settings(disk: Disk, model: InstalledModel, edited: Collection[Path] = ()) -> WorkerSettings:
-    """The settings of the model's workers; an edit is a fault unless ``edited`` has their file.
+    """The settings of the model's workers; an edit is an error unless their file is in ``edited``.
 
     Raises:
-        ConflictError: They are not as they were installed.
+        ConflictError: They are not as installed.
         SettingsError: They cannot work.
     """
     path = Placement.of(disk.config, model.model, model.revision).settings
@@ -98,7 +98,7 @@ def verify_server(
     deep: bool = True,
     edited: Collection[Path] = (),
 ) -> Iterator[Finding]:
-    """Check through ClickHouse what the server loaded and what the functions answer."""
+    """Check through ClickHouse what the server loaded and what the functions return."""
     try:
         settings = installed_settings(Disk(config), model, edited)
         golden = Golden.of(config.on_disk(settings.bundle))

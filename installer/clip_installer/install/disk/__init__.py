@@ -1,1 +1,1 @@
-"""Access to the server's files that no other user can misdirect."""
+"""Access to the server's files that no other user can redirect."""

@@ -1,4 +1,4 @@
-"""Safe access to one server's files: through handles, and only where its installations can be."""
+"""Safe access to one server's files: through handles, and only where its installations can have files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Disk:
     """The file system as one server sees it; every path is the server's, also in a staged tree."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Look at the tree of ``config``; nothing is touched."""
+        """Use the tree of ``config``; nothing is touched yet."""
         self.config = config
         self.places = Places.of(config, state_directory(config))
 
@@ -38,11 +38,12 @@ class Disk:
 
         Args:
             path: As the server sees it.
-            writing: What is changed in it must be the installer's alone where it is one of the installer's own.
+            writing: Whether its contents will be changed; then a directory of the installer's own must be writable for
+                nobody else.
 
         Raises:
             FileNotFoundError: There is none.
-            ConflictError: Somebody else could change what it means, or what is in it.
+            ConflictError: Another user could change where it leads, or what is in it.
         """
         if path == self.places.state or self.places.state in path.parents:
             with self._state(path) as folder:
@@ -66,7 +67,7 @@ class Disk:
             yield folder
 
     def status(self, path: Path) -> os.stat_result | None:
-        """The status of the file or directory at ``path`` itself; None where there is none."""
+        """The status of the file or directory at ``path`` itself; None if there is none."""
         try:
             with self.folder(path.parent) as folder:
                 return folder.status(path.name)
@@ -74,7 +75,7 @@ class Disk:
             return None
 
     def digest(self, path: Path) -> str | None:
-        """SHA-256 of the regular file at ``path``; None where there is none.
+        """SHA-256 of the regular file at ``path``; None if there is none.
 
         Raises:
             ConflictError: It is not a regular file.
@@ -86,7 +87,7 @@ class Disk:
             return None
 
     def read(self, path: Path, most: int) -> bytes | None:
-        """The content of the regular file at ``path``; None where there is none.
+        """The content of the regular file at ``path``; None if there is none.
 
         Raises:
             ConflictError: It is not a regular file, or larger than ``most`` bytes.
@@ -98,7 +99,7 @@ class Disk:
             return None
 
     def read_installed(self, path: Path, digest: str, most: int) -> bytes:
-        """The content of an installed file, which must be what was installed.
+        """The content of an installed file, which must not have changed.
 
         Raises:
             ConflictError: It is missing, was changed, or is not a regular file.
@@ -111,14 +112,14 @@ class Disk:
 
 
 def state_directory(config: ServerConfig) -> Path:
-    """Where the installer keeps its records and its journal for this server; as the server sees it.
+    """Where the installer keeps its records and its journal for this server, as a path on the server.
 
-    Root, and whoever stages a tree, keeps them below ``/var/lib/clip-udfs``; anybody else in a directory beside the
-    files. The environment variable ``CLIP_UDFS_STATE`` names another place.
+    For root, and for a staged tree, it is below ``/var/lib/clip-udfs``; for anybody else, beside the files. The
+    environment variable ``CLIP_UDFS_STATE`` names another place.
 
     Raises:
-        ConfigurationError: The variable does not hold an absolute path.
-        ConflictError: Root installed for this server, and somebody else runs this.
+        ConfigurationError: The variable is not an absolute path.
+        ConflictError: Root installed for this server, and another user runs this.
     """
     key = _key(config.main_file)
     if given := os.environ.get(STATE_VARIABLE):
@@ -141,6 +142,6 @@ def state_directory(config: ServerConfig) -> Path:
 
 
 def _key(main_file: Path) -> str:
-    """A directory's name for the server configured by ``main_file``: readable, and different for each."""
+    """A directory name for the server configured by ``main_file``: readable and unique."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", str(main_file)).strip("-")
     return f"{readable[-60:]}-{sha256(os.fsencode(main_file)).hexdigest()[:12]}"

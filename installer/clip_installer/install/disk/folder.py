@@ -1,9 +1,9 @@
-"""Directories held open: what another user can rename or link is never followed.
+"""Directories held open, so that nothing another user renames or links is followed.
 
-Some directories that the installer changes belong to the server's user, ``user_scripts`` for one. A path that leads
-through them can mean something else from one call to the next, so every file is reached through a handle of its
-directory: opened part by part, links refused unless nobody else can change them, new files created under names that
-nobody can guess.
+Some directories that the installer changes, such as ``user_scripts``, belong to the server's user. A path through them
+can lead somewhere else from one call to the next, so every file is reached through a handle of its directory.
+Directories are opened component by component, links that others can change are refused, and new files get unpredictable
+names.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from clip_installer.errors import ConflictError
 from clip_installer.server.user import user_name
 
 _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK a pipe that lies where a file should would hold the installer for ever.
+# Without O_NONBLOCK, a pipe in place of a file would block the installer for ever.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# How a new file is called until it is in its place.
+# The name of a new file until it is in place.
 STAGED = re.compile(r"\.clip-udfs-[0-9a-f]{16}\.new")
 _MOST_LINKS = 40
 _CHUNK = 1 << 20
@@ -38,7 +38,7 @@ class Folder:
     """An open directory.
 
     Attributes:
-        path: Where it was opened; for messages only.
+        path: Its path when it was opened, only for messages.
         handle: Its file descriptor, opened with ``O_PATH``.
     """
 
@@ -52,12 +52,12 @@ class Folder:
 
         Args:
             path: The directory.
-            own: From this directory on, each must belong to this process's user and be writable for nobody else.
-            private: Nobody but root and this process's user may be able to change any part of the path.
+            own: From this directory on, each must belong to this process's user and be writable by nobody else.
+            private: Whether nobody but root and this process's user may be able to change any part of the path.
 
         Raises:
             FileNotFoundError: There is none.
-            ConflictError: A part is a link that somebody else could change, or belongs to somebody else.
+            ConflictError: A part is a link that another user could change, or belongs to another user.
         """
         handle = _walk(path, own, private)
         try:
@@ -75,7 +75,7 @@ class Folder:
             os.close(handle)
 
     def status(self, name: str) -> os.stat_result | None:
-        """The status of the entry ``name`` itself, never of what it links to; None where there is none."""
+        """The status of the entry ``name`` itself, never of a link's target; None if there is none."""
         try:
             return os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
@@ -115,7 +115,7 @@ class Folder:
 
     @contextmanager
     def creating(self, name: str, mode: int | None) -> Iterator[int]:
-        """A descriptor of the new file ``name``, on the disk with ``mode``, where given, when the body ends.
+        """A descriptor of the new file ``name``; synced to disk, with ``mode`` if given, when the body ends.
 
         Raises:
             FileExistsError: There is something of that name.
@@ -130,7 +130,7 @@ class Folder:
             os.close(handle)
 
     def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
-        """Put ``content`` into the place of ``name``, whole."""
+        """Replace ``name`` by a file with ``content``, atomically."""
         staged = f".clip-udfs-{token_hex(8)}.new"
         try:
             with self.creating(staged, mode) as handle:
@@ -142,12 +142,12 @@ class Folder:
         self.sync()
 
     def discard(self, name: str) -> None:
-        """Remove the entry ``name`` where there is one; a read-only file system refuses even to look for it."""
+        """Remove the entry ``name`` if it exists; a read-only file system refuses even if it does not."""
         if self.status(name) is not None:
             os.unlink(name, dir_fd=self.handle)
 
     def make(self, name: str, mode: int = 0o755) -> None:
-        """Make the directory ``name`` with exactly ``mode``."""
+        """Create the directory ``name`` with exactly ``mode``."""
         os.mkdir(name, mode, dir_fd=self.handle)
         handle = os.open(name, _WALK | os.O_DIRECTORY, dir_fd=self.handle)
         try:
@@ -161,7 +161,7 @@ class Folder:
             os.close(handle)
 
     def sync(self) -> None:
-        """Wait until the names in here are on the disk."""
+        """Sync the entries of this directory to disk."""
         handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.handle)
         try:
             os.fsync(handle)
@@ -171,11 +171,11 @@ class Folder:
 
 @contextmanager
 def regular_file(path: Path, directory: int | None = None) -> Iterator[int]:
-    """A descriptor for reading the regular file at ``path``, of which the last part is no link.
+    """A descriptor for reading the regular file at ``path``, whose last component is not a link.
 
     Args:
         path: The file.
-        directory: Handle of its directory; None takes the path as it is.
+        directory: Handle of its directory; None uses the path as it is.
 
     Raises:
         FileNotFoundError: There is none.
@@ -207,14 +207,14 @@ def write_all(handle: int, content: bytes) -> None:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Whether nobody but root and this process's user can change what has ``status``, or what lies in it."""
+    """Whether nobody but root and this process's user can change the entry with ``status``, or its contents."""
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
 
 
 def _walk(path: Path, own: Path | None, private: bool) -> int:
     """An ``O_PATH`` descriptor of the directory at ``path``."""
     handle = os.open("/", _WALK | os.O_DIRECTORY)
-    # Each part with whether it must be our own; what a link leads to comes before those that must.
+    # Each part, and whether it must be our own; a link's target comes before those that must.
     first_own = len(own.parts) - 1 if own is not None else len(path.parts)
     pending = [(part, number >= first_own) for number, part in enumerate(path.parts) if number][::-1]
     seen, links = Path("/"), 0
@@ -255,10 +255,10 @@ def _walk(path: Path, own: Path | None, private: bool) -> int:
 
 
 def require_own(path: Path, status: os.stat_result) -> None:
-    """Refuse a directory that is not this process's own, or that others can change.
+    """Refuse a directory that does not belong to this process's user, or that others can change.
 
     Raises:
-        ConflictError: Naming the directory, the reason and the way out.
+        ConflictError: It is; the message names the directory, the reason and the way out.
     """
     if status.st_uid != os.geteuid():
         raise ConflictError(

@@ -1,4 +1,4 @@
-"""The files of an installed bundle, hashed where they are, and the record of it that lets workers start sooner."""
+"""The files of an installed bundle, hashed in place, and the record that lets workers start faster."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from clip_installer.install.disk.disk import Disk
 from clip_udfs.verified import Identity, Verified, VerifiedFiles
 
 _CHUNK = 1 << 20
-# Some file systems keep time in steps of two seconds, most in steps of some milliseconds.
+# Some file systems record times in steps of two seconds, most in steps of some milliseconds.
 _LONGEST_STEP, _POLL = 3.0, 0.005
 
 
 @dataclass(frozen=True)
 class HashedFiles:
-    """Files of a bundle to hash where they are, and to record.
+    """Files of a bundle to hash in place and record.
 
     Attributes:
         directory: The bundle's directory, as the server sees it.
-        digests: SHA-256 that each must have, by its path relative to the directory.
+        digests: The SHA-256 that each must have, by its path relative to the directory.
     """
 
     directory: Path
     digests: Mapping[str, str]
 
     def are_recorded(self, disk: Disk) -> bool:
-        """Whether the record beside the bundle has all of these files as they are now, and no others."""
+        """Whether the record beside the bundle has exactly these files as they are now."""
         found = VerifiedFiles.beside(disk.here(self.directory))
         return found.files.keys() == self.digests.keys() and all(
             found.holds(found.directory / name, digest) for name, digest in self.digests.items()
         )
 
     def record(self, disk: Disk, clock: int) -> bytes:
-        """Hash the files; the content of the record.
+        """Hash the files and return the content of the record.
 
         Args:
             disk: Where they are.
             clock: Descriptor of a file in the same file system, to tell the time by.
 
         Raises:
-            ApplyError: A file is not what it must be.
+            ApplyError: A file does not have its SHA-256.
         """
         files = {}
         now = self._later(disk, clock)
@@ -60,9 +60,9 @@ class HashedFiles:
         return VerifiedFiles(self.directory, files).to_json().encode()
 
     def _later(self, disk: Disk, clock: int) -> int:
-        """A time of the file system after the last change of every file, in nanoseconds.
+        """A file-system time after the last change of every file, in nanoseconds.
 
-        A file could change once more within the same step of the file system's clock, and look unchanged.
+        Within the same step of the file system's clock, a file could change once more and look unchanged.
         """
         statuses = (disk.status(self.directory / PurePosixPath(name)) for name in self.digests)
         latest = max((status.st_ctime_ns for status in statuses if status is not None), default=0)

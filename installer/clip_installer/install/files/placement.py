@@ -1,4 +1,4 @@
-"""The installed layout: which files an installation has, and where they go so that ClickHouse finds them."""
+"""The installed layout: which files an installation has, and where they go for ClickHouse to find them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Placement:
         model: Name of the model, also of its directory.
         definitions: Directory of the function XML.
         revision: Name of the directory, below the model's, of this state of the installation: another model, option,
-            package or CPU gets another one, so that new workers start beside the old and never on half of each. ''
+            package or CPU gets another one, so that new workers start beside the old ones and never on a mixture. ''
             for an installation by an older version, which had none.
-        drop_in: File to add to the configuration so that ``definitions`` is searched; None where it is.
+        drop_in: File to add to the configuration so that ``definitions`` is searched; None if it already is.
         drop_in_pattern: The pattern that ``drop_in`` adds.
     """
 
@@ -57,7 +57,7 @@ class Placement:
 
     @classmethod
     def of(cls, config: ServerConfig, model: str, revision: str) -> Placement:
-        """Where the files of the installed ``model`` are; its definitions are wherever the records say."""
+        """Where the files of the installed ``model`` are; its definitions are where the records say."""
         return cls(config.user_scripts_path, model, config.directory, revision)
 
     @property
@@ -81,7 +81,7 @@ class Placement:
         return self.directory / SETTINGS
 
     def own_settings(self, function: str) -> Path:
-        """The settings of one function's workers, where that function has its own."""
+        """The settings of one function's workers, if it has its own."""
         return self.directory / f"{function}.json"
 
     @property
@@ -106,14 +106,14 @@ def is_definition(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Places:
-    """Everywhere that an installation for one server can have files; nothing else is read, changed or removed.
+    """Every place where an installation for one server can have files; nothing else is read, changed or removed.
 
     Attributes:
         home: The directory of all models.
         state: The installer's own directory.
         definitions: Directories in which function definitions can be.
-        drop_in: The file that is added to a configuration which searches none of them.
-        shared: Other directories that an install may have to make, for the server or for its own files.
+        drop_in: The file added to a configuration that searches none of them.
+        shared: Other directories that an install may have to create, for the server or for its own files.
     """
 
     home: Path
@@ -139,7 +139,7 @@ class Places:
         )
 
     def holds_file(self, path: Path) -> bool:
-        """Whether ``path`` is that of a file which an installation for this server can have."""
+        """Whether an installation for this server can have a file at ``path``."""
         if ".." in path.parts:
             return False
         if path.parent in self.definitions and _DEFINITION_NAME.fullmatch(path.name):
@@ -158,7 +158,7 @@ class Places:
         return len(rest) > 1 and rest[0] == BUNDLE
 
     def holds_directory(self, path: Path) -> bool:
-        """Whether ``path`` is that of a directory which an install for this server can have made."""
+        """Whether an install for this server can have created a directory at ``path``."""
         if ".." in path.parts:
             return False
         if path == self.home or self.home in path.parents or path == self.state or self.state in path.parents:
@@ -166,7 +166,7 @@ class Places:
         return any(path == one or path in one.parents for one in (*self.definitions, *self.shared))
 
     def directories(self, path: Path) -> Iterator[Path]:
-        """The directories from the installer's own place that holds ``path`` down to its parent; none elsewhere."""
+        """The directories from the installer's own place above ``path`` down to its parent; none elsewhere."""
         for place in (self.home, self.state):
             if place in path.parents:
                 yield from (one for one in reversed(path.parents) if one == place or place in one.parents)
@@ -180,11 +180,11 @@ class Places:
 def place(config: ServerConfig, model: str, revision: str) -> Placement:
     """Choose where the files of ``revision`` of ``model`` go; writes nothing.
 
-    The definitions go where a pattern of the configuration finds them already, into a directory that is there or
-    can be made inside the configuration's. Only where there is none, a drop-in for the configuration is planned.
+    The definitions go where a pattern of the configuration already finds them, into a directory that exists or can be
+    created inside the configuration's. Only if there is none, a drop-in for the configuration is planned.
 
     Raises:
-        ConfigurationError: No place for the definitions can be written, or none would be searched.
+        ConfigurationError: No directory for the definitions is writable, or none would be searched.
     """
     scripts = config.user_scripts_path
     for directory in _searched(config):
@@ -232,7 +232,7 @@ def _searched(config: ServerConfig) -> list[Path]:
 def _finds_ours(pattern: str) -> bool:
     directory = Path(pattern).parent
     if _WILDCARDS & set(str(directory)) or directory.name == OWN_DEFINITIONS:
-        # ClickHouse would expand the directory too; a name with such a character in it is never found.
+        # ClickHouse would expand the directory too, so a name with such a character is never found.
         return False
     return finds(pattern, directory / f"encode_text{_DEFINITION_SUFFIX}")
 

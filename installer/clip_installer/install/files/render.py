@@ -1,4 +1,4 @@
-"""From values to the text of the files that a server reads: function XML, launcher, drop-in."""
+"""Renders the files that a server reads: function XML, launcher, drop-in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TERMINATION_SECONDS = 3
 
 _NUMBER = re.compile(r"\d+")
 _FLAG = re.compile(r"[01]")
-# ClickHouse ignores unknown keys in silence, so a misspelt one must be found here.
+# ClickHouse silently ignores unknown keys, so a misspelt one must be found here.
 _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "type": re.compile(r"executable_pool"),
     "name": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
@@ -54,12 +54,12 @@ class FunctionDefinition:
     Attributes:
         function: The function.
         suffix: Suffix of its SQL name, '' for the default model.
-        directory: What its workers are started from, relative to ``user_scripts_path``, with ``/`` between the
-            parts; another one for everything that a worker loads, so that ClickHouse starts fresh workers.
-        model: The model that answers; the command says it, so that it can be asked for in SQL.
+        directory: What its workers are started from, relative to ``user_scripts_path``, with ``/`` between the parts;
+            it changes with anything that a worker loads, so that ClickHouse starts fresh workers.
+        model: The model, named in the command so that SQL can read it.
         format: ClickHouse format of the pool.
         pool_size: Processes of the pool.
-        silence_seconds: Longest time without a byte after which ClickHouse gives a worker up.
+        silence_seconds: Seconds without a byte after which ClickHouse gives up on a worker.
     """
 
     function: Function
@@ -80,7 +80,7 @@ def function_xml(definition: FunctionDefinition) -> str:
     """The XML file that defines one function.
 
     Raises:
-        ConfigurationError: A value or a key is one that ClickHouse would misread or ignore.
+        ConfigurationError: ClickHouse would misread or ignore a value or a key.
     """
     text = rendered(
         "function.xml.j2",
@@ -105,7 +105,7 @@ def launcher(model: str, python: Path, settings: Path, own: Sequence[Path] = ())
     Args:
         model: Name of the model.
         python: The interpreter.
-        settings: The settings of every function, but those whose name ``own`` has.
+        settings: The settings of every function except those in ``own``.
         own: Files ``FUNCTION.json`` with the settings of single functions.
     """
     return rendered("launch.j2", model=model, python=python, settings=settings, own=own)

@@ -1,4 +1,4 @@
-"""The files that an installation consists of, from the request alone: nothing on the target is read."""
+"""The files of an installation, derived only from the request: nothing on the target is read."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from clip_udfs.integrity import sha256 as sha256_of_file
 from clip_udfs.manifest import MANIFEST
 from clip_udfs.settings import WorkerSettings
 
-# Seconds until a busy machine has imported the engine, the slowest disk to count on, and many times the seconds for
-# which clip_udfs.pipe.text_pipeline lets a worker be silent.
+# Seconds until a busy machine has imported the engine, the slowest disk to expect, and many times the seconds for which
+# clip_udfs.pipe.text_pipeline lets a worker be silent.
 _START_SECONDS = {"onnx": 20, "torch": 60}
 _LOADED_BYTES_PER_SECOND = 50_000_000
 _FLUSH_SECONDS = 40
@@ -34,7 +34,7 @@ EXECUTABLE = 0o755
 
 @dataclass(frozen=True)
 class WantedFile:
-    """One file as it shall be.
+    """One file as it should be.
 
     Attributes:
         path: Final path on the server.
@@ -52,7 +52,7 @@ class WantedFile:
     def digest(self) -> str:
         """SHA-256 of the content in hexadecimal."""
         if isinstance(self.content, Path):
-            _ = self.size  # the source may be in a directory that the install removes
+            _ = self.size  # the install may remove the directory of the source
             return sha256_of_file(self.content)
         return sha256(self.content).hexdigest()
 
@@ -64,7 +64,7 @@ class WantedFile:
 
 @dataclass(frozen=True)
 class Installation:
-    """What one installed model is made of, as asked for.
+    """What one installed model consists of, as requested.
 
     Attributes:
         bundle: The model, where it is now.
@@ -73,7 +73,7 @@ class Installation:
         settings: The workers' settings; its ``bundle`` is the final directory.
         pool_sizes: Processes of each function's pool, by the function's name.
         own_settings: Settings of the functions that have their own, by the function's name.
-        graphs: Folder with the bundle's graphs prepared for this machine; None where there are none.
+        graphs: Folder with the bundle's graphs prepared for this machine; None if there are none.
     """
 
     bundle: Bundle
@@ -95,7 +95,7 @@ class Installation:
         own_settings: Mapping[str, WorkerSettings] | None = None,
         graphs: Path | None = None,
     ) -> Installation:
-        """An installation at its place on the server, which depends on all that a worker loads.
+        """An installation at its place on the server, which depends on everything that a worker loads.
 
         Raises:
             ConfigurationError: There is no place for it.
@@ -128,7 +128,7 @@ class Installation:
 
 
 def silence_seconds(function: Function, bundle: Bundle, engine: str) -> int:
-    """Longest time without a byte from a worker of ``function``: it starts, loads, and encodes what it flushes."""
+    """Longest time without a byte from a worker of ``function``: start, load, first flush."""
     if function.tower is None:
         return _START_SECONDS["onnx"] + _FLUSH_SECONDS
     weights = sum(record.bytes for record in bundle.manifest.files.values())
@@ -136,9 +136,9 @@ def silence_seconds(function: Function, bundle: Bundle, engine: str) -> int:
 
 
 def wanted_files(installation: Installation) -> list[WantedFile]:
-    """Every file of ``installation``, in the order in which they may appear on a live server.
+    """Every file of ``installation``, in the order in which a live server may see them.
 
-    The definitions come last: ClickHouse must not see a function before what it starts is complete.
+    The definitions come last: ClickHouse must not see a function before its worker's files are complete.
     """
     return [*_bundle_files(installation), *_launch_files(installation), *_definitions(installation)]
 

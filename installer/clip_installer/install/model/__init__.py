@@ -1,1 +1,1 @@
-"""The model that is installed: its bundle, its prepared graphs, its answers before it is installed."""
+"""The model to install: its bundle, its prepared graphs, and its vectors before it is installed."""

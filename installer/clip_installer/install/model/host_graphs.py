@@ -1,4 +1,4 @@
-"""The prepared graphs: made once for this host, and again when they are stale."""
+"""The prepared graphs: created once for this host, and again when they are stale."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from clip_udfs.bundle import Bundle
 
 @contextmanager
 def host_graphs(settled: SettledRequest, bundle: Bundle, say: Callable[[str], None]) -> Iterator[Path | None]:
-    """Give a folder with the graphs of ``bundle`` prepared for this machine, for as long as the ``with`` block runs.
+    """A folder with the graphs of ``bundle`` prepared for this machine; it exists until the ``with`` block ends.
 
-    That is the installed one where it still fits. None where the workers need none: for the torch engine, and for a
-    staged tree, which will run elsewhere.
+    The installed folder is used if it still fits. None if the workers need none: for the torch engine, and for a staged
+    tree, which will run elsewhere.
 
     Raises:
         EngineError: ONNX Runtime refuses a graph.

@@ -1,4 +1,4 @@
-"""The bundle of a settled request: the one that was asked for, or the one that is installed."""
+"""The bundle of a settled request: the requested one, or the installed one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from clip_udfs.integrity import sha256
 
 @contextmanager
 def settled_model(settled: SettledRequest, say: Callable[[str], None]) -> Iterator[Bundle]:
-    """Open the bundle to install; one that has to be built first lives until the ``with`` block ends.
+    """Open the bundle to install; one that must be built first exists until the ``with`` block ends.
 
-    A model that was installed earlier and is not named now is taken from where it is installed: the directory that it
-    came from may be gone. A built-in one comes from the package, which may be newer.
+    A model that was installed earlier and is not named now is read from its installed copy, because its source
+    directory may be gone. A built-in model is read from the package, which may be newer.
 
     Raises:
-        ConflictError: The installed copy was damaged, and where it came from is gone.
+        ConflictError: The installed copy was damaged, and its source is gone.
         ModelError: No such model.
         BundleError: The bundle is not complete.
     """
@@ -41,7 +41,7 @@ def settled_model(settled: SettledRequest, say: Callable[[str], None]) -> Iterat
 
 
 def installed_bundle(config: ServerConfig, model: InstalledModel) -> Bundle:
-    """The bundle of an installed model, where it is installed.
+    """The installed bundle of a model.
 
     Raises:
         BundleError: It is not complete.

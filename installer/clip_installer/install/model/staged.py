@@ -1,4 +1,4 @@
-"""A model before it is installed: its bundle answers outside the server, so that a refusal affects no query."""
+"""A model before it is installed: its bundle is used outside the server, so that a refusal affects no query."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class StagedModel:
     """An installation's model, as an :class:`~clip_installer.tables.comparison.Encode`."""
 
     def __init__(self, installation: Installation) -> None:
-        """Encode with the bundle of ``installation``, where it is now, and with its settings."""
+        """Encode with the current bundle of ``installation`` and its settings."""
         self._python = installation.python
         self._settings = replace(
             installation.settings, bundle=installation.bundle.directory, format="TabSeparated", text_cache=0
         )
 
     def __call__(self, kind: str, values: Sequence[str]) -> list[Sequence[float]]:
-        """The vectors of ``values``; [] for one that it cannot encode.
+        """The vectors of ``values``; [] for a value that cannot be encoded.
 
         Raises:
             CheckFailed: The worker does not start, or fails; the text is its own last line.

@@ -1,4 +1,4 @@
-"""The contents of the files of a plan: as they will be, and how they differ from what is on the disk."""
+"""The contents of a plan's files, and their differences from what is on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def content_lines(plan: Plan) -> Iterator[str]:
 
 
 def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
-    """Unified differences between the disk and the plan; for binary files a line with sizes."""
+    """Unified diffs from disk to plan; for binary files, a line with their sizes."""
     for step in plan.steps:
         if step.action == "unchanged" or (step.action == "keep" and step.wanted is None):
             continue

@@ -1,4 +1,4 @@
-"""A plan, its outcome and the findings of checks as parts of the one object that ``--json`` prints."""
+"""A plan, its outcome and the findings of checks, as parts of the object that ``--json`` prints."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def outcome_object(outcome: Outcome, before: Sequence[Finding]) -> dict[str, Any
 
 
 def removal_object(removal: Removal, outcome: Outcome | None) -> dict[str, Any]:
-    """An uninstall, planned or (with ``outcome``) done."""
+    """An uninstall: planned, or done if there is an ``outcome``."""
     return {
         "dry_run": outcome is None,
         "changed": outcome.changed if outcome else removal.plan.changed,

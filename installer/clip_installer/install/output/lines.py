@@ -33,7 +33,7 @@ def unstyled(text: str, colour: str) -> str:
 
 
 def plan_lines(proposal: Proposal, memory: PlannedMemory, style: Style = unstyled) -> Iterator[str]:
-    """The whole plan: what, where, who, which options, files and tables, which memory."""
+    """The whole plan: model, server, user, options, files, tables and memory."""
     plan = proposal.plan
     yield f"ClickHouse server configured by {plan.config.on_disk(plan.config.main_file)}"
     yield ""
@@ -79,7 +79,7 @@ def handler_lines(handlers: Sequence[HandlerStep], style: Style = unstyled) -> I
 
 
 def count_line(plan: Plan, objects: Sequence[ObjectStep] = (), handlers: Sequence[HandlerStep] = ()) -> str:
-    """How much a plan adds, changes and removes, counting files, tables, views and handlers."""
+    """How many files, tables, views and handlers a plan adds, changes and removes."""
     made = [*(step.action for step in objects), *(step.action for step in handlers)]
     add = plan.count(*_ADDS) + made.count("create")
     change = plan.count(*_CHANGES) + made.count("replace")
@@ -123,7 +123,7 @@ def _summary_lines(proposal: Proposal) -> Iterator[str]:
 
 
 def file_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
-    """What happens to the files, in the order in which they are changed; those of a bundle in one line."""
+    """What happens to the files, in the order of the changes; those of a bundle on one line."""
     for directory in plan.adopted:
         yield f"{style('~', 'yellow')} {plan.config.on_disk(directory)}/  which others could change"
     for directory in plan.directories:
@@ -150,7 +150,7 @@ def object_lines(objects: Iterable[ObjectStep], style: Style = unstyled) -> Iter
     for step in objects:
         if step.action == "unchanged":
             unchanged += 1
-        elif step.action != "left out":  # the checks say so
+        elif step.action != "left out":  # a finding reports it
             sign = "!" if step.action == "refused" else _sign(step.action, style)
             yield f"{sign} {step.made.kind.lower()} {step.made.plain_name}  {step.reason}"
     if unchanged:
@@ -158,7 +158,7 @@ def object_lines(objects: Iterable[ObjectStep], style: Style = unstyled) -> Iter
 
 
 def sql_lines(title: str, statements: Sequence[str]) -> Iterator[str]:
-    """Statements under a title, as they can be typed."""
+    """Statements under a title, ready to be run."""
     yield title
     spaced = any("\n" in statement for statement in statements)
     for statement in statements:
@@ -168,7 +168,7 @@ def sql_lines(title: str, statements: Sequence[str]) -> Iterator[str]:
 
 
 def smoke_statements(proposal: Proposal) -> list[str]:
-    """Statements that show on the server that it loaded the functions and that they answer."""
+    """Statements that test on the server whether the functions are loaded and work."""
     names = proposal.installation.sql_names
     listed = ", ".join(f"'{name}'" for name in names)
     return [
@@ -179,7 +179,7 @@ def smoke_statements(proposal: Proposal) -> list[str]:
 
 
 def finding_lines(findings: Sequence[Finding], style: Style = unstyled) -> Iterator[str]:
-    """One line for each finding, and one for what to do about a problem."""
+    """One line for each finding, and one for the remedy of a problem."""
     for finding in findings:
         level = style(f"{finding.level:<8}", _LEVELS[finding.level])
         yield f"  {level} {finding.subject}: {finding.message}"
@@ -197,7 +197,7 @@ def verdict_line(findings: Sequence[Finding]) -> str:
 
 
 def made_lines(outcome: Outcome) -> Iterator[str]:
-    """What an install made or changed on the server."""
+    """What an install created or changed on the server."""
     for action, word in (("create", "created"), ("replace", "replaced")):
         names = [
             f"{step.made.kind.lower()} {step.made.plain_name}" for step in outcome.objects if step.action == action
@@ -207,7 +207,7 @@ def made_lines(outcome: Outcome) -> Iterator[str]:
 
 
 def dependent_lines(removal: Removal) -> Iterator[str]:
-    """What depends on the functions that go."""
+    """What depends on the removed functions."""
     if removal.dependents:
         yield ""
         yield "Objects that depend on these functions"

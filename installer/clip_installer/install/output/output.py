@@ -29,7 +29,7 @@ class Output:
     Attributes:
         as_json: Print one JSON object, at the end.
         diff: Show differences to the files on the disk.
-        status: Shows what is being done while it is.
+        status: Shows what is being done at the moment.
     """
 
     as_json: bool
@@ -37,7 +37,7 @@ class Output:
     status: Status
 
     def plan(self, proposal: Proposal, *, dry_run: bool) -> None:
-        """A plan, before anything is done; of a run that changes nothing, nothing."""
+        """Print a plan before anything is done; nothing if nothing would change."""
         if self.as_json or not (dry_run or proposal.changed or problems(proposal.findings)):
             return
         self._print(lines.plan_lines(proposal, _memory(proposal), style))
@@ -122,7 +122,7 @@ class Output:
             )
 
     def verified(self, models: Sequence[InstalledModel], findings: Sequence[Finding]) -> None:
-        """What the checks of installed models have found."""
+        """Print the findings of the checks of installed models."""
         if self.as_json:
             self._print_json(
                 {
@@ -161,7 +161,7 @@ class Output:
 
 
 def style(text: str, colour: str) -> str:
-    """``text`` in ``colour`` where a person looks and https://no-color.org does not forbid it."""
+    """``text`` in ``colour`` on a terminal, unless https://no-color.org forbids it."""
     if not colour or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return click.style(text, fg=colour)

@@ -1,4 +1,4 @@
-"""The directories that a plan makes, takes over and removes."""
+"""The directories that a plan creates, takes over and removes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def missing_directories(disk: Disk, user: ServerUser, paths: Iterable[Path]) -> 
     """The directories above ``paths`` that do not exist yet, parents first.
 
     Raises:
-        ConfigurationError: The server's data directory is among them, and belongs to a user that we are not.
+        ConfigurationError: The server's data directory is among them, and would belong to another user.
     """
     config = disk.config
     missing: set[Path] = set()
@@ -36,7 +36,7 @@ def missing_directories(disk: Disk, user: ServerUser, paths: Iterable[Path]) -> 
 
 
 def adopted_directories(disk: Disk, steps: Sequence[Step]) -> tuple[Path, ...]:
-    """The directories of ours in which something changes and which others could change, parents first."""
+    """Our directories in which something changes and which other users could change, parents first."""
     needed = dict.fromkeys(
         directory for step in steps if step.changes for directory in disk.places.directories(step.path)
     )
@@ -58,7 +58,7 @@ def adopted_directories(disk: Disk, steps: Sequence[Step]) -> tuple[Path, ...]:
 
 
 def is_our_own(disk: Disk, directory: Path) -> bool:
-    """Whether ``directory`` is one of a model's, or of copies, and not one that all models need."""
+    """Whether ``directory`` belongs to one model, or to copies, and is not shared by all models."""
     state = disk.places.state
     below = disk.places.home in directory.parents or state in directory.parents
     return below and directory != state and directory not in state.parents

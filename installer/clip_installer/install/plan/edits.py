@@ -1,4 +1,4 @@
-"""Manual edits of installed files, carried along when an installation moves to a new directory."""
+"""Manual edits of installed files, kept when an installation moves to a new directory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_BYTES = 1 << 20
 
 
 class Move:
-    """The way of a model's files from the directory of one revision to that of the next, with edits that can go along.
+    """The move of a model's files from the directory of one revision to the next, keeping edits where possible.
 
-    An edited definition or launcher stays as it was edited, but names the new directory, where nothing else in it
-    would have changed; so an edit does not stand in the way of an upgrade.
+    If only the directory changes in an edited definition or launcher, the edit is kept with the new directory, so that
+    it does not block an upgrade.
     """
 
     def __init__(self, disk: Disk, before: InstalledModel, installation: Installation) -> None:
@@ -33,14 +33,14 @@ class Move:
         self._carried: set[Path] = set()
 
     def source(self, path: Path) -> Path:
-        """Where the file that shall be at ``path`` is now."""
+        """Where the file for ``path`` is now."""
         return self._old.directory / path.name if path in self._names else path
 
     def carried(self, file: WantedFile) -> WantedFile | None:
-        """``file`` as it was edited, but in its new place; None where it was not edited or cannot be carried.
+        """``file`` with its edit, in its new place; None if it was not edited or the edit cannot be kept.
 
         Raises:
-            ConflictError: It was edited, and would change itself as well.
+            ConflictError: It was edited, and the upgrade changes it too.
         """
         source = self.source(file.path)
         recorded = self._recorded.get(source)
@@ -61,5 +61,5 @@ class Move:
         return WantedFile(file.path, file.mode, reason, content.replace(old, new))
 
     def carries(self, path: Path) -> bool:
-        """Whether the edited file at ``path`` lives on in its new place."""
+        """Whether the edit of the file at ``path`` is kept in its new place."""
         return path in self._carried

@@ -20,15 +20,15 @@ class Step:
     """What happens to one file.
 
     Attributes:
-        action: ``create`` a new file, ``replace`` our own, ``take over`` somebody else's after keeping a copy, leave it
+        action: ``create`` a new file, ``replace`` our own, ``take over`` a foreign one after keeping a copy, leave it
             ``unchanged``, ``keep`` what was edited by hand, ``remove`` it, or ``restore`` what was there before.
         path: The file as the server sees it.
         reason: Why, in a few words.
-        wanted: The new content; None where the file goes or stays.
+        wanted: The new content; None if the file is removed or kept.
         source: For ``restore`` and for a copy, where the content is.
-        lost: Whether an edit is lost by it, so that a copy is kept first.
-        carried: Whether its new content has an edit in it.
-        hashed: For the record of a bundle's files, those that it is of.
+        lost: Whether it discards an edit, so that a copy is kept first.
+        carried: Whether its new content contains an edit.
+        hashed: For the record of a bundle's files, those files.
     """
 
     action: Action
@@ -56,9 +56,9 @@ class Plan:
         steps: The files in the order in which they are put into place.
         directories: Directories to create, parents first.
         obsolete: Directories to remove once they are empty, children first.
-        adopted: Directories of the installer's that others could change until now, parents first.
-        records: The records as they will be.
-        notes: What was taken over from an older version's records, and what was not; a sentence each.
+        adopted: Directories of the installer that other users could change so far, parents first.
+        records: The new records.
+        notes: What was taken over from an older version's records, and what was not, as sentences.
     """
 
     config: ServerConfig
@@ -76,11 +76,11 @@ class Plan:
         return bool(self.directories or self.adopted) or any(step.changes for step in self.steps)
 
     def kept(self) -> list[Path]:
-        """The files that were edited by hand and stay as they are."""
+        """The manually edited files that stay as they are."""
         return [step.path for step in self.steps if step.action == "keep" and step.wanted is not None]
 
     def edited(self) -> set[Path]:
-        """The files that carry an edit, whether they stay where they are or move with it."""
+        """The files with an edit, whether they stay or move."""
         return {step.path for step in self.steps if step.carried} | set(self.kept())
 
     def count(self, *actions: str) -> int:

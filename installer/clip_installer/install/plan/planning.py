@@ -39,15 +39,15 @@ def plan_install(
     drops: tuple[str, ...] = (),
     force: bool = False,
 ) -> Plan:
-    """Plan the change from what is on the disk to ``installation``.
+    """Plan the changes from what is on disk to ``installation``.
 
     Args:
         target: The server, and what is installed on it now.
-        installation: The model as it shall be.
+        installation: The model as it should be.
         options: The options to remember.
-        effective: What every option comes to, to compare a later run with.
+        effective: The effective value of every option, for comparison by a later run.
         drops: Statements to record that remove the model's views and indexes.
-        force: Overwrite edited files, and foreign ones too, keeping a copy.
+        force: Overwrite edited and foreign files, keeping copies.
 
     Raises:
         ConflictError: A file or a function's name belongs to somebody else, or an edit would be lost.
@@ -73,7 +73,7 @@ def plan_install(
         recorded = known[1].sha256 if step.action == "keep" and known else file.digest
         own.append(OwnFile(file.path, recorded))
         steps.append(step)
-    if config.destdir == Path("/"):  # a staged tree is copied to where it works, and its files are others then
+    if config.destdir == Path("/"):  # a staged tree is copied to its host, where its files have other identities
         steps.append(record_of_hashes(disk, installation.placement, wanted, steps))
     paths = {file.path for file in wanted}
     for old in before.files if before else ():
@@ -91,14 +91,14 @@ def plan_install(
         files=tuple(own),
         backups=tuple(backups.values()),
         drops=drops,
-        # Who stages a tree is not who the server in it will run as.
+        # The user who stages a tree is not the user its server will run as.
         user="" if config.destdir != Path("/") and user.is_current else user.name,
         revision=installation.placement.revision,
         options=options.to_record(),
         effective=dict(effective or {}),
     )
     needed = [records_path(disk), *(step.path for step in steps if step.changes)]
-    # A worker does not start without its image directories, and the server makes this one only when it starts.
+    # A worker does not start without its image directories, and the server creates this one only when it starts.
     needed += [root / "any" for root in installation.settings.image_roots if root == config.user_files_path]
     missing = missing_directories(disk, user, needed)
     after = records.with_model(config.main_file, model, missing)
@@ -106,7 +106,7 @@ def plan_install(
 
 
 def plan_removal(target: Target, suffixes: Sequence[str], *, force: bool = False) -> Plan:
-    """Plan the removal of the models of ``suffixes``; what they took over is restored.
+    """Plan the removal of the models with ``suffixes``; foreign files that they replaced are restored.
 
     Raises:
         ConflictError: A file was edited since it was installed, and ``force`` is not given.
@@ -140,7 +140,7 @@ def _with_records(target: Target, disk: Disk, steps: list[Step], missing: Sequen
     obsolete = tuple(
         directory
         for directory in sorted(recorded, key=lambda one: len(one.parts), reverse=True)
-        # Directories of the server's own, such as user_files, stay until nothing is installed any more.
+        # The server's own directories, such as user_files, stay until nothing is installed any more.
         if not after.models or (is_our_own(disk, directory) and not any(directory in one.parents for one in used))
     )
     kept = tuple(directory for directory in after.directories if directory not in obsolete)

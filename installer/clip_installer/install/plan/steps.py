@@ -1,4 +1,4 @@
-"""The step of one file: made, replaced, kept, removed or restored, by what is recorded and what is on the disk."""
+"""The step of one file: created, replaced, kept, removed or restored, depending on records and disk."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def step_for(disk: Disk, records: Records, suffix: str, file: WantedFile, moved:
 
 
 def record_of_hashes(disk: Disk, placement: Placement, wanted: Sequence[WantedFile], steps: Sequence[Step]) -> Step:
-    """The record of the bundle's files, which is written when they are all in their places."""
+    """The record of the bundle's files, written once all of them are in place."""
     bundle = placement.bundle
     kept = {step.path for step in steps if step.action == "keep"}
     hashed = HashedFiles(
@@ -80,9 +80,9 @@ def record_of_hashes(disk: Disk, placement: Placement, wanted: Sequence[WantedFi
 
 
 def removal_of_record(disk: Disk, model: InstalledModel) -> Iterator[Step]:
-    """The record of the files of ``model`` goes with it.
+    """The removal of the record of ``model``'s files.
 
-    It is beside the launcher: which directory that is, the records of an older version do not say.
+    It is beside the launcher, whose directory the records of an older version do not contain.
     """
     home = disk.places.home
     for launcher in (file.path for file in model.files if file.path.name == LAUNCHER):
@@ -108,14 +108,14 @@ def _attribute_difference(disk: Disk, file: WantedFile) -> str | None:
 def removal_steps(
     disk: Disk, file: OwnFile, backup: Backup | None, *, force: bool, kept: bool = False
 ) -> Iterable[Step]:
-    """What happens to a file that goes: an edit is copied, and the file from before the install comes back.
+    """The removal of a file: an edit is copied first, and the file from before the install is restored.
 
     Raises:
         ConflictError: It was edited, and ``force`` is not given.
     """
     on_disk = disk.here(file.path)
     current = disk.digest(file.path)
-    # A damaged part of a model is nobody's edit.
+    # A damaged model file is not an edit.
     edited = current not in (None, file.sha256) and BUNDLE not in {parent.name for parent in file.path.parents}
     if edited and not force:
         raise ConflictError(
@@ -131,7 +131,7 @@ def removal_steps(
 
 
 def copy_of_edit(disk: Disk, path: Path) -> Step:
-    """Keep a copy of the edited file at ``path``; one copy for each content."""
+    """Keep a copy of the edited file at ``path``; one copy per content."""
     digest = disk.digest(path) or ""
     copy = disk.places.state / EDITED / f"{digest[:8]}-{quote(path.name)}"
     action: Action = "keep" if disk.status(copy) is not None else "create"
@@ -139,11 +139,11 @@ def copy_of_edit(disk: Disk, path: Path) -> Step:
 
 
 def is_shared(others: Records, path: Path) -> bool:
-    """Whether a model that stays has the file as well: all have one drop-in for the configuration."""
+    """Whether a remaining model has the file too: all models share one drop-in for the configuration."""
     return others.owner_of(path) is not None
 
 
 def backup_path(disk: Disk, path: Path) -> Path:
-    """Where the file at ``path`` is kept that is not ours."""
+    """Where the foreign file at ``path`` is kept."""
     digest = sha256(str(path).encode()).hexdigest()[:8]
     return disk.places.state / BACKUPS / f"{digest}-{quote(path.name)}"

@@ -27,7 +27,7 @@ _SQL_NAME = "[A-Za-z_][A-Za-z0-9_]{0,200}"
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that was installed: its path on the server, and the SHA-256 that it had then."""
+    """An installed file: its path on the server, and its SHA-256 when it was installed."""
 
     path: Path
     sha256: str
@@ -35,7 +35,7 @@ class OwnFile:
 
 @dataclass(frozen=True)
 class Backup:
-    """Somebody else's file that was replaced with ``--force``, and where its content is kept."""
+    """A foreign file that was replaced with ``--force``, and where its content is kept."""
 
     path: Path
     kept: Path
@@ -54,11 +54,11 @@ class InstalledModel:
         files: Its files.
         backups: Foreign files that it replaced.
         drops: Statements that remove the views and indexes of its schema.
-        user: The system user that the server runs as; '' where that is not known.
+        user: The system user that the server runs as; '' if unknown.
         revision: Name of the directory, below the model's, that its workers are started from.
-        options: The options that were asked for, as :meth:`~clip_installer.install.request.options.Options.to_record`
+        options: The options that were given, as :meth:`~clip_installer.install.request.options.Options.to_record`
             writes them.
-        effective: What every option came to, defaults included, as a plan shows it.
+        effective: The effective value of every option, defaults included, as a plan shows it.
     """
 
     suffix: str
@@ -80,11 +80,10 @@ class Records:
     """Everything that is installed for one server.
 
     Attributes:
-        server: The server's main configuration file; None where nothing is installed.
+        server: The server's main configuration file; None if nothing is installed.
         models: The installed models, ordered by suffix.
         directories: Directories that were created for them, parents first.
-        taken_over: What was believed, and what was not, of an installation by an older version, a sentence each; not
-            written.
+        taken_over: What was accepted and rejected from an installation by an older version, as sentences; not written.
     """
 
     server: Path | None = None
@@ -94,7 +93,7 @@ class Records:
 
     @property
     def user(self) -> str:
-        """The system user that the server runs as, as it was recorded; '' where it was not."""
+        """The recorded system user that the server runs as; '' if none is."""
         return next((model.user for model in self.models if model.user), "")
 
     def find(self, suffix: str) -> InstalledModel | None:
@@ -102,7 +101,7 @@ class Records:
         return next((model for model in self.models if model.suffix == suffix), None)
 
     def owner_of(self, path: Path) -> tuple[InstalledModel, OwnFile] | None:
-        """The model and record to which the file at ``path`` belongs, if it is one of ours."""
+        """The model and record of the file at ``path``, if it is ours."""
         for model in self.models:
             for file in model.files:
                 if file.path == path:
@@ -110,19 +109,19 @@ class Records:
         return None
 
     def with_model(self, server: Path, model: InstalledModel, directories: Iterable[Path]) -> Records:
-        """These records with ``model`` of ``server`` as that of its suffix, and more ``directories``."""
+        """These records with ``model`` of ``server`` in place of any with its suffix, and with more ``directories``."""
         others = tuple(other for other in self.models if other.suffix != model.suffix)
         merged = tuple(dict.fromkeys((*self.directories, *directories)))
         return Records(server, tuple(sorted((*others, model), key=lambda one: one.suffix)), merged, self.taken_over)
 
     def without(self, suffixes: Iterable[str]) -> Records:
-        """These records without the models of ``suffixes``; the directories go with the last of them."""
+        """These records without the models with ``suffixes``; the directories are dropped with the last model."""
         gone = set(suffixes)
         rest = tuple(model for model in self.models if model.suffix not in gone)
         return replace(self, models=rest) if rest else Records(taken_over=self.taken_over)
 
     def to_json(self) -> str:
-        """The content of the records' file: no times and no host, so that equal installations are equal."""
+        """The content of the records' file; without times and host, so that equal installations have equal records."""
         values = {"format_version": FORMAT_VERSION, **asdict(self)}
         del values["taken_over"]
         return json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
@@ -163,7 +162,7 @@ def load_records(config: ServerConfig) -> Records:
 
     Raises:
         ConfigurationError: The records cannot be read.
-        ConflictError: The files are another server's, which shares the directory of scripts.
+        ConflictError: The files belong to another server that shares the directory of scripts.
     """
     from clip_installer.install.records.takeover import records_of_older_version, refuse_shared_scripts
 

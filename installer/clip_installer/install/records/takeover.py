@@ -1,9 +1,9 @@
 """Takes over an installation by an older version, whose records the server's user could write.
 
 Those records, ``user_scripts/clip_udfs/manifest.json``, may have been falsified. So only what the disk confirms is
-believed: a file counts as installed where an installation for this server would have put it, under a name that it would
-have given it, with the SHA-256 that is recorded. Copies of other people's files have no SHA-256 in there: they are left
-alone and named.
+accepted: a file counts as installed if it is where an installation for this server would put it, under a name that it
+would use, with the recorded SHA-256. Copies of foreign files have no recorded SHA-256: they are left alone and
+reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clip_udfs.manifest import is_plain_name
 
 _OLD_VERSION = 1
 _MOST_MODELS, _MOST_FILES = 64, 10_000
-# What the schema's statements looked like; anything else is not shown to somebody who might run it.
+# The form of the schema's statements; anything else is not shown to somebody who might run it.
 _NAME = r"[A-Za-z0-9_.`]+"
 _DROP = re.compile(
     rf"(DROP VIEW IF EXISTS {_NAME}|ALTER TABLE {_NAME})( ON CLUSTER [A-Za-z0-9_'`-]+)?( DROP INDEX IF EXISTS {_NAME})?"
@@ -37,7 +37,7 @@ def old_records_path(disk: Disk) -> Path:
 
 
 def records_of_older_version(disk: Disk) -> Records:
-    """What can be believed of an installation by an older version; nothing where there is none.
+    """The trustworthy part of an older version's records; empty if there are none.
 
     Raises:
         ConfigurationError: Its records cannot be read.
@@ -65,10 +65,10 @@ def records_of_older_version(disk: Disk) -> Records:
 
 
 def refuse_shared_scripts(disk: Disk) -> None:
-    """Refuse to install into scripts that belong to another server's installation.
+    """Refuse to install into a directory of scripts that belongs to another server's installation.
 
     Raises:
-        ConflictError: Naming the other server.
+        ConflictError: It does; the message names the other server.
     """
     for other in _other_records(disk):
         if other != disk.config.main_file and disk.here(other).exists():
@@ -81,7 +81,7 @@ def refuse_shared_scripts(disk: Disk) -> None:
 
 
 def _other_records(disk: Disk) -> Iterator[Path]:
-    """The configurations of the other servers that have files in the same directory of scripts."""
+    """The configurations of other servers with files in the same directory of scripts."""
     try:
         with disk.folder(disk.places.state.parent) as folder:
             names = folder.names()
@@ -91,7 +91,7 @@ def _other_records(disk: Disk) -> Iterator[Path]:
         path = disk.places.state.with_name(name) / RECORDS
         if path.parent == disk.places.state:
             continue
-        # Whatever else lies there, or is damaged there, does not concern this server.
+        # Anything else there, or damaged, does not concern this server.
         with suppress(ClipUdfError, OSError):
             content = disk.read(path, MOST_BYTES)
             if content is not None:

@@ -1,1 +1,1 @@
-"""What was asked for, and what an earlier run remembered: options, paths, settings, the target server."""
+"""The request, merged with what an earlier run remembered: options, paths, settings, the target server."""

@@ -25,13 +25,13 @@ def read_config_file(path: Path, known: Iterable[str]) -> tuple[dict[str, Any], 
 
     Args:
         path: The file.
-        known: Names of the options that may be in it, as they are typed but without the dashes.
+        known: Names of the allowed options, as they are typed but without the dashes.
 
     Returns:
         The options, and those of single functions.
 
     Raises:
-        ConfigurationError: It cannot be read, is not TOML, or has an option that does not exist.
+        ConfigurationError: It cannot be read, is not TOML, or has an unknown option.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The options that an installation remembers: their names, their defaults, and how they merge.
 
-An installation keeps its options. A later run changes those that it names (on the command line or in the configuration
-file) and resets those named with ``--reset``; everything else stays.
+An installation keeps its options. A later run changes those given on the command line or in the configuration file, and
+resets those named with ``--reset``; everything else stays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _worker(name: str) -> Any:
     return WorkerSettings.__dataclass_fields__[name].default
 
 
-# What an option is when neither this run nor the installation says it; None follows from the server or the machine.
+# The value of an option that neither this run nor the installation sets; None is derived from server or machine.
 DEFAULTS: Mapping[str, Any] = {
     "model": BUILTIN_MODEL,
     "image-root": None,
@@ -58,11 +58,11 @@ DEFAULTS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Options with a value, by name; those that are not in it have their default.
+    """Options with a value, by name; all others have their default.
 
     Attributes:
-        values: The value of each option that was asked for: text, number, truth or a list of texts.
-        functions: The same of single functions, by the function's name without suffix.
+        values: The value of each option that was given: text, number, truth value or list of texts.
+        functions: The same for single functions, by the function's name without suffix.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -78,10 +78,10 @@ class Options:
         return int(own[name] if name in own else self[name])
 
     def merged(self, given: Options, reset: Iterable[str] = ()) -> Options:
-        """These options without those of ``reset``, then with what is ``given``.
+        """These options without those in ``reset``, updated with those in ``given``.
 
         Raises:
-            ConfigurationError: There is no option of a name in ``reset``.
+            ConfigurationError: ``reset`` has an unknown name.
         """
         kept = self
         for name in reset:
@@ -107,7 +107,7 @@ class Options:
         return Options({key: value for key, value in self.values.items() if key != name}, self.functions)
 
     def to_record(self) -> dict[str, Any]:
-        """The options as the installer's records keep them."""
+        """The options in the form of the installer's records."""
         record = dict(self.values)
         if self.functions:
             record[FUNCTIONS_KEY] = {function: dict(values) for function, values in self.functions.items()}
@@ -122,7 +122,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Change:
-    """An option whose effective value is not what it was."""
+    """An option whose effective value changes."""
 
     name: str
     old: str
@@ -130,7 +130,7 @@ class Change:
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
-    """The options that differ between two installations' effective values, in the order of ``new``."""
+    """The options whose effective values differ, in the order of ``new``."""
     names = dict.fromkeys((*new, *old))
     return [
         Change(name, old.get(name, "-"), new.get(name, "-"))
@@ -174,11 +174,11 @@ def function_options(values: Mapping[str, Any], where: str) -> dict[str, dict[st
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question with the name of ``known`` that is nearest to ``name``, to end a message with; '' for none near."""
+    """A question that suggests the most similar name in ``known``, to end a message with; '' if none is similar."""
     near = get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def absolute(path: Path | str) -> str:
-    """A path as it is remembered, independent of the directory that a command ran in."""
+    """A path as it is remembered, independent of the current directory."""
     return str(Path(path).absolute())

@@ -1,4 +1,4 @@
-"""What the user asks for, and what follows from it for one server: options, paths, settings, schema."""
+"""The user's request, and what follows from it for one server: options, paths, settings, schema."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from clip_udfs.settings import WorkerSettings
 
 ROOT = Path("/")
 DEFAULT_TABLE = "laion"
-# A GPU is busy only with many rows at a time; ``python -m benchmarks.gpu`` measures other sizes.
+# Only many rows at a time keep a GPU busy; ``python -m benchmarks.gpu`` measures other sizes.
 _GPU_BATCHES = {"text_batch": 256, "image_batch": 64}
-# On a CPU torch gives each batch all threads, which needs more rows than a batch of one thread.
+# On a CPU, torch uses all threads for each batch, which needs more rows than a batch of one thread.
 _TORCH_BATCHES = {"text_batch": 32, "image_batch": 8}
 
 
 @dataclass(frozen=True)
 class InstallRequest:
-    """What a run was asked for; what it does not say stays as the installation remembers it.
+    """The request of a run; whatever it leaves out stays as the installation remembers it.
 
     Attributes:
         server_config: The server's configuration directory, or its main file.
         suffix: Suffix of the SQL names, '' for the default model.
         given: The options that were given.
-        reset: Names of the options that shall have their default again.
-        python: The interpreter of the workers where none is asked for.
+        reset: Names of the options to reset to their defaults.
+        python: The interpreter of the workers if none is given.
         destdir: Root of the tree that is installed into.
-        force: Replace what is somebody else's, or edited, keeping a copy.
+        force: Replace foreign and edited files, keeping copies.
         connection: Where the DDL runs and the functions are called; None runs nothing.
     """
 
@@ -66,10 +66,10 @@ class InstallRequest:
         return Target.read(self.server_config, self.destdir, self.given.values.get("user"))
 
     def settled(self, target: Target) -> SettledRequest:
-        """The request with everything that it leaves as the installation on ``target`` has it.
+        """The request, completed with what the installation on ``target`` remembers.
 
         Raises:
-            ConfigurationError: It resets an option that does not exist.
+            ConfigurationError: It resets an unknown option.
         """
         before = target.records.find(self.suffix)
         remembered = Options.from_record(before.options) if before else Options()
@@ -83,8 +83,8 @@ class SettledRequest:
     Attributes:
         request: What was asked for.
         target: The server.
-        before: The model that has the suffix until now; None where there is none.
-        options: What was asked for, now and before.
+        before: The model that has the suffix so far; None if there is none.
+        options: The options given now and earlier.
     """
 
     request: InstallRequest
@@ -109,7 +109,7 @@ class SettledRequest:
 
     @property
     def rows(self) -> int:
-        """Rows to state the memory of the vector indexes for."""
+        """Rows for which to state the memory of the vector indexes."""
         return int(self.options["rows"])
 
     @cached_property
@@ -125,7 +125,7 @@ class SettledRequest:
 
     @cached_property
     def engine_threads(self) -> int:
-        """Engine threads of each worker; 0 is as many as there are cores."""
+        """Engine threads of each worker; 0 means as many as cores."""
         threads = self.options["threads"]
         return max(1, (os.cpu_count() or 1) // int(self.options["pool-size"])) if threads is None else int(threads)
 
@@ -141,7 +141,7 @@ class SettledRequest:
         return self.options["table"] or default
 
     def installation(self, bundle: Bundle, graphs: Path | None) -> Installation:
-        """What shall be installed: ``bundle``, with ``graphs`` prepared for this machine.
+        """The installation of ``bundle``, with ``graphs`` prepared for this machine.
 
         Raises:
             ConfigurationError: A path cannot be used.
@@ -184,7 +184,7 @@ class SettledRequest:
         return ModelLabel.of(manifest, turned=self.options["exif-orientation"])
 
     def _batches(self) -> dict[str, Any]:
-        """The settings that another engine than the usual one has differently."""
+        """The settings that differ for another engine than the default one."""
         if self.engine != "torch":
             return {}
         if self.options["device"] == "cpu":
@@ -192,10 +192,10 @@ class SettledRequest:
         return _GPU_BATCHES | {"decode_threads": max(2, self.engine_threads)}
 
     def schema(self, manifest: Manifest) -> Schema | None:
-        """The schema to deploy for the model of ``manifest``, or None where none is wanted.
+        """The schema to deploy for the model of ``manifest``; None if none is wanted.
 
         Raises:
-            UsageProblem: A parameter cannot work.
+            UsageProblem: A parameter is invalid.
         """
         if not self.options["ddl"]:
             return None
@@ -214,10 +214,10 @@ class SettledRequest:
         )
 
     def search_page(self, manifest: Manifest, database: str) -> SearchPage | None:
-        """The search page to deploy, for a table of ``database`` unless its name says another; None for none.
+        """The search page to deploy, for a table in ``database`` unless its name has another; None for none.
 
         Raises:
-            UsageProblem: A parameter cannot work.
+            UsageProblem: A parameter is invalid.
         """
         schema = self.schema(manifest)
         if schema is None or not self.options["search-page"]:
@@ -225,7 +225,7 @@ class SettledRequest:
         return SearchPage.render(schema.parameters, database, manifest.name)
 
     def effective(self, manifest: Manifest) -> dict[str, str]:
-        """What each option comes to, defaults included, for the plan and for the comparison with a later one."""
+        """The effective value of each option, defaults included, for the plan and for comparison by a later run."""
         derived: dict[str, Any] = {
             "model": str(self._label(manifest)),
             "image-root": self.image_roots,

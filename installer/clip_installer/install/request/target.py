@@ -1,4 +1,4 @@
-"""The target server, read once: its configuration, what is installed on it, and its user."""
+"""The target server, read once: its configuration, its installations, and its user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Target:
-    """A server, or a tree that is staged for one.
+    """A server, or a tree staged for one.
 
     Attributes:
         config: Its configuration.
@@ -34,8 +34,8 @@ class Target:
         Args:
             server_config: Configuration directory or main file, as the server sees it.
             destdir: Root of the tree; ``/`` for this machine.
-            user: The server's system user; None takes the recorded one, the owner of the data directory, or in a
-                staged tree who stages it.
+            user: The server's system user; None means the recorded one, the owner of the data directory, or, for a
+                staged tree, the user who stages it.
 
         Raises:
             ConfigurationError: The configuration or the records cannot be read, or there is no such user.
@@ -49,10 +49,10 @@ class Target:
         return cls(config, records, server_user(config, user, records.user))
 
     def require_model(self, suffix: str | None) -> None:
-        """Refuse to go on where nothing is installed under ``suffix`` (None: at all).
+        """Refuse to continue if nothing is installed under ``suffix`` (None: at all).
 
         Raises:
-            ConflictError: Nothing is.
+            ConflictError: Nothing is installed.
         """
         if any(suffix in (None, model.suffix) for model in self.records.models):
             return
@@ -64,10 +64,10 @@ class Target:
 
 
 def refuse_unprintable(path: Path) -> None:
-    """Refuse a path that a definition or a launcher could not name.
+    """Refuse a path that definitions and launchers cannot contain.
 
     Raises:
-        ConfigurationError: It holds such a character.
+        ConfigurationError: It has a character that they cannot contain.
     """
     if not str(path).isprintable():
         raise ConfigurationError(

@@ -26,28 +26,28 @@ from clip_udfs.errors import ClipUdfError
 
 @contextmanager
 def locked(config: ServerConfig) -> Iterator[str | None]:
-    """Be the only installer of this server for the body, after undoing what a killed one left.
+    """Lock out other installers of this server during the body, after undoing what a killed one left.
 
-    The lock is on a directory, so that it leaves no file behind: on that of the records, where the server's user could
-    not hold it, or before the first install on that of the configuration.
+    The lock is on a directory, so that it leaves no file behind: on that of the records, which the server's user cannot
+        lock, or, before the first install, on that of the configuration.
 
     Yields:
-        What was recovered, in words, or None.
+        What was recovered, as text, or None.
 
     Raises:
-        ConflictError: Another installer is at work.
+        ConflictError: Another installer is running.
     """
     disk = Disk(config)
     with ExitStack() as locks:
         if not _lock_records(disk, locks):
             _lock(config.on_disk(config.directory), None, disk, locks)
-            # Another installer may have made them, and ended, meanwhile.
+            # Meanwhile, another installer may have created them and finished.
             _lock_records(disk, locks)
         yield recover(disk)
 
 
 def was_interrupted(config: ServerConfig) -> bool:
-    """Whether a killed installer left something that the next one undoes."""
+    """Whether a killed installer left changes that the next one must undo."""
     disk = Disk(config)
     return disk.status(journal_path(disk)) is not None
 
@@ -58,13 +58,13 @@ def applied(
 ) -> Iterator[None]:
     """Make the plan's changes, run the body as their test, and keep them only if it succeeds.
 
-    Before the body: everything that is created or replaced, and the function definitions that go. After it: all else
-    that goes, so that what the server still uses is there until the body has seen that it uses the new.
+    Before the body, files are created and replaced, and function definitions are removed. All other removals follow
+    after it, so that whatever the server still uses exists until the body has confirmed the new state.
 
     Args:
         plan: What to change.
-        prove: Called before the definitions change, when all that they name is in place.
-        reload: Makes the server read its definitions again, after a failure when the old ones are back.
+        prove: Called before the definitions change, when everything that they name is in place.
+        reload: Makes the server read its definitions again; after a failure, when the old ones are back.
 
     Raises:
         ApplyError: A change could not be made; everything is as it was.
@@ -108,11 +108,11 @@ def _as_it_is(disk: Disk, directory: Path) -> Adopted:
 
 
 def _make_state(disk: Disk, plan: Plan, locks: ExitStack) -> None:
-    """Make the directory of the records, and lock it, where there is none yet."""
+    """Create and lock the directory of the records, if it does not exist yet."""
     missing = [one for one in plan.directories if holds_state(disk, one)]
     try:
         for directory in missing:
-            with suppress(FileExistsError):  # another server's installer may have made the one that all share
+            with suppress(FileExistsError):  # another server's installer may have created the shared one
                 make_directory(disk, directory, plan.user)
         if missing:
             _lock_records(disk, locks)
@@ -126,7 +126,7 @@ def _make_state(disk: Disk, plan: Plan, locks: ExitStack) -> None:
 
 
 def _lock_records(disk: Disk, locks: ExitStack) -> bool:
-    """Lock the directory of the records where there is one; whether there is."""
+    """Lock the directory of the records; False if there is none."""
     state = disk.places.state
     try:
         with disk.folder(state) as folder:
@@ -140,7 +140,7 @@ def _lock_records(disk: Disk, locks: ExitStack) -> bool:
 
 
 def _lock(name: str | Path, directory: int | None, disk: Disk, locks: ExitStack) -> tuple[int, int]:
-    """Lock a directory until ``locks`` is closed; its device and inode."""
+    """Lock a directory until ``locks`` is closed; return its device and inode."""
     handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     locks.callback(os.close, handle)
     try:

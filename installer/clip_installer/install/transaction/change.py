@@ -1,4 +1,4 @@
-"""One file of a transaction: staged under a random name, put into place, put back, forgotten."""
+"""One file of a transaction: staged under a random name, moved into place, rolled back or cleaned up."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Copy:
     """Content to copy from another file.
 
     Attributes:
-        path: The file: on this machine, or as the server sees it where ``kept``.
-        digest: SHA-256 that the copy must have; None takes what is there.
-        kept: It is a file on the server, whose mode, owner and times the copy has as well.
+        path: The file: on this machine, or, if ``kept``, as the server sees it.
+        digest: SHA-256 that the copy must have; None accepts any.
+        kept: Whether it is a file on the server whose mode, owner and times are copied too.
     """
 
     path: Path
@@ -49,12 +49,12 @@ class Change:
     Attributes:
         target: Where the file is, or will be, as the server sees it.
         saved: Where the old file is kept until the commit.
-        staged: Where the new file waits; None removes the file.
+        staged: Where the new file is staged; None removes the file.
         existed: Whether there was a file at ``target`` before.
-        late: Removed only when the new state is confirmed.
-        content: The new content; not part of the journal. That of a record of other files is known, and staged, only
-            when those are in place.
-        mode: Permission bits of the new file; None takes those of the copied one.
+        late: Whether it is removed only when the new state is confirmed.
+        content: The new content; not part of the journal. For a record of other files, it is known and staged only when
+            those are in place.
+        mode: Permission bits of the new file; None keeps those of the copied one.
     """
 
     target: Path
@@ -69,17 +69,17 @@ class Change:
     def planned(
         cls, disk: Disk, target: Path, content: Content | None, mode: int | None, *, fresh: bool, late: bool
     ) -> Change:
-        """A change of ``target`` to ``content``, or to nothing; ``fresh``: there must be no file there before.
+        """A change of ``target`` to ``content``, or its removal; ``fresh``: the file must not exist before.
 
         Raises:
-            ApplyError: The server would take every hidden name beside ``target`` for a function definition.
+            ApplyError: The server would read every hidden name beside ``target`` as a function definition.
         """
         saved, staged = _hidden(disk, target, "old"), _hidden(disk, target, "new")
         existed = not fresh and disk.status(target) is not None
         return cls(target, saved, staged if content is not None else None, existed, late, content, mode)
 
     def is_sound(self, disk: Disk) -> bool:
-        """Whether its paths are those of a change that an install for this server can make."""
+        """Whether an install for this server can make a change with these paths."""
         hidden = (self.saved,) if self.staged is None else (self.saved, self.staged)
         return disk.places.holds_file(self.target) and all(
             _HIDDEN.fullmatch(path.name) and path.parent in self.target.parents for path in hidden
@@ -101,7 +101,7 @@ class Change:
                 _copy(disk, self.content, handle)
 
     def swap(self, disk: Disk) -> None:
-        """Put the new file into place, or take the old one away, and keep the old one."""
+        """Move the new file into place, or remove the old one, and keep the old one."""
         if self.staged is not None and isinstance(self.content, HashedFiles):
             self._write(disk, self.staged)
         with _both(disk, self.target, self.saved) as (folder, hidden):
@@ -116,11 +116,11 @@ class Change:
                 os.rename(self.staged.name, self.target.name, src_dir_fd=hidden, dst_dir_fd=folder)
 
     def undo(self, disk: Disk, *, swapping: bool) -> None:
-        """Put the old state back; ``swapping``: files may have been put into place already."""
+        """Restore the old state; ``swapping``: files may have been moved into place already."""
         if disk.status(self.saved) is not None:
             with _both(disk, self.target, self.saved) as (folder, hidden):
                 os.rename(self.saved.name, self.target.name, src_dir_fd=hidden, dst_dir_fd=folder)
-            # Renaming one name of a file over another name of it does nothing.
+            # Renaming a file over another name of the same file does nothing.
             discard(disk, self.saved)
         elif swapping and not self.existed and not self._waits(disk):
             discard(disk, self.target)
@@ -128,7 +128,7 @@ class Change:
             discard(disk, self.staged)
 
     def forget(self, disk: Disk) -> None:
-        """Remove what was kept of the old state."""
+        """Remove the kept old state."""
         discard(disk, self.saved)
 
     def _waits(self, disk: Disk) -> bool:
@@ -136,7 +136,7 @@ class Change:
 
 
 def describe(error: BaseException) -> str:
-    """One line for an error: for a file operation the file and the reason."""
+    """An error on one line: for a file operation, the file and the reason."""
     if isinstance(error, OSError) and error.strerror:
         name = error.filename2 or error.filename
         return f"{name}: {error.strerror}" if name is not None else error.strerror
@@ -144,8 +144,8 @@ def describe(error: BaseException) -> str:
 
 
 def discard(disk: Disk, path: Path) -> None:
-    """Remove the file at ``path`` where there is one."""
-    # A read-only file system refuses to remove even what is not there.
+    """Remove the file at ``path`` if it exists."""
+    # A read-only file system refuses even to remove what does not exist.
     if disk.status(path) is not None:
         with disk.folder(path.parent, writing=True) as folder:
             folder.discard(path.name)
@@ -168,7 +168,7 @@ def _is_there(name: str, folder: int) -> bool:
 
 @contextmanager
 def _both(disk: Disk, target: Path, hidden: Path) -> Iterator[tuple[int, int]]:
-    """Handles of the directories of a target and of its hidden names, of which the second may be above the first."""
+    """Handles of the directories of a target and of its hidden names; the second may be a parent of the first."""
     with disk.folder(target.parent, writing=True) as folder, disk.folder(hidden.parent, writing=True) as above:
         yield folder.handle, above.handle
 
@@ -190,7 +190,7 @@ def _copy(disk: Disk, source: Copy, target: int) -> None:
 
 
 def _pour(source: int, target: int) -> str:
-    """Copy everything; the SHA-256 of what was copied."""
+    """Copy everything and return the SHA-256 of what was copied."""
     digest = sha256()
     while chunk := os.read(source, _CHUNK):
         digest.update(chunk)
@@ -199,8 +199,8 @@ def _pour(source: int, target: int) -> str:
 
 
 def _hidden(disk: Disk, target: Path, ending: str) -> Path:
-    """A path in the target's file system that nobody can guess and the server ignores."""
-    # Not always the target's own directory: a pattern such as functions/* would find any name in there.
+    """An unpredictable path in the target's file system that the server ignores."""
+    # Not always the target's own directory: a pattern such as functions/* would match any name there.
     name = f".clip-udfs-{token_hex(8)}.{ending}"
     device = _device(disk, target.parent)
     for directory in target.parents:
@@ -217,7 +217,7 @@ def _hidden(disk: Disk, target: Path, ending: str) -> Path:
 
 
 def _device(disk: Disk, directory: Path) -> int:
-    """The file system that ``directory`` is in, or will be in once it is made."""
+    """The file system of ``directory``, or of where it will be created."""
     for existing in (directory, *directory.parents):
         with suppress(*_ABSENT), disk.folder(existing) as folder:
             return os.fstat(folder.handle).st_dev

@@ -1,4 +1,4 @@
-"""Directories of a transaction: made, given to their owner, and removed where they are empty."""
+"""Directories of a transaction: created, given to their owner, and removed if empty."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
 
 
 def holds_state(disk: Disk, directory: Path) -> bool:
-    """Whether ``directory`` is that of the records and the journal, or above it."""
+    """Whether ``directory`` is that of the records and the journal, or a parent of it."""
     return directory == disk.places.state or directory in disk.places.state.parents
 
 
 def make_directory(disk: Disk, path: Path, user: ServerUser) -> None:
-    """Make the directory at ``path``: the server's own as its ``user``, any other as whoever runs this.
+    """Create the directory at ``path``: the server's own as its ``user``, any other as the current user.
 
     Raises:
         OSError: It cannot be made.
@@ -37,7 +37,7 @@ def make_directory(disk: Disk, path: Path, user: ServerUser) -> None:
 
 
 def remove_empty(disk: Disk, path: Path) -> None:
-    """Remove the directory at ``path`` where there is one and it is empty.
+    """Remove the directory at ``path`` if it exists and is empty.
 
     Raises:
         OSError: It cannot be removed.
@@ -47,13 +47,13 @@ def remove_empty(disk: Disk, path: Path) -> None:
             with disk.folder(path.parent, writing=True) as folder:
                 os.rmdir(path.name, dir_fd=folder.handle)
         except OSError as error:
-            # Somebody else's file in it is a reason to leave it.
+            # A foreign file in it is a reason to keep it.
             if error.errno not in _NOT_EMPTY:
                 raise
 
 
 def remove_shared_parent(disk: Disk) -> None:
-    """Remove the directory that holds those of all servers, whichever of their installs made it, with the last one."""
+    """Remove the parent directory shared by all servers when the last one is gone, whichever install created it."""
     if disk.places.state.parent == ROOTS_STATE:
         remove_empty(disk, ROOTS_STATE)
 

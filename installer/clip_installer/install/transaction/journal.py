@@ -1,4 +1,4 @@
-"""A transaction and its journal, which survives the process: what the next run needs to finish or to roll back."""
+"""A transaction and its journal, which survives the process: what the next run needs to finish or roll it back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_FILES = 100_000
 
 @dataclass(frozen=True)
 class Adopted:
-    """A directory of the installer's that belonged to somebody else, or that others could write to: how it was."""
+    """The old state of a directory of the installer that belonged to, or was writable by, somebody else."""
 
     path: Path
     uid: int
@@ -34,11 +34,11 @@ class Transaction:
 
     Attributes:
         changes: The files in the order in which they are put into place.
-        directories: Directories to make, parents first.
-        obsolete: Directories to remove after the commit where they are empty, children first.
-        adopted: Directories that are made the installer's own, parents first.
-        phase: ``staging`` until every new content waits, ``swapping`` until it is decided that the new state stays,
-            then ``committed``.
+        directories: Directories to create, parents first.
+        obsolete: Directories to remove after the commit if they are empty, children first.
+        adopted: Directories that become the installer's own, parents first.
+        phase: ``staging`` until every new file is staged, ``swapping`` until the new state is confirmed, then
+            ``committed``.
     """
 
     changes: tuple[Change, ...]
@@ -66,7 +66,7 @@ class Transaction:
         """Parse a journal.
 
         Raises:
-            ApplyError: It is damaged, or names something that no install for this server touches.
+            ApplyError: It is damaged, or names something that no install for this server can touch.
         """
         where = f"{disk.here(journal_path(disk))}, the journal of an interrupted install,"
         values = Document.parse(content, where, ApplyError, most=_MOST_BYTES)
@@ -87,7 +87,7 @@ class Transaction:
         return made
 
     def write(self, disk: Disk) -> None:
-        """Put the journal on the disk, whole."""
+        """Write the journal to disk, atomically."""
         with disk.folder(disk.places.state) as folder:
             folder.write(JOURNAL, self.to_json())
 
@@ -98,7 +98,7 @@ def journal_path(disk: Disk) -> Path:
 
 
 def pending(disk: Disk) -> Transaction | None:
-    """The transaction that a killed process left; None where there is none.
+    """The transaction that a killed process left; None if there is none.
 
     Raises:
         ApplyError: Its journal is damaged.

@@ -1,4 +1,4 @@
-"""The rollback: put back what an install changed, at once when a step fails, or in the next run after a kill."""
+"""The rollback: restores what an install changed, immediately if a step fails, or in the next run after a kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def recover(disk: Disk) -> str | None:
     """Finish or undo what a killed process left.
 
     Returns:
-        What was done, in words; None where there was nothing to do.
+        What was done, as text; None if there was nothing to do.
 
     Raises:
         ApplyError: The journal is damaged, or a step failed.
@@ -42,17 +42,17 @@ def recover(disk: Disk) -> str | None:
 
 
 def roll_back(transaction: Transaction, disk: Disk, *, reload: Callable[[], None] | None = None) -> None:
-    """Put everything back as it was.
+    """Restore everything.
 
     Args:
-        transaction: What was begun.
-        disk: Where.
-        reload: Makes the server read its definitions again; called when they are back, before what they named in
-            the meantime goes.
+        transaction: The unfinished transaction.
+        disk: The file system.
+        reload: Makes the server read its definitions again; called when the old ones are back, before what the new ones
+            named is removed.
 
     Raises:
         OSError: A step failed; the journal stays for the next attempt.
-        ConflictError: Somebody else has put something into the way; likewise.
+        ConflictError: Somebody else has put something in the way; likewise.
     """
     swapping = transaction.phase != "staging"
     back = [change for change in reversed(transaction.changes) if is_definition(change.target)]
@@ -69,11 +69,11 @@ def roll_back(transaction: Transaction, disk: Disk, *, reload: Callable[[], None
 
 
 def finish(transaction: Transaction, disk: Disk) -> None:
-    """Remove what was kept of the old state.
+    """Remove the kept old state.
 
     Raises:
         OSError: A step failed; the journal stays for the next attempt.
-        ConflictError: Somebody else has put something into the way; likewise.
+        ConflictError: Somebody else has put something in the way; likewise.
     """
     for change in transaction.changes:
         change.forget(disk)
@@ -81,7 +81,7 @@ def finish(transaction: Transaction, disk: Disk) -> None:
 
 
 def _close(disk: Disk, directories: Sequence[Path]) -> None:
-    """Remove ``directories`` where they are empty, children first, and the journal before those that hold it."""
+    """Remove ``directories`` that are empty, children first, and the journal before those that contain it."""
     holding = [one for one in directories if holds_state(disk, one)]
     for directory in directories:
         if directory not in holding:
@@ -95,7 +95,7 @@ def _close(disk: Disk, directories: Sequence[Path]) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C and its kin until the body has ended: half an undoing would be neither old nor new."""
+    """Defer Ctrl-C and similar signals until the body has ended: half a rollback would be neither old nor new."""
     arrived: list[int] = []
     before: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -111,7 +111,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _sweep(disk: Disk, transaction: Transaction | None) -> None:
-    """Remove what a process left that was killed while it wrote a journal."""
+    """Remove what a process left behind when it was killed while writing a journal."""
     waiting = {change.staged.name for change in transaction.changes if change.staged} if transaction else set()
     with suppress(*ABSENT), disk.folder(disk.places.state) as folder:
         for name in folder.names():

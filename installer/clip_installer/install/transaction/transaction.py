@@ -1,9 +1,9 @@
-"""All or nothing on a server's file system, with a journal that survives the process.
+"""All-or-nothing changes on a server's file system, with a journal that survives the process.
 
-Order of events: the journal is written, directories are made, every new file is staged, then each is renamed into
-place, and the function definitions that go are removed. Then the caller confirms that the server has the new state.
-Only after that everything else goes that is not needed any more. Until the commit the old state is kept, and
-:mod:`~clip_installer.install.transaction.rollback`, here or in a later process, puts it back.
+Order of events: the journal is written, directories are created, every new file is staged, then each is renamed into
+    place, and obsolete function definitions are removed. Then the caller confirms that the server has the new state.
+    Only after that, everything else that is obsolete is removed. The old state is kept until the commit, and
+:mod:`~clip_installer.install.transaction.rollback`, here or in a later process, restores it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def all_or_nothing(
     prove: Callable[[], None] | None = None,
     reload: Callable[[], None] | None = None,
 ) -> Iterator[None]:
-    """Perform ``transaction``, run the body, remove the rest, commit; any failure rolls everything back.
+    """Perform ``transaction``, run the body, remove what is obsolete, and commit; any failure rolls everything back.
 
     Args:
-        disk: Where.
+        disk: The file system.
         transaction: What.
         user: Whose the server's own directories are.
         prove: Called when everything but the definitions is in place, so that the server does not see it yet.
         reload: Makes the server read its definitions again after a failure.
 
     Raises:
-        ApplyError: A step failed; says what, and that it was undone.
+        ApplyError: A step failed; the message says which, and that it was undone.
     """
     begun = transaction
     quiet = ExitStack()

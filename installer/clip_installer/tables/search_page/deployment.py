@@ -77,7 +77,7 @@ def plan_page(database: Database, page: SearchPage) -> list[HandlerStep]:
 
     Raises:
         ConflictError: The server has no handlers made by SQL.
-        SqlError: The user may not look.
+        SqlError: The user may not read the system tables.
     """
     if not has_handlers(database):
         version = database.value("SELECT version()")
