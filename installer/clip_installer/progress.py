@@ -1,4 +1,4 @@
-"""Progress bars on standard error, where that is a terminal."""
+"""Progress bars on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Advance(Protocol):
-    """Shows how far something is; the first call for a name makes its bar."""
+    """Reports progress; the first call for a name creates its bar."""
 
     def __call__(self, name: str, done: float, total: float | None, unit: str) -> None:
-        """Say that ``done`` of ``total`` units of ``name`` are done; None where the total is not known."""
+        """Report that ``done`` of ``total`` units of ``name`` are done; None if the total is unknown."""
         ...
 
 
@@ -25,20 +25,20 @@ def silent(name: str, done: float, total: float | None, unit: str) -> None:
 
 
 def say(line: str) -> None:
-    """Show a line about what is being done, where somebody looks."""
+    """Show a line about what is being done, if standard error is a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"{line}\n")
 
 
 class Status:
-    """One line on standard error that says what is being done, replaced by the next; nothing where nobody looks."""
+    """One line on a terminal's standard error that says what is being done, replaced by the next."""
 
     def __init__(self) -> None:
         """Show nothing yet."""
         self._shown = False
 
     def __call__(self, text: str) -> None:
-        """Show ``text``, cut to the width of the terminal, instead of what is shown."""
+        """Replace the line by ``text``, cut to the width of the terminal."""
         if sys.stderr.isatty():
             width = shutil.get_terminal_size().columns - 4
             sys.stderr.write(f"\r\x1b[K{text[:width]}...")
@@ -46,7 +46,7 @@ class Status:
             self._shown = True
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Clear the line."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -55,7 +55,7 @@ class Status:
 
 @contextmanager
 def progress() -> Iterator[Advance]:
-    """Bars with what is done, the rate and the time left; they stay empty where nobody looks."""
+    """Progress bars with rate and time left; hidden unless standard error is a terminal."""
     if not sys.stderr.isatty():
         yield silent
         return

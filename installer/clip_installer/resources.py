@@ -1,4 +1,4 @@
-"""Where the templates, the SQL and the built-in data are: inside the wheel, or beside it in a checkout."""
+"""Locations of templates, SQL and built-in data: inside the wheel, or in a checkout."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def _folder(name: str) -> Path:
 
 
 def templates() -> Path:
-    """Folder of the jinja2 templates of everything that is rendered for a server."""
+    """Folder of the jinja2 templates for the files of a server."""
     return _folder("config_templates")
 
 
 def sql() -> Path:
-    """Folder of the SQL files: numbered DDL, views, import, recipes."""
+    """Folder of the SQL files: templates, import, recipes."""
     return _folder("sql")
 
 

@@ -28,7 +28,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, Recursi
 
 
 class Identity(NamedTuple):
-    """What no other content under the same name has.
+    """Tells a file's content from any other under the same name.
 
     Attributes:
         device: Number of the file system.

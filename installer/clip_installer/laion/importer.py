@@ -1,4 +1,4 @@
-"""Importing parts: each once, whole, in bounded memory, continued where an earlier run was stopped."""
+"""Imports parts: each once and completely, in bounded memory, resuming where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from clip_installer.tables.schema import SchemaParameters, stored_dimension, tab
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# A batch has about so many bytes of float32 vectors: few parts to merge, little memory.
+# Bytes of float32 vectors in a batch: few parts to merge, little memory.
 _BATCH_BYTES = 16 << 20
 _INSERT_SETTINGS = {
-    # An insert must be one block, which ClickHouse stores whole or not at all and knows again by its token.
+    # An insert must be one block, which ClickHouse stores as a whole or not at all and recognises by its token.
     "max_insert_block_size": ROWS_OF_A_PART,
     "min_insert_block_size_rows": 0,
     "min_insert_block_size_bytes": 0,
     "async_insert": 0,
     "insert_deduplicate": 1,
-    # Each insert would build a graph of its own; the whole table's is built afterwards.
+    # Each insert would build its own graph; that of the whole table is built afterwards.
     "materialize_skip_indexes_on_insert": 0,
-    # Through a Distributed table: the shards have the rows when the insert returns.
+    # For a Distributed table: the shards have the rows when the insert returns.
     "distributed_foreground_insert": 1,
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one part.
+    """The outcome of one part.
 
     Attributes:
         part: Its number.
-        rows: Rows that it has in the table.
+        rows: Its rows in the table.
         imported: Rows that this run has inserted.
         state: ``imported``, ``continued`` (an earlier run had begun it) or ``already imported``.
-        without_texts: Whether the pictures' vectors stand in for those of the captions, which the source lacks.
+        without_texts: Whether the images' vectors replace those of the captions, which the source lacks.
     """
 
     part: int
@@ -69,8 +69,8 @@ def batch_rows_for(dimension: int) -> int:
 class Importer:
     """Imports parts of ``source`` into ``table``.
 
-    The table, not the record alone, says what is missing: after a crash the ids that are there are read
-    back and the others are inserted.
+    The table, not only the record, says what is missing: after a crash, the existing ids are read and the others are
+        inserted.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Importer:
         """Import through ``databases``.
 
         Args:
-            databases: Connections to one ClickHouse. Each inserts a batch of its own at the same time; the first one
-                also asks.
+            databases: Connections to one ClickHouse. Each inserts its own batch at the same time; the first one also
+                runs queries.
             table: Name of the table, ``table`` or ``database.table``.
             source: Where the parts are.
-            advance: Is shown the rows of each part as they are inserted.
-            any_model: Whether vectors of another model than the table's may go into it.
+            advance: Called with the rows of each part as they are inserted.
+            any_model: Whether vectors from another model than the table's are accepted.
         """
         self._database = databases[0]
         self._databases = databases
@@ -102,10 +102,10 @@ class Importer:
         self._ledger = Ledger(self._database, table)
 
     def run(self, number: int) -> Outcome:
-        """Bring part ``number`` into the table, as far as it is not there.
+        """Insert the rows of part ``number`` that the table lacks.
 
         Raises:
-            ImportRefused: The files, their download or the rows that are there stand against it.
+            ImportRefused: The files, their download or existing rows prevent it.
             SqlError: ClickHouse refused a statement.
         """
         last = self._ledger.last(number)
@@ -128,7 +128,7 @@ class Importer:
         return Outcome(number, part.rows, imported, state, not part.has_texts)
 
     def _prepare_table(self, part: Part) -> None:
-        """Make the table where it is missing, and see that it is for vectors of this length."""
+        """Create the table if it is missing, and check that it is for vectors of this length."""
         dimension = stored_dimension(self._database, self._name)
         comment = f"CLIP vectors imported from {self._source.name}: check-model tells which model they are of"
         if dimension is None:
@@ -144,7 +144,7 @@ class Importer:
             self._see_origin(part, comment)
 
     def _see_origin(self, part: Part, new_comment: str) -> None:
-        """Refuse another model's vectors; a COMMENT that is not known to be true of all vectors is replaced."""
+        """Refuse another model's vectors; replace a COMMENT that may not be true of all vectors."""
         comment = table_comment(self._database, self._name)
         is_true = not self._any_model and check_origin(
             self._database, self._name, comment, part, has_rows=self._has_rows()
@@ -153,7 +153,7 @@ class Importer:
             self._database.command(f"ALTER TABLE {self._table} MODIFY COMMENT {literal(new_comment)}")
 
     def _begin(self, part: Part, last: Entry | None) -> tuple[Entry, npt.NDArray[np.bool_]]:
-        """The record's entry for this import, and for each position whether the table lacks it."""
+        """The record entry of this import, and for each position whether the table lacks it."""
         missing = self._missing(part)
         there = part.rows - int(missing.sum())
         fingerprint = part.fingerprint()
@@ -181,7 +181,7 @@ class Importer:
         if there > part.rows:
             raise ImportRefused(f"part {part.number}: the table {self._name} has {there} rows of {part.rows}")
         if there < part.rows:
-            # ClickHouse knows the tokens of rows that were deleted meanwhile, and would drop them again.
+            # ClickHouse remembers the tokens of rows that were deleted meanwhile, and would drop them again.
             self._start(part)
             raise ImportRefused(
                 f"part {part.number}: the table {self._name} has {there} of {part.rows} rows after the"
@@ -190,7 +190,7 @@ class Importer:
         self._ledger.write(entry.finished())
 
     def _insert(self, part: Part, entry: Entry, missing: npt.NDArray[np.bool_], size: int) -> int:
-        """Insert the missing rows; gives their number."""
+        """Insert the missing rows and return their number."""
         imported = 0
         first_missing = int(missing.argmax()) if missing.any() else part.rows
         start = first_missing - first_missing % size
@@ -204,7 +204,7 @@ class Importer:
             return rows
 
         with ThreadPoolExecutor(len(self._databases), thread_name_prefix="insert") as threads:
-            # In turns, so that the oldest insert's connection is used next. A batch is read while they insert.
+            # In turns, so that the connection of the oldest insert is used next. A batch is read during the inserts.
             for database, (begin, stop, batch) in zip(cycle(self._databases), _batches(part, missing, size, start)):
                 if len(under_way) == len(self._databases):
                     imported += wait_for_the_oldest()
@@ -234,7 +234,7 @@ class Importer:
         """For each position of ``part``, whether the table lacks it.
 
         Raises:
-            ImportRefused: A position is there twice, or is beyond the part's end.
+            ImportRefused: A position exists twice, or is beyond the part's end.
         """
         missing = np.ones(part.rows, dtype=bool)
         seen = 0
@@ -269,7 +269,7 @@ def _batches(part: Part, missing: npt.NDArray[np.bool_], size: int, start: int) 
 
 
 def _batch(part: Part, metadata: pa.Table, start: int, stop: int) -> pa.Table:
-    """Rows ``start`` to ``stop`` with id and vectors, in one chunk, so that they travel as one block."""
+    """Rows ``start`` to ``stop`` with id and vectors, in one chunk, so that they are sent as one block."""
     table = metadata.combine_chunks()
     table = table.append_column("id", pa.array(np.arange(part.first_id + start, part.first_id + stop)))
     for column, file in (("image_embedding", part.images), ("text_embedding", part.texts)):

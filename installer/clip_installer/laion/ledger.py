@@ -1,4 +1,4 @@
-"""The record of imported parts, in a table beside the one that is filled."""
+"""The record of imported parts, in a table beside the filled one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Entry:
 
     Attributes:
         part: The part's number.
-        run: Tells this import of the part from any other; the inserts carry it as their deduplication token.
+        run: Identifies this import of the part; part of the deduplication token of its inserts.
         state: ``started`` or ``finished``.
-        rows: Rows that the part has.
+        rows: Rows of the part.
         source: Where the files came from.
         fingerprint: Of the files, see :meth:`clip_installer.laion.parts.Part.fingerprint`.
     """
@@ -36,7 +36,7 @@ class Entry:
 
     @classmethod
     def started(cls, part: int, rows: int, source: str, fingerprint: str) -> Entry:
-        """A new beginning of ``part``."""
+        """A new import of ``part``."""
         return cls(part, uuid4(), "started", rows, source, fingerprint)
 
     def finished(self) -> Entry:
@@ -48,10 +48,10 @@ class Ledger:
     """The record's table, ``<table>_imports``."""
 
     def __init__(self, database: Database, table: str) -> None:
-        """Use the record of ``table``, made now if there is none.
+        """Use the record of ``table``, created if there is none.
 
         Raises:
-            SqlError: ClickHouse refuses the record's table.
+            SqlError: ClickHouse refuses to create it.
         """
         self._database = database
         self._table = identifier(f"{table}_imports")
@@ -59,7 +59,7 @@ class Ledger:
             database.command(statement.sql)
 
     def last(self, part: int) -> Entry | None:
-        """The latest entry of ``part``; None where it was never begun."""
+        """The latest entry of ``part``; None if it was never begun."""
         found = self._database.rows(
             f"SELECT {', '.join(_COLUMNS)} FROM {self._table} WHERE part = {{part:UInt64}}"
             " ORDER BY at DESC, state DESC LIMIT 1",

@@ -1,4 +1,4 @@
-"""The metadata of a part: a Parquet file's columns in the table's names and types, a batch at a time."""
+"""The metadata of a part: a Parquet file's columns under the table's names and types, a batch at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from clip_installer.errors import ImportRefused, first_line
 
-# The table's columns with the names that LAION's releases, img2dataset and clip-retrieval give them, best first.
+# The table's columns, with the names used by LAION's releases, img2dataset and clip-retrieval, best first.
 _TEXTS = {
     "url": ("url", "image_path"),
     "caption": ("caption", "text"),
@@ -26,7 +26,7 @@ _LARGEST_SIZE = 2**32 - 1
 
 @dataclass(frozen=True)
 class MetadataFile:
-    """One Parquet file with a row for each picture.
+    """One Parquet file with a row for each image.
 
     Attributes:
         path: The file.
@@ -43,7 +43,8 @@ class MetadataFile:
         """Read and check the footer of ``path``.
 
         Raises:
-            ImportRefused: It is not Parquet, has neither url nor image_path, a column twice, or one of another kind.
+            ImportRefused: It is not Parquet, has neither url nor image_path, or has a column twice or of the wrong
+                type.
         """
         with _refusing(path), _parquet(path) as file:
             schema = file.schema_arrow
@@ -64,9 +65,9 @@ class MetadataFile:
         return cls(path, rows, columns)
 
     def read(self, batch_rows: int, start: int = 0) -> Iterator[pa.Table]:
-        """Rows from ``start`` on as tables of exactly ``batch_rows`` rows, the last one of what remains.
+        """Rows from ``start`` on, as tables of exactly ``batch_rows`` rows; the last one has the rest.
 
-        Row groups before ``start`` are not decoded; of the others a batch is in memory at a time. Text
+        Row groups before ``start`` are not decoded; of the others, one batch is in memory at a time. Text
         arrives as the file's own bytes; NULL stays NULL in the caption and becomes '' or 0 elsewhere.
 
         Raises:
@@ -121,10 +122,10 @@ class MetadataFile:
 
 
 def _spelled(path: Path, column: str, names: list[str]) -> str | None:
-    """How a file spells ``column``: just so where it can, else in the one other case that it has.
+    """How a file spells ``column``: exactly if possible, otherwise in its only other case.
 
     Raises:
-        ImportRefused: There are several spellings, and none is the exact one, or the exact one is there twice.
+        ImportRefused: There are several spellings and none is exact, or the exact one exists twice.
     """
     exact = [name for name in names if name == column]
     found = exact or [name for name in names if name.lower() == column.lower()]
@@ -134,7 +135,7 @@ def _spelled(path: Path, column: str, names: list[str]) -> str | None:
 
 
 def _sizes(values: pa.Array) -> pa.Array:
-    """Pixels as UInt32; what cannot be a size (NULL, NaN, negative) is 0."""
+    """Pixels as UInt32; impossible sizes (NULL, NaN, negative) become 0."""
     numbers = values.cast(pa.float64(), safe=False)
     possible = pc.and_(pc.greater_equal(numbers, 0.0), pc.less_equal(numbers, float(_LARGEST_SIZE)))
     return pc.if_else(pc.fill_null(possible, False), numbers, 0.0).cast(pa.uint32(), safe=False)
@@ -164,7 +165,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _groups_from(file: pq.ParquetFile, start: int) -> tuple[list[int], int]:
-    """Row groups that hold rows from ``start`` on, and how many rows of the first one come before it."""
+    """Row groups with rows from ``start`` on, and how many rows of the first one come before it."""
     first = 0
     while first < file.num_row_groups and start >= (rows := file.metadata.row_group(first).num_rows):
         start -= rows
@@ -173,7 +174,7 @@ def _groups_from(file: pq.ParquetFile, start: int) -> tuple[list[int], int]:
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
-    # A buffer instead of pre_buffer: a column of a large row group is then read page by page.
+    # A buffer instead of pre_buffer, so that a column of a large row group is read page by page.
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
 
 

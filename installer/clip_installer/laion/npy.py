@@ -16,7 +16,7 @@ import numpy.typing as npt
 from clip_installer.errors import ImportRefused
 
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
-# All exponent bits set is infinity or NaN; testing integers is many times quicker than isfinite on float16.
+# All exponent bits set means infinity or NaN; testing integers is many times faster than isfinite on float16.
 _EXPONENTS = {np.dtype("<f2"): (np.uint16, 0x7C00), np.dtype("<f4"): (np.uint32, 0x7F800000)}
 
 
@@ -43,7 +43,8 @@ class VectorFile:
         """Read and check the header of ``path``.
 
         Raises:
-            ImportRefused: It is not a C-ordered matrix of float16 or float32, or not of the size it promises.
+            ImportRefused: It is not a C-ordered matrix of float16 or float32, or not of the size that its header
+                promises.
         """
         try:
             with path.open("rb") as stream:
@@ -73,7 +74,7 @@ class VectorFile:
         return cls(path, rows, dimension, dtype, offset)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.floating]:
-        """Vectors ``start`` to ``stop`` as a matrix of their own, in the file's dtype.
+        """Vectors ``start`` to ``stop`` as a matrix, in the file's dtype.
 
         Raises:
             ImportRefused: The file has become shorter, or cannot be read.
@@ -93,11 +94,11 @@ class VectorFile:
         return numbers.reshape(stop - start, self.dimension)
 
     def check(self, batch_rows: int) -> None:
-        """Refuse vectors that have no direction anywhere in the file, reading ``batch_rows`` vectors at a time.
+        """Refuse a file with vectors that have no direction, reading ``batch_rows`` vectors at a time.
 
         Raises:
-            ImportRefused: Naming the first row with NaN, infinity or zeros only: its distance to every other vector
-                would be NaN, and a vector index would refuse it.
+            ImportRefused: It has; the message names the first row with NaN, infinity or only zeros. The distance of
+                such a vector is NaN, and no vector index accepts it.
         """
         integer, exponent = _EXPONENTS[self.dtype]
         for start in range(0, self.rows, batch_rows):
@@ -116,8 +117,8 @@ class VectorFile:
 
 
 def _has_length(batch: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """For each vector, whether ClickHouse's cosineDistance, which squares in Float32, can divide by its length."""
-    if batch.dtype == np.float16:  # the square of its smallest number is not 0 in float32, nor that of its largest inf
+    """For each vector, whether ClickHouse's cosineDistance, which squares in Float32, can divide by its norm."""
+    if batch.dtype == np.float16:  # neither does its smallest number square to 0 in float32, nor its largest to inf
         return np.asarray((batch.view(np.uint16) & 0x7FFF).any(axis=1))
     with np.errstate(over="ignore", under="ignore"):
         squares = np.einsum("ij,ij->i", batch, batch)
@@ -125,7 +126,7 @@ def _has_length(batch: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
 
 
 def size_of_npy(head: bytes) -> int | None:
-    """The size in bytes that an npy file's first bytes promise; None where they do not tell."""
+    """The size in bytes that an npy file's first bytes promise; None if they do not tell."""
     stream = io.BytesIO(head)
     try:
         shape, _, dtype = _header(stream, Path("head"))

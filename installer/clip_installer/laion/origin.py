@@ -1,4 +1,4 @@
-"""Whether a part's vectors may go into a table: they must be of the model that the table is for."""
+"""Whether a part's vectors may go into a table: they must come from the table's model."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _LONGEST_CAPTION = 1000
 
 
 def check_origin(database: Database, table: str, comment: str, part: Part, *, has_rows: bool) -> bool:
-    """Hold ``part`` against the model that the COMMENT of ``table`` names.
+    """Compare ``part`` with the model that the COMMENT of ``table`` names.
 
-    A sample of the part's captions is encoded with that model, where it is installed.
+    A sample of the part's captions is encoded with that model, if it is installed.
 
     Args:
-        database: Where the table is, and perhaps the model's functions.
+        database: The server of the table, and perhaps of the model's functions.
         table: Its name, for a message.
         comment: Its COMMENT.
-        part: A part of the table's own dimension.
-        has_rows: Whether vectors of that model are in the table already.
+        part: A part with the table's dimension.
+        has_rows: Whether the table already has vectors of that model.
 
     Returns:
-        Whether the sample has shown that the vectors are that model's; False where nothing tells.
+        Whether the sample proves that the vectors come from that model; False if nothing does.
 
     Raises:
-        ImportRefused: The vectors are another model's, or the table has rows and nothing tells whose the part's are.
+        ImportRefused: The vectors come from another model, or the table has rows and the model of the part is unknown.
     """
     label = label_of_comment(comment)
     if label is None:
@@ -75,18 +75,18 @@ def _median_cosine(database: Database, label: ModelLabel, part: Part) -> float |
 
 
 def _function_of(database: Database, label: ModelLabel) -> str | None:
-    """The SQL function that encodes texts with the model of ``label``; None where the server does not tell of one."""
+    """The SQL function that encodes texts with the model of ``label``; None if the server knows of none."""
     try:
         rows = database.rows(
             "SELECT name, command FROM system.user_defined_functions WHERE startsWith(name, 'encode_text')"
         )
-    except SqlError:  # before ClickHouse 26.2 there is no such table
+    except SqlError:  # ClickHouse before 26.2 has no such table
         return None
     return next((str(name) for name, command in rows if label_of_command(str(command)) == label), None)
 
 
 def _sample(part: Part) -> list[tuple[int, str]]:
-    """Positions and captions from the part's beginning, those that are plain text of an ordinary length."""
+    """Positions and captions from the start of the part, limited to plain text of ordinary length."""
     captions = next(part.metadata.read(20 * _SAMPLE))["caption"].to_pylist()
     plain = (
         (position, caption.decode())

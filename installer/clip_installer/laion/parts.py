@@ -1,4 +1,4 @@
-"""The published layout: which three files a part consists of, and whether they belong together."""
+"""The published layout: the three files of a part, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class PartFiles:
     """Paths of one part's files, relative to the source in the published layout.
 
     Attributes:
-        images: Vectors of the pictures.
+        images: Vectors of the images.
         metadata: Addresses, captions and the rest.
-        texts: Vectors of the captions; None where the source has none.
+        texts: Vectors of the captions; None if the source has none.
     """
 
     images: Path
@@ -35,7 +35,7 @@ class PartFiles:
 
     @classmethod
     def published(cls, number: int, digits: int = 1) -> PartFiles:
-        """The layout of LAION's servers: a folder for each kind; numbers have ``digits`` digits at least."""
+        """The layout of LAION's servers: a folder for each kind; numbers have at least ``digits`` digits."""
         name = f"{number:0{digits}d}"
         return cls(
             Path("img_emb") / f"img_emb_{name}.npy",
@@ -45,13 +45,13 @@ class PartFiles:
 
     @classmethod
     def layouts(cls, number: int) -> list[PartFiles]:
-        """All names that a part can have: LAION's, clip-retrieval's with zeros in front; with folders and without."""
+        """All names that a part can have: LAION's, and clip-retrieval's zero-padded ones; with and without folders."""
         digits = range(len(str(number)), max(MOST_DIGITS, len(str(number))) + 1)
         padded = [cls.published(number, count) for count in digits]
         return [layout for published in padded for layout in (published, published.flat())]
 
     def flat(self) -> PartFiles:
-        """The same names without the folders, as the guide's script leaves them."""
+        """The same names without folders, as the guide's script leaves them."""
         return self._each(lambda path: Path(path.name))
 
     def below(self, folder: Path) -> PartFiles:
@@ -76,8 +76,8 @@ class Part:
 
     Attributes:
         number: Its number in the published names.
-        images: Vectors of the pictures.
-        texts: Vectors of the captions; those of the pictures where the source has none.
+        images: Vectors of the images.
+        texts: Vectors of the captions; those of the images if the source has none.
         metadata: Addresses, captions and the rest.
     """
 
@@ -112,7 +112,7 @@ class Part:
 
     @property
     def has_texts(self) -> bool:
-        """Whether captions have vectors of their own."""
+        """Whether captions have their own vectors."""
         return self.texts is not self.images
 
     @property
@@ -127,11 +127,11 @@ class Part:
 
     @property
     def first_id(self) -> int:
-        """``id`` of the part's first row; the others follow it by position."""
+        """``id`` of the part's first row; the others follow by position."""
         return first_id(self.number)
 
     def check(self, batch_rows: int) -> None:
-        """Read all of the files once: nothing is to be imported of a part that cannot be finished.
+        """Read all of the files once, so that nothing is imported of a part that cannot be finished.
 
         Raises:
             ImportRefused: A Parquet page is damaged, or a vector has no direction.
@@ -145,7 +145,7 @@ class Part:
             check.result()
 
     def fingerprint(self) -> str:
-        """Digest that tells these files from others of the same name, from their sizes and both ends."""
+        """Digest that tells these files from others of the same name, computed from their sizes and both ends."""
         digest = hashlib.sha256()
         for path in dict.fromkeys((self.images.path, self.texts.path, self.metadata.path)):
             size = path.stat().st_size
@@ -157,7 +157,7 @@ class Part:
 
 
 def first_id(number: int) -> int:
-    """``id`` of the first row of part ``number``: in decimal, the part and nine digits of position."""
+    """``id`` of the first row of part ``number``: in decimal, the part followed by nine digits of position."""
     return number * ROWS_OF_A_PART
 
 
@@ -165,7 +165,7 @@ def parse_parts(text: str) -> list[int]:
     """Part numbers of e.g. ``0-9`` or ``0,3,7-9``, in order, each once.
 
     Raises:
-        ValueError: Naming what is neither a number nor a range of two.
+        ValueError: Something is neither a number nor a range; the message names it.
     """
     numbers: set[int] = set()
     for item in text.split(","):

@@ -1,4 +1,4 @@
-"""Where parts come from: a folder, or a web server whose files are fetched first."""
+"""Where parts come from: a folder, or a web server whose files are downloaded first."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ EXPECTED_PARQUET = Expected("a Parquet file", b"PAR1", _MOST_BYTES)
 
 
 class Source(Protocol):
-    """Something that has the three files of a part."""
+    """A source of the three files of a part."""
 
     @property
     def name(self) -> str:
-        """What the person called it, without credentials."""
+        """The name that the user gave, without credentials."""
         ...
 
     def files(self, part: int) -> PartFiles:
@@ -38,12 +38,12 @@ class Source(Protocol):
         ...
 
     def release(self, part: int, refused: bool) -> None:
-        """The part is imported, or its files were ``refused``: what was fetched for it may go."""
+        """Release the part, which is imported or whose files were ``refused``: its downloads may be removed."""
         ...
 
 
 class Folder:
-    """Parts in a folder, in the published layout or all in one place."""
+    """Parts in a folder, in the published layout or all in one folder."""
 
     def __init__(self, folder: Path) -> None:
         """Use the parts below ``folder``."""
@@ -55,7 +55,7 @@ class Folder:
         return str(self._folder.resolve())
 
     def files(self, part: int) -> PartFiles:
-        """The part's files, in the first layout that has all; without texts where the folder has none for any part."""
+        """The part's files, in the first complete layout; without texts if the folder has none for any part."""
         layouts = [layout.below(self._folder) for layout in PartFiles.layouts(part)]
         if not any(self._folder.glob("text_emb/text_emb_*.npy")) and not any(self._folder.glob("text_emb_*.npy")):
             layouts = [layout.without_texts() for layout in layouts]
@@ -67,14 +67,14 @@ class Folder:
         raise ImportRefused(f"part {part} is not whole in {self._folder}: there is no file {missing}")
 
     def release(self, part: int, refused: bool) -> None:
-        """Files that were there before stay there."""
+        """Do nothing: the files are the user's own."""
 
 
 class WebServer:
-    """Parts below an http(s) address, fetched into a folder of their own, a part at a time."""
+    """Parts below an http(s) address, downloaded into a separate folder, a part at a time."""
 
     def __init__(self, base: str, downloads: Path, keep: bool, downloader: Downloader) -> None:
-        """Fetch from ``base`` into a folder below ``downloads`` that is this base's alone.
+        """Download from ``base`` into a folder of its own below ``downloads``.
 
         A user and a password in ``base`` are sent as HTTP basic authentication.
         """
@@ -92,13 +92,13 @@ class WebServer:
 
     @property
     def name(self) -> str:
-        """The address, without a user and a password in it."""
+        """The address without user and password."""
         return self._base
 
     def files(self, part: int) -> PartFiles:
-        """Fetch what is not there yet of the part's files; the metadata, the smallest, first.
+        """Download the part's files that are missing; the metadata, the smallest, first.
 
-        Which names the server's files have, and whether there are texts, is the same for all parts.
+        The naming of the server's files, and whether there are texts, is the same for all parts.
         """
         layouts = PartFiles.layouts(part)
         first: NotOnServer | None = None
@@ -134,7 +134,7 @@ class WebServer:
         self._downloader.fetch(f"{self._base}/{address.as_posix()}", path, expected)
 
     def release(self, part: int, refused: bool) -> None:
-        """Remove the part's files, unless they are good and to be kept."""
+        """Remove the part's files, unless they are good and should be kept."""
         if self._keep and not refused:
             return
         for path in PartFiles.published(part).below(self._folder).all():
@@ -142,7 +142,7 @@ class WebServer:
 
 
 def open_source(text: str, downloads: Path, keep: bool, downloader: Downloader) -> Source:
-    """The source that ``text`` names: an http(s) address, or else a folder.
+    """The source that ``text`` names: an http(s) address or a folder.
 
     Raises:
         ImportRefused: It is neither.

@@ -1,1 +1,1 @@
-"""The user's own pictures: listed, compared with the table, and encoded where they are new or have changed."""
+"""The user's own pictures: listed, compared with the table, and encoded if they are new or have changed."""

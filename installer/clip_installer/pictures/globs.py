@@ -8,18 +8,18 @@ _SPECIAL = re.compile(rb"[*?\[{]")
 
 
 def is_glob(path: bytes) -> bool:
-    """Whether ``path`` has a character that a pattern is made of."""
+    """Whether ``path`` contains a pattern character."""
     return _SPECIAL.search(path) is not None
 
 
 def fixed_part(pattern: bytes) -> bytes:
-    """The directories of ``pattern`` before the first one that is a pattern."""
+    """The directories of ``pattern`` before the first one with a pattern character."""
     fixed = pattern[: match.start()] if (match := _SPECIAL.search(pattern)) else pattern
     return fixed.rpartition(b"/")[0] or b"/"
 
 
 def deepest(pattern: bytes) -> int | None:
-    """How many directories below :func:`fixed_part` a match can lie; None where ``**`` allows any number."""
+    """How many directories below :func:`fixed_part` a match can be; None if ``**`` allows any number."""
     if b"**" in pattern:
         return None
     return pattern[len(fixed_part(pattern)) :].strip(b"/").count(b"/")
@@ -28,8 +28,8 @@ def deepest(pattern: bytes) -> int | None:
 def compiled(pattern: bytes) -> re.Pattern[bytes]:
     """The pattern as a regular expression for ``fullmatch``.
 
-    ``*`` and ``?`` match anything but ``/``; ``**`` matches that too, and ``**/`` also nothing at all. ``[a-z]``,
-    ``[!a-z]`` and ``{jpg,png}`` are understood. An unclosed bracket matches itself.
+    ``*`` and ``?`` match anything but ``/``; ``**`` also matches ``/``, and ``**/`` may match nothing. ``[a-z]``,
+    ``[!a-z]`` and ``{jpg,png}`` are supported. An unclosed bracket matches itself.
     """
     return re.compile(_translated(pattern), re.DOTALL)
 

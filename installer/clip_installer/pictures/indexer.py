@@ -1,4 +1,4 @@
-"""Encoding what is to be encoded: in statements that keep the pools busy, each done once, counted as it goes."""
+"""Encodes pending pictures in statements that keep the pools busy, each picture once, reporting progress."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from clip_udfs.functions import FUNCTIONS
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Statements at a time: while the last blocks of one are encoded, those of the next keep the other workers busy.
+# Concurrent statements: while the last blocks of one are encoded, those of the next keep the other workers busy.
 LANES = 2
-# A statement takes about so long: what an interruption costs at most, and how often progress is seen.
+# Target seconds of a statement: the most that an interruption costs, and how often progress is reported.
 _STATEMENT_SECONDS = 15
 _POLL_SECONDS = 2
-# A block takes a worker about so long: other queries get their turn between two blocks.
+# Target seconds of a block: other queries get their turn between two blocks.
 _BLOCK_SECONDS = 2
 _FIRST_BLOCK, _LEAST_BLOCK, _MOST_BLOCK = 32, 16, 1024
 _MOST_ROWS = 20_000
-# Contents go through memory: so many bytes make a block, however few files they are.
+# Contents pass through memory: this many bytes fill a block, however few files they are.
 _BLOCK_BYTES = 32 << 20
 _DEFAULT_POOL = 2
-# How ClickHouse tells that a worker failed, and not the statement.
+# How ClickHouse reports that a worker failed, not the statement.
 _WORKER_FAILED = (
     "Child process was",
     "Executable generates stderr",
@@ -38,12 +38,12 @@ _WORKER_FAILED = (
     "Cannot read from pipe",
     "Cannot write into pipe",
 )
-# Rows of a block; the pace sets them.
+# Rows of a block, set by the pace.
 _BLOCK_ROWS = ("max_block_size", "merge_tree_min_rows_for_concurrent_read", "min_joined_block_size_rows")
 _SETTINGS: Mapping[str, Any] = {
     **dict.fromkeys(_BLOCK_ROWS, _FIRST_BLOCK),
     "min_joined_block_size_bytes": _BLOCK_BYTES,
-    # Every thread takes a block at a time, whichever is next.
+    # Each thread takes the next block, one at a time.
     "merge_tree_min_bytes_for_concurrent_read": 1,
     "merge_tree_min_read_task_size": 1,
     "max_insert_threads": 1,
@@ -51,13 +51,13 @@ _SETTINGS: Mapping[str, Any] = {
     "min_insert_block_size_bytes": 2 * _BLOCK_BYTES,
     "async_insert": 0,
 }
-# So many pictures in a row that fail a worker by themselves are no pictures' fault.
+# If this many pictures in a row fail a worker on their own, the pictures are not to blame.
 _MOST_FAILURES = 3
 
 
 @dataclass
 class Pace:
-    """How many rows a block and a statement have, from how quick the ones before were.
+    """How many rows a block and a statement have, learned from the speed of earlier ones.
 
     Attributes:
         workers: Processes of the pool.
@@ -70,11 +70,11 @@ class Pace:
     rows: int = 0
 
     def __post_init__(self) -> None:
-        """Begin carefully."""
+        """Begin with small statements."""
         self.rows = 4 * self.block * self.workers
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take a statement of ``rows`` rows into account, which took ``seconds`` beside another one."""
+        """Learn from a statement of ``rows`` rows that took ``seconds`` beside another one."""
         rate = LANES * rows / max(seconds, 1e-3)
         wanted = rate / self.workers * _BLOCK_SECONDS
         self.block = _LEAST_BLOCK
@@ -94,14 +94,14 @@ class Indexer:
         cancel: Callable[[], None],
         advance: Advance,
     ) -> None:
-        """Use the connections ``lanes`` at the same time.
+        """Use the connections ``lanes`` in parallel.
 
         Args:
             lanes: Connections.
             table: The table.
             settings: Settings of each statement.
-            cancel: Ends the statements that are at work.
-            advance: Is shown the pictures that are done.
+            cancel: Cancels the running statements.
+            advance: Called with the number of finished pictures.
         """
         self._lanes = lanes
         self._table = table
@@ -115,7 +115,7 @@ class Indexer:
         """Encode ``total`` pending pictures, files or objects of ``source``.
 
         Raises:
-            SqlError: ClickHouse refused a statement, or the workers fail whatever the picture.
+            SqlError: ClickHouse refused a statement, or the workers fail on every picture.
         """
         began = now(self._lanes[0])
         pieces = self._pieces(total, source)
@@ -142,10 +142,10 @@ class Indexer:
                 raise
 
     def _pieces(self, total: int, source: RemoteSource | None) -> Iterator[tuple[int, int]]:
-        """First number and stop of each statement."""
+        """First number and end of each statement."""
         first = 0
         while first < total:
-            # The server lists a source each time that it reads of it: once is enough.
+            # The server lists a source each time it reads from it, so one read must be enough.
             stop = total if source is not None else min(first + self._pace.rows, total)
             yield first, stop
             first = stop
@@ -161,7 +161,7 @@ class Indexer:
         return stop - first
 
     def _encode(self, lane: Database, first: int, stop: int, source: RemoteSource | None) -> None:
-        """Encode and note the refusals; where a worker fails, find the picture that it fails on."""
+        """Encode and record refusals; if a worker fails, find the picture that it fails on."""
         contents, path = (source.contents, source.path) if source is not None else ("", "path")
         values = {"first": first, "stop": stop, "contents": contents, "address": path}
         statements = self._table.statements("pictures/encode", **values)
@@ -193,17 +193,17 @@ class Indexer:
 
     def _statement_settings(self) -> dict[str, Any]:
         block = {name: self._pace.block for name in _BLOCK_ROWS if name in self._settings}
-        # Some threads wait for a worker that encodes while others ask for thumbnails, so that none of them is idle.
+        # While some threads wait for encoding workers, others request thumbnails, so that no worker is idle.
         return {**self._settings, **block, "max_threads": 2 * self._pace.workers + 2}
 
 
 def now(database: Database) -> str:
-    """The server's time, as an expression that is the same in every time zone."""
+    """The server's time, as an expression independent of the time zone."""
     return f"fromUnixTimestamp64Micro({int(database.value('SELECT toUnixTimestamp64Micro(now64(6))'))})"
 
 
 def _known(database: Database, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``settings`` that this version of ClickHouse has."""
+    """The ``settings`` that this version of ClickHouse knows."""
     found = database.rows(f"SELECT name FROM system.settings WHERE name IN {tuple(settings)}")
     return {name: settings[name] for (name,) in found}
 

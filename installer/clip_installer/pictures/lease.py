@@ -1,4 +1,4 @@
-"""One run at a time: what a run asks the server carries its name, so that others find it while it works."""
+"""One run at a time: the statements of a run carry its name, so that other runs can see it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.5
 
 
 class Lease:
-    """The right to fill a table, as long as this process asks something of the server."""
+    """The exclusive right to fill a table while this process runs statements."""
 
     def __init__(self, table: str) -> None:
         """For ``table``."""
@@ -28,10 +28,10 @@ class Lease:
         self.comment = f"{self._table}{socket.gethostname()} {os.getpid()} {uuid4()}"
 
     def take(self, database: Database) -> None:
-        """End what an interrupted run of this machine has left at work on the server.
+        """End the statements that an interrupted run from this machine left running on the server.
 
         Raises:
-            ConflictError: Another run is at work.
+            ConflictError: Another run is in progress.
         """
         deadline = time.monotonic() + _WAIT_SECONDS
         while others := self._others(database):
@@ -50,7 +50,7 @@ class Lease:
             time.sleep(_POLL_SECONDS)
 
     def end(self, database: Database) -> None:
-        """Cancel what this run has at work."""
+        """Cancel the statements of this run."""
         _kill(database, f"Settings['log_comment'] = {literal(self.comment)}")
 
     def _others(self, database: Database) -> list[tuple[str, str]]:

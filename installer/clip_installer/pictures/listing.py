@@ -1,4 +1,4 @@
-"""From the sources to the table of the listing, and from there to what is to be encoded; the server compares."""
+"""Lists sources into a table of the server, which then compares them to find what must be encoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Source = LocalSource | RemoteSource
 _ROWS = 20_000
-# Ids of so many pictures are compared at a time, at some 100 bytes each in the server's memory.
+# How many ids are compared at a time, at some 100 bytes each in the server's memory.
 _COMPARED = 1_000_000
 _IDS = 1 << 64
 _COLUMNS = ("path", "size", "modified", "caption", "source")
@@ -26,13 +26,13 @@ _COLUMNS = ("path", "size", "modified", "caption", "source")
 
 @dataclass
 class Listing:
-    """What a source has.
+    """What a source contains.
 
     Attributes:
         source: The source.
-        files: Pictures that it lists.
-        gone: Pictures of the table, and of the refusals, that were in it and are no more.
-        notes: What a person should know about it.
+        files: Number of its pictures.
+        gone: Pictures in the table or among the refusals that are no longer in it.
+        notes: Notes about it for the user.
     """
 
     source: Source
@@ -70,10 +70,10 @@ class Lister:
         return found
 
     def compare(self, sources: Sequence[Source]) -> int:
-        """Number what is new or has changed in ``sources``, instead of what was numbered before.
+        """Number the pictures that are new or have changed in ``sources``, replacing earlier numbers.
 
         Returns:
-            How many pictures those are.
+            How many pictures there are.
         """
         self._database.command(f"TRUNCATE TABLE {self._values['pending']}")
         total = self._count(f"FROM {self._values['listing']}")
@@ -89,7 +89,7 @@ class Lister:
         return first
 
     def count_gone(self, listing: Listing) -> int:
-        """Pictures of the table, and of the refusals, that ``listing`` had once and has no more."""
+        """Number of pictures in the table or among the refusals that are no longer in ``listing``."""
         where = self._gone(listing.source)
         return sum(self._count(f"FROM {table} WHERE {where}") for table in self._kept())
 
@@ -130,7 +130,7 @@ class Lister:
         return self._count(f"FROM {listing} WHERE source = {name}")
 
     def _add_captions(self, captions: str) -> None:
-        """Join the captions of another table, whose columns are ``path`` and ``caption``."""
+        """Join the captions from another table with the columns ``path`` and ``caption``."""
         listing = self._values["listing"]
         plain = f"{self._table.name}_listing"
         whole = identifier(f"{plain}_captioned")
@@ -145,7 +145,7 @@ class Lister:
         self._database.command(f"DROP TABLE {whole}")
 
     def _gone(self, source: Source) -> str:
-        """The condition that a row is of ``source``, and not in the listing."""
+        """The condition that a row comes from ``source`` and is not in the listing."""
         if isinstance(source, LocalSource) and source.pattern is None:
             theirs = f"startsWith(path, {_text(source.stored_prefix)})"
         else:

@@ -1,4 +1,4 @@
-"""Listing the files below a directory, or those that match a pattern, as a stream: memory does not grow with them."""
+"""Lists the files below a directory, or those that match a pattern, as a stream, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip_installer.errors import UsageProblem
 from clip_installer.pictures.globs import compiled, deepest, fixed_part, is_glob
 from clip_udfs.errors import printable
 
-# What the worker may be able to read, by the ends of names; what has another is no picture, or says so in a pattern.
+# Extensions of files that the worker may be able to read; others are ignored unless a pattern names them.
 ENDINGS = (
     b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif .ppm .pgm .pbm .pnm .jp2"
 ).split()
@@ -25,10 +25,10 @@ class File(NamedTuple):
     """One file.
 
     Attributes:
-        path: Its path as it is stored and as ``encode_image`` takes it.
+        path: Its path as it is stored, an argument for ``encode_image``.
         size: Bytes.
         modified: Nanoseconds since 1970.
-        caption: The text beside it; empty where there is none, or none is asked for.
+        caption: The text beside it; empty if there is none, or captions are not used.
     """
 
     path: bytes
@@ -42,13 +42,13 @@ class LocalSource:
     """A directory, or a pattern.
 
     Attributes:
-        given: What was given, for messages.
+        given: The argument, for messages.
         top: The directory that is walked, absolute.
-        pattern: What paths must match; None takes files by their endings.
-        levels: How deep matches can lie below ``top``; None for any depth.
-        root: What stored paths leave out at their beginning, with a slash at its end; empty stores them absolute.
+        pattern: What paths must match; None selects files by their extensions.
+        levels: How deep matches can be below ``top``; None for any depth.
+        root: The prefix that stored paths omit, ending in a slash; empty stores absolute paths.
         sidecars: Whether to read captions from files of the same name that end in ``.txt``.
-        skipped: Files that were passed over as no pictures.
+        skipped: Number of ignored files that are no pictures.
         unreadable: Directories that could not be listed.
     """
 
@@ -85,16 +85,16 @@ class LocalSource:
 
     @property
     def name(self) -> bytes:
-        """What the table keeps of the source: a pattern as it was given, a directory's path."""
+        """How the table records the source: a pattern as given, or a directory's path."""
         return _absolute(self.given)[len(self.root) :]
 
     @property
     def stored_prefix(self) -> bytes:
-        """What the stored paths of all its files begin with."""
+        """The common prefix of the stored paths of its files."""
         return (self.top.rstrip(b"/") + b"/")[len(self.root) :]
 
     def files(self) -> Iterator[File]:
-        """The pictures, directory by directory; hidden files and directories are passed over."""
+        """The pictures, directory by directory; hidden files and directories are ignored."""
         self.skipped, self.unreadable = 0, []
         waiting = [(self.top, 0)]
         while waiting:
@@ -124,7 +124,7 @@ class LocalSource:
             return None
         try:
             status = entry.stat()
-        except OSError:  # removed meanwhile, or a link that leads nowhere
+        except OSError:  # removed meanwhile, or a dangling link
             return None
         if not stat.S_ISREG(status.st_mode):
             return None

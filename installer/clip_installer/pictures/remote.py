@@ -1,4 +1,4 @@
-"""Sources that the server reads itself, through its table functions and under its own grants."""
+"""Sources that the server reads, through its table functions and under its own grants."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _STRING = re.compile(r"\s*'((?:[^'\\]|\\.|'')*)'\s*", re.DOTALL)
 _NAMED = re.compile(r"\s*(\w+)\s*=")
 _ADDRESS = re.compile(r"(s3|gs|gcs|https?)://", re.IGNORECASE)
-# What goes before `_path`, so that paths of different places stay apart.
+# The prefix of `_path`, so that paths of different sources stay distinct.
 _PREFIXES = {"s3": "s3://", "s3Cluster": "s3://", "gcs": "gs://"}
 _FORMATS = re.compile(r"\s*'?(RawBLOB|One)'?\s*", re.IGNORECASE)
-# Of a named collection, what says which objects are read and is no secret.
+# Arguments of a named collection that select objects and are not secret.
 _TELLING = ("url", "filename", "path", "container", "blob_path")
 
 
@@ -27,7 +27,7 @@ class RemoteSource:
 
     Attributes:
         function: The table function.
-        arguments: Its arguments as they were written.
+        arguments: Its arguments as written.
     """
 
     function: str
@@ -35,7 +35,7 @@ class RemoteSource:
 
     @property
     def name(self) -> str:
-        """The source without keys and passwords: the function and what it reads."""
+        """The source without keys and passwords: the function, and what it reads."""
         first = _STRING.fullmatch(self.arguments[0])
         if first:
             return f"{self.function}('{_without_secrets(first[1])}')"
@@ -69,10 +69,10 @@ class RemoteSource:
 
 
 def remote_source(given: str) -> RemoteSource | None:
-    """The source where ``given`` is an address or a call of a table function; None where it is a path.
+    """The source if ``given`` is an address or a call of a table function; None if it is a path.
 
     Raises:
-        UsageProblem: It begins like one and cannot be read.
+        UsageProblem: It begins like one but cannot be parsed.
     """
     if address := _ADDRESS.match(given):
         scheme = address[1].lower()

@@ -1,4 +1,4 @@
-"""One run of index-pictures: list, compare, encode, remove; and what came of it."""
+"""One run of index-pictures: list, compare, encode, remove; and its outcome."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _REASONS = 5
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run is asked for.
+    """The request of a run.
 
     Attributes:
         sources: What to list.
         table: The table to fill.
         suffix: Suffix of the model's functions.
         captions: A table with the columns ``path`` and ``caption``; None for none.
-        prune: Whether to remove what is gone.
+        prune: Whether to remove pictures that are gone.
         retry: Whether to try refused pictures again although they have not changed.
     """
 
@@ -56,17 +56,17 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
         table: The table.
-        created: Whether the table was made now.
-        listings: What each source has.
+        created: Whether this run created the table.
+        listings: What each source contains.
         encoded: Pictures that were encoded.
-        refused: Pictures that could not be.
-        reasons: The most frequent reasons of those, with their number.
-        gone: Pictures of the table that its source has no more.
-        removed: Those of them that were removed.
+        refused: Pictures that could not be encoded.
+        reasons: The most frequent reasons, with their numbers.
+        gone: Pictures in the table that are no longer in its source.
+        removed: How many of them were removed.
         listed_seconds: How long listing and comparing took.
         seconds: How long all of it took.
     """
@@ -84,7 +84,7 @@ class Outcome:
 
     @property
     def files(self) -> int:
-        """Pictures that the sources have."""
+        """Number of pictures in the sources."""
         return sum(one.files for one in self.listings)
 
     @property
@@ -94,11 +94,11 @@ class Outcome:
 
 
 def index_pictures(connection: ConnectionOptions, wanted: Wanted, advance: Advance) -> Outcome:
-    """Bring the table to what the sources have.
+    """Update the table to match the sources.
 
     Raises:
         ConflictError: Another run is at work, or the table is for another model.
-        TableUnfit: The table is another one, or the workers cannot read the files that were listed.
+        TableUnfit: The table is a foreign one, or the workers cannot read the listed files.
         SqlError: ClickHouse refused a statement.
     """
     began = time.monotonic()
@@ -140,7 +140,7 @@ def index_pictures(connection: ConnectionOptions, wanted: Wanted, advance: Advan
 
 
 def _groups(sources: Sequence[Source]) -> list[tuple[list[Source], RemoteSource | None]]:
-    """Sources that are encoded together: all files, then each source that the server reads."""
+    """Sources to encode together: all files, then each source that the server reads."""
     local: list[Source] = [one for one in sources if isinstance(one, LocalSource)]
     remote: list[tuple[list[Source], RemoteSource | None]] = [
         ([one], one) for one in sources if isinstance(one, RemoteSource)
@@ -149,7 +149,7 @@ def _groups(sources: Sequence[Source]) -> list[tuple[list[Source], RemoteSource 
 
 
 def _probe(database: Database, table: PictureTable) -> None:
-    """See that the workers can read what was listed here.
+    """Check that the workers can read what was listed here.
 
     Raises:
         TableUnfit: They can read none of the first files.
@@ -172,7 +172,7 @@ def _probe(database: Database, table: PictureTable) -> None:
 
 
 def _remove_stale(database: Database, table: PictureTable) -> None:
-    """Remove the rows that a newer row of the same picture replaces."""
+    """Remove rows that a newer row of the same picture replaces."""
     values = table.values()
     doubles = database.value(
         "SELECT count() FROM (SELECT id FROM"

@@ -1,4 +1,4 @@
-"""What a search of the pictures needs beside the table: the vector index, the views and the sample."""
+"""What a search needs beside the table: the vector index, the views and the sample."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def make_searchable(database: Database, table: PictureTable, advance: Advance) -> None:
-    """Make the views, and build the vector index where there is none yet; a later insert adds to it by itself.
+    """Create the views, and build the vector index if there is none yet; later inserts update it.
 
     Raises:
-        ConflictError: A view of the same name is somebody else's.
+        ConflictError: There is a foreign view of the same name.
         SqlError: ClickHouse refused a statement.
     """
     schema = view_schema(database, table.name, table.suffix, pictures_layout(table.name, captions=table.captions))

@@ -1,4 +1,4 @@
-"""The table of one's own pictures, with its refusals: what its statements depend on, and what it holds now."""
+"""The table of the user's own pictures, with its refusals: what its statements depend on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PictureTable:
         return f"{self.name}_refusals"
 
     def values(self) -> dict[str, Any]:
-        """What the templates may use."""
+        """The values for the templates."""
         return {
             "table": identifier(self.name),
             "refusals": identifier(self.refusals),
@@ -63,7 +63,7 @@ class PictureTable:
 
 
 def open_table(database: Database, name: str, suffix: str, *, captions: bool) -> tuple[PictureTable, bool]:
-    """The table ``name`` for the vectors of the installed model, made where it is missing.
+    """The table ``name`` for the vectors of the installed model, created if it does not exist.
 
     Args:
         database: The server.
@@ -72,11 +72,11 @@ def open_table(database: Database, name: str, suffix: str, *, captions: bool) ->
         captions: Whether captions are given.
 
     Returns:
-        The table, and whether it was made now.
+        The table, and whether this call created it.
 
     Raises:
         CheckFailed: The functions are not installed.
-        ConflictError: The table is for another model, or has no captions, or is another table altogether.
+        ConflictError: The table is for another model, has no captions, or is a foreign table.
         SqlError: ClickHouse refused a statement.
     """
     label, dimension = _model(database, suffix)

@@ -1,1 +1,1 @@
-"""How much memory and how many machines an installation takes."""
+"""How much memory and how many machines an installation needs."""

@@ -1,4 +1,4 @@
-"""How much memory, disk, time and how many machines a table takes: computed from measured costs."""
+"""How much memory, disk and time, and how many machines, a table needs, computed from measured costs."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from clip_installer.planning.machines import GIB, Layout, Machine
 from clip_installer.planning.sizing import VECTOR_COLUMNS
 from clip_installer.tables.schema import NUMBER_BITS
 
-# QBit(BFloat16) with fewer loses too many neighbours of real CLIP vectors, whatever it does on clustered ones.
+# With fewer bits, QBit(BFloat16) misses too many neighbours of real CLIP vectors, however well it does on clustered
+# ones.
 LEAST_BITS = 10
 _HOUR = 3600
 _HOURS_OF_A_MONTH = 730
-# Share of a machine's memory that the indexes may take; the rest is for queries, workers and the page cache.
+# Share of a machine's memory for indexes; the rest is for queries, workers and the page cache.
 INDEX_SHARE = 0.75
-# ClickHouse merges no further than max_bytes_to_merge_at_max_space_in_pool, so a larger shard has several parts, and
-# each has an index of its own.
+# ClickHouse merges only up to max_bytes_to_merge_at_max_space_in_pool, so a larger shard has several parts, each with
+# its own index.
 PART_BYTES = 150 * GIB
 # Address, caption and the other columns, compressed. An assumption: system.columns says what they are in your table.
 OTHER_BYTES = 150
-# One import-laion was measured on so many cores.
+# Cores on which one import-laion was measured.
 IMPORT_CORES = 2
 
 
 @dataclass(frozen=True)
 class Range:
-    """A figure for a table that is larger than those that were measured.
+    """A figure for a table larger than the measured ones.
 
     Attributes:
-        least: If costs grow as theory expects of HNSW, with the logarithm of the rows.
-        most: If they grow on as they did from the smaller to the larger measured table.
+        least: If costs grow with the logarithm of the rows, as theory predicts for HNSW.
+        most: If costs keep growing as they did from the smaller to the larger measured table.
     """
 
     least: float
@@ -50,24 +51,24 @@ class IndexEstimate:
 
     Attributes:
         rows: Of the whole table.
-        quantization: What the index keeps of a number.
+        quantization: Number format in the index.
         m: Connections of a vector.
         memory: Bytes of both indexes, one replica.
         disk: Bytes of table and indexes, one replica.
         shards: Machines that hold one replica.
         replicas: Copies of each shard.
-        machines: Of all replicas.
+        machines: Machines of all replicas.
         machine_memory: Bytes of both indexes of one machine.
-        fits: Whether that is no more than a machine's share for indexes.
-        cache_size: What ``vector_similarity_index_cache_size`` has to be on each machine, in bytes.
+        fits: Whether that is within a machine's share for indexes.
+        cache_size: Required ``vector_similarity_index_cache_size`` of each machine, in bytes.
         parts: Data parts of a shard, each with its own index.
-        import_hours: To import ready vectors, each shard from files of its own; None if not measured.
-        build_hours: To build both indexes, all machines at work.
-        window_hours: To import and to build, as it should be planned; None if the import was not measured.
-        queries: Searches by text a second, all machines at work.
-        latency: Seconds of a search by text alone on the machines.
-        month: Price of the machines for a month; None without a price.
-        scan_seconds: A search of the same rows as QBit on the same machines, alone on them; None if not measured.
+        import_hours: Hours to import ready vectors, each shard from its own files; None if not measured.
+        build_hours: Hours to build both indexes with all machines working.
+        window_hours: Hours to plan for import and build; None if the import was not measured.
+        queries: Searches by text per second, with all machines working.
+        latency: Seconds of a single search by text.
+        month: Price of the machines per month; None without a price.
+        scan_seconds: Seconds of a single search of the same rows as QBit on the same machines; None if not measured.
     """
 
     rows: int
@@ -103,18 +104,18 @@ def index_estimate(
     bits: int,
     build_rate: float | None = None,
 ) -> IndexEstimate:
-    """What ``rows`` of two vectors each need with an HNSW index of these parameters on both columns.
+    """What ``rows`` with two vectors each need, with an HNSW index of these parameters on both columns.
 
     Args:
         figures: The measured costs.
         rows: Rows of the table.
-        quantization: What the index keeps of a number.
+        quantization: Number format in the index.
         m: Connections of a vector.
         dimension: Length of the vectors; time and bytes grow with it.
         machine: Each of the machines.
         layout: Number of shards and replicas; every replica answers queries.
-        bits: Bits of a number that QBit reads, for comparison.
-        build_rate: Rows a second, each index counted, that a machine was seen to build; None takes the figures.
+        bits: Bits of each number that QBit reads, for comparison.
+        build_rate: Measured rows per second, counted for each index, that a machine builds; None uses the figures.
 
     Raises:
         UsageProblem: There is no measurement for these parameters.
@@ -160,7 +161,7 @@ def index_estimate(
         build_hours=build,
         window_hours=None if loading is None else loading.most + build.most,
         queries=Range(slowest, quickest),
-        # At best each part has a core, and the text all of the two that it was measured on; at worst all share one.
+        # At best, each part has a core, and the text has both cores on which it was measured; at worst, all share one.
         latency=Range(
             text / 2 + part_seconds.least * math.ceil(parts / machine.cores), text + part_seconds.most * parts
         ),
@@ -170,7 +171,7 @@ def index_estimate(
 
 
 def rows_in_memory(figures: Figures, quantization: str, m: int, *, dimension: int, machine: Machine) -> int:
-    """Rows whose two indexes one machine holds in memory: beyond, there are shards, or no index.
+    """Rows whose two indexes fit into one machine's memory; more rows need shards, or no index.
 
     Raises:
         UsageProblem: There is no measurement for these parameters.
@@ -181,7 +182,7 @@ def rows_in_memory(figures: Figures, quantization: str, m: int, *, dimension: in
 
 
 def _import_hours(figures: Figures, shard_rows: float, machine: Machine) -> Range | None:
-    """To import the rows of a shard: with an import for every two cores, or with one import."""
+    """Hours to import the rows of a shard: with one import for every two cores, or with a single import."""
     if figures.import_seconds is None:
         return None
     alone = shard_rows * figures.import_seconds / _HOUR
@@ -204,18 +205,18 @@ def _bytes_per_row(cost: IndexCost, quantization: str, measured: int, dimension:
 
 
 def _candidates_seconds(figures: Figures) -> float:
-    """What the exact order of a search's candidates costs: it reads their granules, whatever the index was."""
+    """Cost of ranking a search's candidates exactly: it reads their granules, whatever the index."""
     largest = max((size for sizes in figures.indexes.values() for size in sizes), key=lambda size: size.rows)
     return largest.view_seconds - largest.index_seconds
 
 
 def _grown(figures: Figures, cost: IndexCost, what: str, rows: float) -> Range:
-    """What a row, or a search, costs in a table of ``rows``, from what it costs in those that were measured."""
+    """Cost of a row, or a search, in a table of ``rows``, extrapolated from the measured tables."""
     measured: float = getattr(cost, what)
     if rows <= cost.rows:
         return Range(measured, measured)
     least = measured * math.log(rows) / math.log(cost.rows)
-    # A variant that was measured at one size grows as those do that were measured at several.
+    # A variant measured at one size grows like those measured at several.
     powers = [
         math.log(getattr(larger, what) / getattr(smaller, what)) / math.log(larger.rows / smaller.rows)
         for sizes in figures.indexes.values()

@@ -22,7 +22,7 @@ _NOT_MEASURED = "not measured"
 
 
 def verdict(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
-    """Whether so many machines hold the indexes, and how: one line a size of table."""
+    """Whether the machines can hold the indexes, and how: one line per table size."""
     lines = []
     for rows in dict.fromkeys(one.rows for one in estimates):
         of_size = [one for one in estimates if one.rows == rows]
@@ -41,7 +41,7 @@ def verdict(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
 
 
 def memory_table(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
-    """What both vector indexes and the table take: one line a size, variant and layout."""
+    """Memory and disk of both vector indexes and the table: one line per size, variant and layout."""
     share = spoken(round(machine.memory * INDEX_SHARE))
     heads = (
         *("rows", "index", "M", "machines", "index memory", f"per machine, of {share}"),
@@ -66,7 +66,7 @@ def memory_table(estimates: Sequence[IndexEstimate], machine: Machine) -> str:
 
 
 def time_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
-    """How long loading, building and searching take; only for what fits."""
+    """How long loading, building and searching take, for layouts that fit."""
     heads = (
         *("rows", "index", "M", "machines", "import h", "build h", "plan h", "searches/s", "one search, ms"),
         f"as QBit, {bits} bits: s per search",
@@ -91,7 +91,7 @@ def time_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
 
 
 def limit_table(limits: Sequence[tuple[str, int, int, float]]) -> str:
-    """What one machine holds: quantization, M, rows, recall of the index alone."""
+    """What fits on one machine: quantization, M, rows, recall of the index alone."""
     return _markdown(
         ("index", "M", "rows that one machine holds", "recall@10 of the index alone"),
         ((name, str(m), spoken_rows(rows), f"{recall:.3f}") for name, m, rows, recall in limits),
@@ -137,7 +137,7 @@ def encoding_table(estimates: Sequence[EncodingEstimate], machines: int, gpus: i
 
 
 def assumptions(figures: Figures, dimension: int, machine: Machine, build_rate: float | None) -> list[str]:
-    """What the tables take for granted, and where their figures were measured."""
+    """The assumptions of the tables, and where their figures were measured."""
     price = "no price was given" if machine.price is None else f"{machine.price:.2f} an hour, as given"
     return [
         f"A machine has {spoken(machine.memory)} of memory and {machine.cores} cores like the measured ones; {price}.",

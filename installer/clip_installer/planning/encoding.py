@@ -1,4 +1,4 @@
-"""What it takes to fill a table: encoding captions and images, or importing vectors that somebody else has encoded."""
+"""What it takes to fill a table by encoding captions and images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class EncodingEstimate:
         rows: Captions, or images.
         what: ``captions`` or ``images``.
         where: ``CPU`` or ``GPU``.
-        rows_per_second: Of one core, or of one GPU; None where nothing was measured.
-        machine_hours: Of machines with all their cores at work, or of GPUs.
-        hours: With the machines, or GPUs, that there are.
+        rows_per_second: Of one core or one GPU; None if not measured.
+        machine_hours: Hours of machines with all cores working, or of GPUs.
+        hours: Hours with the given number of machines or GPUs.
         cost: All machine hours at their price; None without a price.
     """
 
@@ -43,16 +43,16 @@ def encoding_estimates(
     gpus: int = 1,
     gpu_price: float | None = None,
 ) -> list[EncodingEstimate]:
-    """What it takes to encode ``rows`` captions, and as many images.
+    """The cost of encoding ``rows`` captions, and as many images.
 
     Args:
         figures: The measured costs.
         rows: Rows to encode.
         machine: Each of the machines.
         machines: How many there are.
-        gpu_images: Images a second of one GPU; None where it was not measured.
+        gpu_images: Images per second of one GPU; None if not measured.
         gpus: How many there are.
-        gpu_price: Of an hour of a GPU.
+        gpu_price: Price of a GPU per hour.
     """
     rates = [("captions", 1 / figures.encoding["captions"]), ("images", 1 / figures.encoding["pictures"])]
     return [

@@ -1,4 +1,4 @@
-"""Measured costs to plan with: those that the package carries, or those of another machine's bench."""
+"""Measured costs to plan with: those in the package, or those of another machine's benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class IndexCost:
         bytes_per_row: Memory of the index, graph included.
         build_seconds: Seconds of one core to add a row.
         index_seconds: Seconds of one core to search the index alone.
-        view_seconds: Seconds of one core for a search as the views do it, exact order of the candidates included.
+        view_seconds: Seconds of one core for a search as the views do it, including exact ranking of the candidates.
         recall: Share of the true neighbours that the index alone finds.
     """
 
@@ -39,7 +39,7 @@ class IndexCost:
 
 @dataclass(frozen=True)
 class ScanCost:
-    """What reading vectors as QBit costs.
+    """The cost of reading vectors as QBit.
 
     Attributes:
         bytes_per_row: On disk, compressed, all bits.
@@ -59,10 +59,10 @@ class Figures:
     Attributes:
         dimension: Length of the vectors of ``indexes`` and ``scans``.
         encoding: Seconds of one core for a row: of ``captions``, ``pictures``, and ``one text``.
-        indexes: For quantization and M, the measured sizes of table, smallest first.
-        scans: For the bits of a number that are read.
-        origins: Where each comes from: command, machine, load.
-        import_seconds: Seconds of a clock for a row of import-laion, one at work on two cores; None if not measured.
+        indexes: The measured table sizes by quantization and M, smallest first.
+        scans: By the bits read of each number.
+        origins: Where the figures come from: command, machine, load.
+        import_seconds: Wall-clock seconds per row of one import-laion on two cores; None if not measured.
     """
 
     dimension: int
@@ -74,10 +74,10 @@ class Figures:
 
 
 def read_figures(files: Sequence[Path] = ()) -> Figures:
-    """The recorded figures, with those of ``files`` in the place of theirs.
+    """The recorded figures, overridden by those in ``files``.
 
     Args:
-        files: What ``python -m benchmarks`` (``results.json``) or ``python -m benchmarks.vector_index`` has written.
+        files: Output of ``python -m benchmarks`` (``results.json``) or ``python -m benchmarks.vector_index``.
 
     Raises:
         ConfigurationError: A file is neither.
@@ -130,7 +130,7 @@ def _figures(encoding: dict[str, Any], vectors: dict[str, Any]) -> Figures:
             )
             indexes.setdefault((one["quantization"], one["m"]), []).append(cost)
         elif one["kind"] == "qbit":
-            # The largest table wins: what one query costs before its first row counts least there.
+            # The largest table wins, because the fixed cost of a query matters least there.
             scans[one["bits"]] = ScanCost(one["bytes_per_row"], one["core_seconds_per_row_and_query"], one["recall"])
     parts = [one for one in encoding["measurements"] if (one["contender"], one["work"]) == ("ours", _IMPORT)]
     return Figures(

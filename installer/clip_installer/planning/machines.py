@@ -1,4 +1,4 @@
-"""Machines, and the ways to lay a table out on them; numbers of rows as people type and read them."""
+"""Machines, and the layouts of a table on them; numbers of rows as people type and read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Machine:
     Attributes:
         memory: Bytes.
         cores: Cores of the measured kind.
-        price: Of an hour; None where it shall not be counted.
+        price: Price per hour; None to leave costs out.
     """
 
     memory: int
@@ -30,11 +30,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table lies on machines.
+    """How a table is distributed over machines.
 
     Attributes:
-        shards: Machines that hold the rows once; None for as few as have the memory.
-        replicas: Copies of each shard, each on a machine of its own.
+        shards: Machines that hold the rows once; None for as few as have enough memory.
+        replicas: Copies of each shard, each on its own machine.
     """
 
     shards: int | None
@@ -42,10 +42,10 @@ class Layout:
 
 
 def layouts(machines: int | None, shards: int | None, replicas: int | None) -> list[Layout]:
-    """The ways to use ``machines``, most shards first; without a number of machines, the one that was asked for.
+    """The layouts for ``machines``, most shards first; without a number of machines, only the requested one.
 
     Raises:
-        UsageProblem: Shards and replicas do not make so many machines.
+        UsageProblem: Shards and replicas do not add up to that number of machines.
     """
     if machines is None:
         return [Layout(shards, replicas or DEFAULT_REPLICAS)]
@@ -70,7 +70,7 @@ def parse_count(text: str) -> int:
     """A number of rows as people type it: ``50M``, ``1.5B``, ``10k``, ``400e6``, ``50_000_000``.
 
     Raises:
-        ValueError: It is none, or less than one.
+        ValueError: It is not a number, or less than one.
     """
     found = _COUNT.fullmatch(text.strip())
     if found is None:

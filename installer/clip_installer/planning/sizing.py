@@ -1,4 +1,4 @@
-"""Memory, said before it is spent: of the workers, and of the vector indexes."""
+"""Memory, planned before it is used: of the workers, and of the vector indexes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clip_udfs.manifest import Manifest
 from clip_udfs.settings import WorkerSettings
 
 MIB = 1 << 20
-# Interpreter, libraries and the decoders of pictures; and, for each engine thread, the buffers of one mini-batch.
+# Interpreter, libraries and the decoders of images; and, for each engine thread, the buffers of one mini-batch.
 # Measured with ViT-B-32 after a block of many batches, its weights mapped from graphs prepared for the machine: private
 # memory of 56, 67, 90 and 135 MiB for text with 1, 2, 4 and 8 threads, of 57, 76 to 106, 82 and 124 MiB for images.
 _WORKER: dict[Tower, int] = {"text": 55 * MIB, "image": 85 * MIB}
@@ -31,7 +31,7 @@ class WorkerMemory:
         worker: One process of each tower without its weights.
         shared: Whether all processes of a tower share its weights; otherwise each has its own.
         without_model: All pools of the functions that need no model.
-        total: All pools of all functions filled, which happens only if every function is called in parallel.
+        total: All workers of all functions, reached only if every function is called in parallel.
     """
 
     weights: dict[Tower, int]
@@ -49,7 +49,7 @@ class IndexMemory:
         rows: Rows of the table.
         vectors: The quantised vectors of one index.
         graph: The neighbour lists of one index.
-        total: Both indexes, for pictures and for captions.
+        total: Both indexes, for images and for captions.
         table: The two vector columns on disk.
     """
 
@@ -62,12 +62,12 @@ class IndexMemory:
 
 @dataclass(frozen=True)
 class DecodingMemory:
-    """What images may take while they are decoded, in processes beside the workers, in bytes.
+    """Memory for decoding images in processes beside the workers, in bytes.
 
     Attributes:
         image: One image at the limit, beyond which it is refused.
-        worker: As many images as one worker decodes at once.
-        total: The same of all workers of all functions that take images.
+        worker: All images that one worker decodes at once.
+        total: The same for all workers of all functions that take images.
     """
 
     image: int
@@ -77,12 +77,12 @@ class DecodingMemory:
 
 @dataclass(frozen=True)
 class PlannedMemory:
-    """All that an installation may take.
+    """All memory that an installation may use.
 
     Attributes:
         workers: The workers.
-        decoding: Images at their limit while they are decoded.
-        index: The vector indexes; None where there is no schema.
+        decoding: Decoding of images at their limit.
+        index: The vector indexes; None without a schema.
     """
 
     workers: WorkerMemory
@@ -93,10 +93,10 @@ class PlannedMemory:
 def worker_memory(
     manifest: Manifest, pool_size: int | Mapping[str, int], engine: str, *, threads: int = 1, shared: bool = True
 ) -> WorkerMemory:
-    """Memory of the workers of a model with so many engine threads each, from the size of its weights.
+    """Memory of a model's workers with ``threads`` engine threads each, from the size of its weights.
 
-    ``pool_size`` is the number of workers of each function, or of every function by its name.
-    A process starts when the first query needs it, and each loads the tower of its own function only.
+    ``pool_size`` is the number of workers of each function, or a mapping by function name.
+    A process starts when the first query needs it, and loads only the tower of its own function.
     """
     weights: dict[Tower, int] = {tower: _weights(manifest, tower, engine) for tower in ("text", "image")}
     sizes = {name: pool_size if isinstance(pool_size, int) else pool_size[name] for name in FUNCTIONS}
@@ -112,7 +112,7 @@ def worker_memory(
 
 
 def without_weights(threads: int = 1) -> dict[Tower, int]:
-    """Bytes of one worker of each tower with so many engine threads (0: as many as cores), less its weights."""
+    """Bytes of one worker of each tower, without its weights, with ``threads`` engine threads (0: as many as cores)."""
     own = _THREAD * (threads or os.cpu_count() or 1)
     return {tower: base + own for tower, base in _WORKER.items()}
 
@@ -120,7 +120,7 @@ def without_weights(threads: int = 1) -> dict[Tower, int]:
 def decoding_memory(
     settings: WorkerSettings, pool_sizes: Mapping[str, int], own: Mapping[str, WorkerSettings] | None = None
 ) -> DecodingMemory:
-    """The most that images may take while they are decoded, which hostile ones do and photographs do not.
+    """The most memory that decoding may take, which hostile images reach and photographs do not.
 
     Args:
         settings: Of the workers.

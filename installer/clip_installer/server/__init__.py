@@ -1,1 +1,1 @@
-"""How ClickHouse is configured on this host: its merged configuration, its user, the configuration for chDB."""
+"""ClickHouse's configuration on this host: as merged, its system user, and a configuration for chDB."""

@@ -1,4 +1,4 @@
-"""What the installer must know of a server's configuration: its paths and everybody's functions."""
+"""What the installer needs from a server's configuration: its paths, and all functions defined in it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ class ServerConfig:
     """The merged configuration of one server.
 
     Attributes:
-        main_file: The main configuration file, absolute, in its directory's real place.
+        main_file: The main configuration file, absolute, with links in its directory resolved.
         path: Data directory.
         user_scripts_path: Directory in which ClickHouse looks for the commands of executable functions.
         user_files_path: Directory that ``file()`` may read.
         function_globs: Absolute patterns of the files that define functions, in the configuration's order.
         files: The files that the configuration was merged from.
-        destdir: Root of the tree that is configured, ``/`` for this machine's own; the other paths are those
-            that the server will see.
+        destdir: Root of the configured tree, ``/`` for this machine; the other paths are as the server sees them.
     """
 
     main_file: Path
@@ -61,7 +60,7 @@ class ServerConfig:
             destdir: Root of the tree that holds ``location``.
 
         Raises:
-            ConfigurationError: There is none, it is malformed, or a path in it cannot be known from here.
+            ConfigurationError: There is none, it is malformed, or a path in it cannot be determined from here.
         """
         main_file = _main_file(location, destdir)
         merged = merge(_below(destdir, main_file), os.environ if environment is None else environment)
@@ -89,7 +88,7 @@ class ServerConfig:
     def functions(self) -> dict[str, Path]:
         """Names of the executable functions that are defined, with the file that defines each.
 
-        A file that does not parse defines nothing, as for ClickHouse, which logs it and goes on.
+        A file that does not parse defines nothing; ClickHouse logs it and continues, too.
         """
         defined: dict[str, Path] = {}
         for path in self.function_files():
@@ -109,7 +108,7 @@ def _below(destdir: Path, path: Path) -> Path:
 def _main_file(location: Path, destdir: Path) -> Path:
     absolute = location.absolute()
     if destdir == Path("/"):
-        # One name for a directory that has several, but config.xml itself may be a link to anywhere.
+        # One name for a directory with several; config.xml itself may be a link to anywhere.
         absolute = absolute.resolve() if absolute.is_dir() else absolute.parent.resolve() / absolute.name
     on_disk = _below(destdir, absolute)
     if on_disk.is_file():

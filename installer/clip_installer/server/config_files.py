@@ -18,7 +18,7 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 
 
 def parse(path: Path) -> etree._Element:
-    """Parse one configuration file; YAML becomes the tree that ClickHouse makes of it.
+    """Parse one configuration file; YAML becomes the same tree as in ClickHouse.
 
     Returns:
         The root element, without comments and processing instructions.
@@ -34,14 +34,14 @@ def parse(path: Path) -> etree._Element:
 
 
 def text_of(element: etree._Element) -> str:
-    """The element's text as ClickHouse reads a value: everything inside, without the blanks around it."""
+    """The element's text as ClickHouse reads a value: everything inside, stripped."""
     return "".join(map(str, element.itertext())).strip()
 
 
 def _parse_xml(path: Path, content: bytes) -> etree._Element:
     from lxml import etree
 
-    # ClickHouse does not expand entities of the document's own either.
+    # Like ClickHouse, do not expand entities that the document defines.
     parser = etree.XMLParser(remove_comments=True, remove_pis=True, no_network=True, resolve_entities=False)
     try:
         return etree.fromstring(content, parser)
@@ -92,7 +92,7 @@ def _append(parent: etree._Element, key: str, value: yaml.Node, path: Path) -> N
     from lxml import etree
 
     if isinstance(value, yaml.SequenceNode):
-        # A sequence is the same element again and again, as in XML.
+        # A sequence is a repeated element, as in XML.
         for item in value.value:
             _append(parent, key, item, path)
         return

@@ -28,10 +28,10 @@ _DEFAULT_INCLUDE_FILE = Path("/etc/metrika.xml")
 
 @dataclass(frozen=True)
 class MergedConfig:
-    """The merged tree and the files it was made of.
+    """The merged tree and the files it was merged from.
 
     Attributes:
-        root: The root element after merging; what could not be substituted keeps its attribute.
+        root: The root element after merging; elements that could not be substituted keep their attributes.
         files: Contributing files in the order in which they were merged, the main file first.
     """
 
@@ -95,7 +95,7 @@ def _merge_children(target: etree._Element, addition: etree._Element, source: Pa
     for element in target:
         partners.setdefault(_identity(element), []).append(element)
         element.tail = None
-    # The addition's text stands for the target's, even where it is empty.
+    # The addition's text replaces the target's, even if it is empty.
     target.text = addition.text
     for element in addition:
         removes, replaces = "remove" in element.attrib, "replace" in element.attrib
@@ -154,8 +154,8 @@ def _substitute(
         if replacement is None:
             if parent is not None and ("optional" in element.attrib or element.tag == "include"):
                 parent.remove(element)
-            # Otherwise ClickHouse warns and goes on. The attribute stays: whoever needs the value can say
-            # why it lacks.
+            # Otherwise, ClickHouse warns and continues. The attribute stays, so that whoever needs the value can say
+            # why it is missing.
             return
         if element.tag == "include" and parent is not None:
             position = parent.index(element)

@@ -1,4 +1,4 @@
-"""The system user that ClickHouse runs as: who must be able to read and start what is installed."""
+"""The system user that ClickHouse runs as, who must be able to read and start what is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ServerUser:
         name: Login name.
         uid: Numeric user id.
         gid: Numeric id of the user's own group.
-        reason: Why it is this one, for the plan.
+        reason: Why this user was chosen, for the plan.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ServerUser:
 
     @classmethod
     def current(cls, reason: str) -> ServerUser:
-        """Who runs this process."""
+        """The user of this process."""
         return cls(user_name(os.geteuid()), os.geteuid(), os.getegid(), reason)
 
     @property
@@ -47,10 +47,10 @@ class ServerUser:
         return self.is_current or os.geteuid() == 0
 
     def run(self, command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run ``command`` as this user, or as the current one where only root could, with no environment, in ``/``.
+        """Run ``command`` as this user if this process may, otherwise as the current one: no environment, in ``/``.
 
         Raises:
-            CheckFailed: It cannot be started, or does not end.
+            CheckFailed: It cannot be started, or does not end in time.
         """
         other = self.can_run and not self.is_current
         try:
@@ -72,10 +72,10 @@ class ServerUser:
             raise CheckFailed(f"{command[0]} gave no answer within {_TIMEOUT_SECONDS} seconds") from error
 
     def make_directory(self, path: Path) -> None:
-        """Make a directory of this user's, with no more rights than this user has.
+        """Create a directory of this user's, with no more rights than this user has.
 
         Raises:
-            ApplyError: This user may not.
+            ApplyError: This user may not create it.
         """
         done = self.run(["/bin/mkdir", "-m", "755", "--", str(path)])
         if done.returncode != 0:
@@ -88,9 +88,9 @@ class ServerUser:
 def server_user(config: ServerConfig, name: str | None = None, recorded: str = "") -> ServerUser:
     """The user that the server configured by ``config`` runs as.
 
-    That is the one given by ``name``, else the one ``recorded`` when it was installed, else the owner of the data
-    directory, since ClickHouse refuses to run as anybody else, else ``clickhouse``. Whoever is not root can start
-    workers only as themselves.
+    That is the one given as ``name``, otherwise the one ``recorded`` at installation, otherwise the owner of the data
+    directory, because ClickHouse refuses to run as anybody else, otherwise ``clickhouse``. Only root can start workers
+    as another user.
 
     Args:
         config: The server.
@@ -135,7 +135,7 @@ def _named(name: str, where: str, reason: str) -> ServerUser:
 
 
 def user_name(uid: int) -> str:
-    """Login name of the user ``uid``, or the number where this machine knows none."""
+    """Login name of the user ``uid``, or the number if this machine knows none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,1 +1,1 @@
-"""Objects in the database: tables, views, vector indexes, and whose vectors they hold."""
+"""Objects in the database: tables, views, vector indexes, and the models of their vectors."""

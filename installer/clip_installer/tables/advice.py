@@ -1,4 +1,4 @@
-"""Advice on a table: how it differs from a new one, and rows that it hides."""
+"""Advice on a table: how it differs from a new one, and whether it has hidden rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from clip_installer.tables.schema import SchemaParameters
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Above this, a search reads many times more than it needs: all rows of the granules of its candidates.
+# Above this, a search reads many times more rows than it needs: whole granules of its candidates.
 _LARGE_GRANULE = 256
 _DEFAULT_GRANULE = 8192
 
 
 def advice(database: Database, parameters: SchemaParameters) -> list[str]:
-    """Sentences for a person, each with the statement that follows from it; none for a table as it is made today.
+    """Sentences of advice, each with a statement to run; none for a table like a new one.
 
     Raises:
         SqlError: ClickHouse refused a query.

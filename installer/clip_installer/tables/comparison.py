@@ -1,4 +1,4 @@
-"""Does the installed model produce a table's vectors? A sample is encoded again and compared."""
+"""Checks whether the installed model produces a table's vectors: a sample is encoded again and compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NORM_TOLERANCE = 0.01
 
 
 class Kind(NamedTuple):
-    """What a table holds vectors of.
+    """What a table has vectors of.
 
     Attributes:
         name: ``captions`` or ``images``.
@@ -44,7 +44,7 @@ KINDS = (
         "caption",
         "text_embedding",
         "try_encode_text",
-        # The import stores an image's own vector where the source has none of the caption.
+        # The import stores the image's vector if the source has none for the caption.
         "caption != '' AND text_embedding != image_embedding",
     ),
     Kind("images", "url", "image_embedding", "try_encode_image", "url != '' AND url NOT LIKE 'http%://%'"),
@@ -53,11 +53,11 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a sample of captions or of images has shown.
+    """The result of comparing a sample of captions or images.
 
     Attributes:
         kind: ``captions`` or ``images``.
-        compared: Rows that could be encoded; the rest means nothing where this is 0.
+        compared: Rows that could be encoded; if 0, the other attributes are meaningless.
         stored_dimension: Length of the table's vectors.
         encoded_dimension: Length of the functions' vectors.
         median_cosine: Median cosine of stored and encoded vector.
@@ -77,26 +77,26 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether the vectors point the same way; their length is another question."""
+        """Whether the vectors point in the same direction; their lengths may differ."""
         return self.median_cosine >= SAME_COSINE[self.kind]
 
     @property
     def same_norm(self) -> bool:
-        """Whether the vectors are equally long."""
+        """Whether the vectors have the same length."""
         return abs(self.stored_norm - self.encoded_norm) <= _NORM_TOLERANCE * self.encoded_norm
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer and its numbers.
+    """The verdict and its numbers.
 
     Attributes:
         code: ``same``, ``not_normalised`` or ``different``.
         text: One line for a person.
-        comparisons: What it rests on.
-        table_comment: What the table's COMMENT says of the model that filled it, '' for nothing.
-        table_model: The model that it names; None where it names none.
-        checked_model: The model that was checked; None where the server does not tell.
+        comparisons: What it is based on.
+        table_comment: What the table's COMMENT says about the model that filled it; '' if nothing.
+        table_model: The model that it names; None if it names none.
+        checked_model: The model that was checked; None if the server cannot tell.
     """
 
     code: str
@@ -108,7 +108,7 @@ class Verdict:
 
     @property
     def origin(self) -> str:
-        """By what the table says it was filled, and what was checked; for a person."""
+        """A line about the model that the table names and the one that was checked."""
         return _origin(self.table_comment, self.table_model, self.checked_model)
 
 
@@ -116,7 +116,7 @@ def check_model(database: Database, table: str, suffix: str, sample: int) -> Ver
     """Encode ``sample`` captions and images of ``table`` with the model installed under ``suffix``.
 
     Raises:
-        CheckFailed: There are no such functions, or nothing could be compared.
+        CheckFailed: The functions do not exist, or nothing could be compared.
         SqlError: ClickHouse refused.
     """
     checked = FUNCTIONS["encode_text"].sql_name(suffix)
@@ -154,12 +154,12 @@ class Encode(Protocol):
     """A model that encodes values outside the server."""
 
     def __call__(self, kind: str, values: Sequence[str]) -> list[Sequence[float]]:
-        """The vectors of ``values``, captions or (``kind`` is ``images``) paths; [] for one that it cannot encode."""
+        """The vectors of ``values``: captions or, for the kind ``images``, paths; [] if one cannot be encoded."""
         ...
 
 
 def compare_sample(database: Database, table: str, sample: int, encode: Encode) -> tuple[Comparison, ...]:
-    """Compare ``sample`` captions and images of ``table`` with what a model outside the server makes of them.
+    """Compare the vectors of ``sample`` captions and images of ``table`` with those of a model outside the server.
 
     Raises:
         SqlError: ClickHouse refused.
@@ -199,7 +199,7 @@ def _compared(kind: str, pairs: Sequence[tuple[Sequence[float], Sequence[float]]
 
 
 def judge(comparisons: tuple[Comparison, ...]) -> Verdict:
-    """The verdict on comparisons, of which there is at least one."""
+    """The verdict on one or more comparisons."""
     for seen in comparisons:
         if seen.stored_dimension != seen.encoded_dimension:
             return Verdict(

@@ -28,9 +28,9 @@ class Schema:
     """The DDL for one model.
 
     Attributes:
-        parameters: What it was rendered from.
-        objects: Table and views with their statements, in the order in which they can be run.
-        index_statements: The vector indexes, for after the load.
+        parameters: The parameters that it was rendered with.
+        objects: Table and views with their statements, in executable order.
+        index_statements: The vector indexes, to be built after loading.
     """
 
     parameters: SchemaParameters
@@ -45,11 +45,11 @@ class Schema:
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """The statements that make the objects."""
+        """The statements that create the objects."""
         return tuple(one.statement for one in self.objects)
 
     def drops(self) -> tuple[str, ...]:
-        """Statements that remove what can be made again (views, indexes, the sample), and keep the data."""
+        """Statements that drop what can be recreated (views, indexes, the sample) and keep the data."""
         cluster = self.parameters.on_cluster
         made = [f"DROP {one.kind} IF EXISTS {one.name}{cluster}" for one in reversed(self.objects) if not one.is_data]
         table = identifier(self.parameters.stored_table)
@@ -68,11 +68,11 @@ class ObjectStep:
 
     Attributes:
         action: ``create`` it, ``replace`` its definition, leave it ``unchanged``, be ``refused``, or be ``left out``,
-            as a monitoring view is on a server that has not what it shows.
-        made: The object as it shall be.
+            like a monitoring view on a server without its system tables.
+        made: The object as it should be.
         reason: Why, in a few words.
         on_cluster: The clause ``ON CLUSTER``, with a space before it; '' for one server.
-        before: Its definition now, as ``SHOW CREATE`` gives it; '' where there is none.
+        before: Its current definition, from ``SHOW CREATE``; '' if there is none.
     """
 
     action: ObjectAction
@@ -88,12 +88,12 @@ class ObjectStep:
 
 
 def plan_schema(database: Database, schema: Schema, *, force: bool) -> list[ObjectStep]:
-    """What :func:`deploy` would do, from what the server has; changes nothing.
+    """What :func:`deploy` would do, based on what the server has; changes nothing.
 
     Args:
         database: The server.
-        schema: The schema as it shall be.
-        force: Whether a view that install-udfs did not make may be replaced.
+        schema: The schema as it should be.
+        force: Whether views that install-udfs did not create may be replaced.
 
     Raises:
         SqlError: The user may not read the system tables.
@@ -104,13 +104,13 @@ def plan_schema(database: Database, schema: Schema, *, force: bool) -> list[Obje
 
 
 def deploy(database: Database, steps: Sequence[ObjectStep]) -> bool:
-    """Run the statements of ``steps``; when one fails, the objects are as they were before.
+    """Run the statements of ``steps``; if one fails, all objects are restored.
 
     Returns:
         Whether anything was changed.
 
     Raises:
-        ApplyError: ClickHouse refused a statement; names it and says why.
+        ApplyError: ClickHouse refused a statement; the message names it and the reason.
     """
     undo: list[str] = []
     changing = [step for step in steps if step.changes]
@@ -134,7 +134,7 @@ def deploy(database: Database, steps: Sequence[ObjectStep]) -> bool:
 
 
 def _unreadable(database: Database, tables: Iterable[str]) -> dict[str, str]:
-    """Why each of the system ``tables`` that cannot be read cannot, with the way out."""
+    """For each of the system ``tables`` that cannot be read, the reason and what to do."""
     found = {}
     for table in sorted(tables):
         exists = f"SELECT count() FROM system.tables WHERE {is_table(table, 'name')}"
@@ -151,7 +151,7 @@ def _unreadable(database: Database, tables: Iterable[str]) -> dict[str, str]:
 
 
 def granted(database: Database, right: str) -> bool:
-    """Whether the user has ``right``; True where the server is too old to say, as it will then say so itself."""
+    """Whether the user has ``right``; True if the server is too old to tell; the statement itself then fails."""
     try:
         return bool(database.value(f"CHECK GRANT {right}"))
     except SqlError:

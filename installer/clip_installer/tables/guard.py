@@ -1,4 +1,4 @@
-"""Whose vectors a table holds, checked before a model is installed on it."""
+"""Checks, before a model is installed on a table, which model its vectors come from."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OWN_TABLE = "give this model a table of its own with --table NAME"
 
 @dataclass(frozen=True)
 class TableCheck:
-    """What a look at the table has shown, where nothing stands against the model.
+    """The result of checking a table that suits the model.
 
     Attributes:
         text: One line for a person.
-        outdated_comment: The table's COMMENT where it has to follow the model; None where it stays.
+        outdated_comment: The table's COMMENT if it must be changed to the model's; None if it stays.
     """
 
     text: str
@@ -36,18 +36,18 @@ class TableCheck:
 def check_table(
     database: Database, parameters: SchemaParameters, neighbours: Sequence[str], encode: Encode
 ) -> TableCheck | None:
-    """See that the table of ``parameters``, where there is one, is for the vectors of their model; changes nothing.
+    """Check that the table of ``parameters``, if it exists, is for vectors of their model; changes nothing.
 
-    The rows of a table that does not name exactly this build of the model are compared with what ``encode`` gives.
+    If the table does not name exactly this build of the model, its rows are compared with the results of ``encode``.
 
     Args:
         database: The server.
         parameters: The schema; its comment names the model.
-        neighbours: Names of the models that are installed beside it.
+        neighbours: Names of the other installed models.
         encode: The model, which need not be installed yet.
 
     Returns:
-        None where there is no table yet.
+        None if there is no table yet.
 
     Raises:
         ConflictError: The table is for another model's vectors, or its vectors have another length.
@@ -74,7 +74,7 @@ def check_table(
 
 @contextmanager
 def labelled(database: Database, parameters: SchemaParameters, check: TableCheck | None) -> Iterator[None]:
-    """Let the COMMENT of an empty table name the model; it goes back where the body fails."""
+    """Let the COMMENT of an empty table name the model; restored if the body fails."""
     before = check.outdated_comment if check is not None else None
     if before is None:
         yield

@@ -26,13 +26,13 @@ _COMMAND = re.compile(
 
 @dataclass(frozen=True)
 class ModelLabel:
-    """A model, as far as a vector's origin goes.
+    """A model, as the origin of vectors.
 
     Attributes:
         name: Name of its bundle.
         dimension: Length of its vectors.
         bundle: The first 12 hexadecimal digits of a SHA-256 over the bundle's files.
-        turned: Whether images are turned upright before they are encoded.
+        turned: Whether images are turned upright before encoding.
     """
 
     name: str
@@ -48,13 +48,13 @@ class ModelLabel:
 
     @property
     def comment(self) -> str:
-        """What the COMMENT of a table with its vectors, or of a view that searches them, says."""
+        """The COMMENT of a table with its vectors, or of a view that searches them."""
         how = ", images turned upright" if self.turned else ""
         return f"CLIP vectors of {self.name}, {self.dimension} numbers, bundle {self.bundle}{how}"
 
     @property
     def command_arguments(self) -> str:
-        """What a function's definition says after the function's name, for :func:`installed_label` to read."""
+        """The arguments after the function's name in its command, read back by :func:`installed_label`."""
         return f"{self.dimension} {self.bundle}{' upright' if self.turned else ''}"
 
     def __str__(self) -> str:
@@ -64,17 +64,17 @@ class ModelLabel:
 
 
 def table_comment(database: Database, table: str) -> str:
-    """The COMMENT of ``table``; '' where it has none, or is not there."""
+    """The COMMENT of ``table``; '' if it has none or does not exist."""
     return str(database.value(f"SELECT comment FROM system.tables WHERE {is_table(table, 'name')}") or "")
 
 
 def label_of_comment(comment: str) -> ModelLabel | None:
-    """The model that the COMMENT of a table names; None where it names none."""
+    """The model that the COMMENT of a table names; None if it names none."""
     return _label(_COMMENT.search(comment))
 
 
 def installed_label(database: Database, sql_name: str) -> ModelLabel | None:
-    """The model of the function ``sql_name``; None where the server does not tell (before ClickHouse 26.2)."""
+    """The model of the function ``sql_name``; None if the server cannot tell (before ClickHouse 26.2)."""
     query = f"SELECT command FROM system.user_defined_functions WHERE name = {literal(sql_name)}"
     try:
         command = database.value(query)
@@ -84,7 +84,7 @@ def installed_label(database: Database, sql_name: str) -> ModelLabel | None:
 
 
 def label_of_command(command: str) -> ModelLabel | None:
-    """The model that a function's definition starts, by its command; None for somebody else's."""
+    """The model named in a function's command; None for a foreign function."""
     return _label(_COMMAND.fullmatch(command))
 
 

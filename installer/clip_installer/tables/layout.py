@@ -1,4 +1,4 @@
-"""Which columns a table has that is searched, and what follows for its views and indexes."""
+"""The columns of a searched table, and the views and indexes that follow from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clip_installer.tables.views import VIEWS, View
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Pixels of the longest side of the thumbnails that a table of pictures keeps.
+# Longest side, in pixels, of the thumbnails in a table of pictures.
 THUMBNAIL_SIZE = 320
 
 Filter = Literal["", "laion", "pictures"]
@@ -24,14 +24,14 @@ class Layout:
     """The columns of a table.
 
     Attributes:
-        columns: What a search shows, the key among it.
-        key: The column that names a row.
+        columns: The columns that a search shows, including the key.
+        key: The column that identifies a row.
         key_type: Its type.
         image: The column of the images' vectors.
-        text: That of the captions' vectors; None for none.
+        text: The column of the captions' vectors; None for none.
         caption: The column of the captions; None for none.
-        filter: Which filter the views take: that of LAION's columns, that of one's own pictures, or none.
-        noun: What stands in the views' names after ``search_``; '' for the views that the installation makes.
+        filter: The filter of the views: for LAION's columns, for your own pictures, or none.
+        noun: What follows ``search_`` in the views' names; '' for the views of the installation.
     """
 
     columns: tuple[str, ...]
@@ -50,7 +50,7 @@ class Layout:
         return found if self.text is None else {**found, "text_index": self.text}
 
     def views(self) -> list[View]:
-        """The search views that these columns allow, with the names that they have here."""
+        """The search views that these columns allow, with their names here."""
         return [replace(view, name=self.view_name(view.name)) for view in VIEWS if self._allows(view)]
 
     def vector(self, view: View) -> str:
@@ -64,7 +64,7 @@ class Layout:
         )
 
     def view_name(self, name: str) -> str:
-        """The name that the view ``name`` of an installation has for this table."""
+        """The name of the installation's view ``name`` for this table."""
         if not self.noun:
             return name
         verb, _, rest = name.partition("_")
@@ -76,7 +76,7 @@ _SHOWN = ("id", "path", "width", "height", "format", "taken")
 
 
 def pictures_layout(table: str, *, captions: bool) -> Layout:
-    """The layout of the table ``table`` that index-pictures fills."""
+    """The layout of a ``table`` filled by index-pictures."""
     noun = table.rpartition(".")[2]
     if captions:
         return Layout((*_SHOWN, "caption"), filter="pictures", noun=noun)
@@ -84,10 +84,10 @@ def pictures_layout(table: str, *, captions: bool) -> Layout:
 
 
 def own_layout(database: Database, table: str, vector: str, columns: tuple[str, ...]) -> Layout:
-    """The layout of a table of any other kind, whose first column in ``columns`` names a row.
+    """The layout of any other table; the first of ``columns`` identifies a row.
 
     Raises:
-        TableUnfit: The table has no such columns, or ``vector`` has no vectors.
+        TableUnfit: The table lacks a column, or ``vector`` has no vectors.
     """
     types = {
         str(name): str(kind)
@@ -105,7 +105,7 @@ def own_layout(database: Database, table: str, vector: str, columns: tuple[str, 
 
 
 def layout_of(database: Database, table: str) -> Layout:
-    """The layout of a table that install-udfs or index-pictures made, by its columns; LAION's where there is none."""
+    """The layout of a table created by install-udfs or index-pictures, by its columns; LAION's if there is none."""
     columns = {row[0] for row in database.rows(f"SELECT name FROM system.columns WHERE {is_table(table)}")}
     if {"path", "thumbnail", "version"} <= columns:
         return pictures_layout(table, captions="caption" in columns)

@@ -1,4 +1,4 @@
-"""The manual inside the database: what a model's functions and views are, for the view clip_help and for COMMENTs."""
+"""The manual inside the database: a model's functions and views, for the view clip_help and for COMMENTs."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class ManualEntry:
     Attributes:
         kind: ``function`` or ``view``.
         name: Its name, with the model's suffix.
-        parameters: Names and types, as a declaration has them.
-        returns: The type of a function's answer; '' for a view.
+        parameters: Names and types, as in a declaration.
+        returns: The type of a function's result; '' for a view.
         purpose: What it is for.
         example: A statement that calls it.
     """
@@ -57,7 +57,7 @@ class ManualEntry:
 
 
 def signature(view: View, suffix: str, filtered_by: str) -> str:
-    """The view as a declaration: ``search_by_text(query String, k UInt32)``."""
+    """The declaration of the view: ``search_by_text(query String, k UInt32)``."""
     return f"{_named(view.name, suffix)}({_declared(view, filtered_by)})"
 
 

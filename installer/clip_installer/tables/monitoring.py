@@ -1,4 +1,4 @@
-"""Views over the server's own tables that show what the functions do, the same for all models."""
+"""Views over the server's system tables that show what the functions do, the same for all models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MonitoringView:
 
     Attributes:
         name: Its name.
-        reads: The system tables that it reads; without one of them, or without the right to read it, there is no view.
+        reads: The system tables that it reads; the view is omitted if one is missing or may not be read.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The search views of any table with a column of vectors: made, replaced and removed."""
+"""The search views of any table with a column of vectors: created, replaced and removed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from clip_udfs.functions import FUNCTIONS
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# What label_images, as install-udfs made it, knows of the model.
+# The model's scaling, in the definition of label_images by install-udfs.
 _LOGITS = re.compile(r"-> \(*(?P<scale>[\d.]+) \* \(1 - cosineDistance\([^()]*\)\)+(?: \+ \(*(?P<bias>-?[\d.]+))?")
 
 
 def view_schema(database: Database, table: str, suffix: str, layout: Layout) -> Schema:
     """The views of ``table`` for the installed model of ``suffix``, and the sample that they need.
 
-    The view of labels is among them where the installation's own tells how the model's logits are scaled.
+    The label view is included if the installation's own has the scaling of the model's logits.
 
     Raises:
         CheckFailed: The functions are not installed.
-        TableUnfit: The vectors of the table have another length than the model's.
+        TableUnfit: The vectors of the table do not have the model's length.
     """
     label = installed_label(database, FUNCTIONS["encode_image"].sql_name(suffix))
     dimension = label.dimension if label else _dimension(database, suffix)
@@ -61,7 +61,7 @@ def view_schema(database: Database, table: str, suffix: str, layout: Layout) -> 
 
 
 def drops(database: Database, table: str, suffix: str) -> list[str]:
-    """Statements that remove the views of ``table``, and their sample; views that somebody else made stay."""
+    """Statements that drop the views of ``table`` and their sample; foreign views stay."""
     layout = Layout(("id",), text="id", caption="id", filter="laion", noun=table.rpartition(".")[2])
     statements = []
     for one in reversed(view_objects(SchemaParameters(table=table, suffix=suffix, layout=layout))):
@@ -79,7 +79,7 @@ def _dimension(database: Database, suffix: str) -> int:
 
 
 def _beside(database: Database, suffix: str) -> str:
-    """A table in the database that has the installation's own views; any name in the current one where none has."""
+    """A table in the database that has the installation's views; any name in the current one if none has."""
     name = SchemaParameters(suffix=suffix).view_name("label_images")
     found = database.value(
         f"SELECT database FROM system.tables WHERE name = {literal(name)} AND comment LIKE '%CLIP vectors%'"

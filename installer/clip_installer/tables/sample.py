@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def draw_sample(database: Database, parameters: SchemaParameters) -> bool:
-    """Draw the sample from the rows that are there now, unless it is that sample already.
+    """Draw the sample from the current rows, unless it is already their sample.
 
     Returns:
         Whether the sample has changed.

@@ -17,22 +17,22 @@ from clip_udfs.functions import FUNCTIONS
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Bits that an index keeps of each number of a vector, and bytes of each of its neighbours.
+# Bits per number of a vector in an index, and bytes of each of its neighbours.
 NUMBER_BITS = {"bf16": 16, "f64": 64, "f32": 32, "f16": 16, "i8": 8, "b1": 1}
 QUANTIZATIONS = tuple(NUMBER_BITS)
 _NEIGHBOUR_BYTES = 4
 CAPTION_INDEX = "caption_index"
-# Rows of the sample that relevance is reckoned from: the deviation of 1024 similarities is known to about 2 %.
+# Rows of the sample for relevance: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024
-# The COMMENT of a view ends with a digest of its definition: who made it, and whether it is this version's.
+# The COMMENT of a view ends with a digest of its definition, which shows that we created it, and in which version.
 _NO_DEFINITION = "0" * 12
 _DEFINITION = re.compile(r"CLIP (?:vectors|functions).*, definition ([0-9a-f]{12})", re.DOTALL)
-# The views that tell an analyst what an installation has: name, template and purpose.
+# The views that describe an installation to an analyst: name, template and purpose.
 _MANUALS = (
     ("clip_help", "schema/help_view", "What can be called: functions and views, their parameters, an example of each"),
     ("clip_image_roots", "schema/image_roots_view", "The directories that encode_image may read"),
 )
-# What OpenAI's CLIP models end their training with; for bundles that do not name their own.
+# The final value in OpenAI's CLIP models, for bundles that do not have their own.
 DEFAULT_LOGIT_SCALE = 100.0
 _DIMENSION = re.compile(r"CHECK length\(image_embedding\) = (\d+)")
 
@@ -44,16 +44,16 @@ class SchemaParameters:
     Attributes:
         table: ``table`` or ``database.table`` that is searched.
         dimension: Length of the vectors.
-        suffix: Suffix of the model's functions, which its views get as well; '' for the default model.
-        quantization: What the index keeps of each number, one of :data:`QUANTIZATIONS`.
+        suffix: Suffix of the model's functions and views; '' for the default model.
+        quantization: Number format in the index, one of :data:`QUANTIZATIONS`.
         m: Connections of each vector in the index (``hnsw_max_connections_per_layer``).
-        ef_construction: Candidates looked at while building (``hnsw_candidate_list_size_for_construction``).
-        ef_search: Candidates that the views let the index keep and propose, at most 1000.
+        ef_construction: Candidates considered while building (``hnsw_candidate_list_size_for_construction``).
+        ef_search: Candidates that the index keeps and proposes to the views, at most 1000.
         granularity: Rows of a granule (``index_granularity``): a search reads the whole granules of its candidates.
-        cluster: A cluster: replicated tables on its shards below a Distributed one; None for one server.
-        comment: What the COMMENT of table and views says about the model.
+        cluster: A cluster, with replicated tables on its shards below a Distributed one; None for one server.
+        comment: The model in the COMMENT of table and views.
         logit_scale: Factor of the cosines in the model's own probabilities.
-        logit_bias: What is added to them, for a model that was trained with a sigmoid; None for a softmax.
+        logit_bias: Added to them in a model trained with a sigmoid; None for a softmax.
         layout: The columns of the table.
         image_roots: The directories that ``encode_image`` may read.
         cloud: Whether it is for ClickHouse Cloud, where no function is given a path, and every table is replicated.
@@ -79,7 +79,7 @@ class SchemaParameters:
         """Refuse what ClickHouse would refuse later.
 
         Raises:
-            UsageProblem: Naming the parameter and its value.
+            UsageProblem: A parameter is invalid; the message names it and its value.
         """
         identifier(self.table)
         if self.quantization not in QUANTIZATIONS:
@@ -90,7 +90,7 @@ class SchemaParameters:
 
     @property
     def indexed_vector_bytes(self) -> float:
-        """Bytes that a vector index keeps of one vector, its neighbours not counted."""
+        """Bytes of one vector in a vector index, without its neighbours."""
         return self.dimension * NUMBER_BITS[self.quantization] / 8
 
     @property
@@ -120,7 +120,7 @@ class SchemaParameters:
         return f"{database}.{name}{ending}" if database else f"{name}{ending}"
 
     def values(self) -> dict[str, Any]:
-        """What the templates may use."""
+        """The values for the templates."""
         database, _, stored_name = self.stored_table.rpartition(".")
         return {
             "table": identifier(self.table),
@@ -159,10 +159,10 @@ class SchemaObject:
 
     Attributes:
         kind: ``TABLE`` or ``VIEW``.
-        plain_name: ``name`` or ``database.name``, not quoted.
-        is_data: Whether it holds what cannot be made again, so that an uninstall keeps it.
-        statement: What creates it, again and again.
-        reads: The system tables that a monitoring view needs; empty for an object of the model's own.
+        plain_name: ``name`` or ``database.name``, unquoted.
+        is_data: Whether it has data that cannot be recreated, so that an uninstall keeps it.
+        statement: The idempotent statement that creates it.
+        reads: The system tables that a monitoring view needs; empty for an object of a model.
     """
 
     kind: Literal["TABLE", "VIEW"]
@@ -173,22 +173,22 @@ class SchemaObject:
 
     @property
     def is_monitoring(self) -> bool:
-        """Whether it watches the functions of all models, and goes with the last of them."""
+        """Whether it monitors all models, and is removed with the last of them."""
         return bool(self.reads)
 
     @property
     def name(self) -> str:
-        """The name as a statement has it."""
+        """The quoted name."""
         return identifier(self.plain_name)
 
     @property
     def definition(self) -> str | None:
-        """What :func:`definition_of_comment` gives for it."""
+        """Its digest, as :func:`definition_of_comment` returns it."""
         return definition_of_comment(self.statement.sql)
 
 
 def table_objects(parameters: SchemaParameters) -> list[SchemaObject]:
-    """The table alone; of a cluster the shards' own and the distributed one."""
+    """The table only; on a cluster, the shards' tables and the distributed one."""
     names = dict.fromkeys((parameters.stored_table, parameters.table))
     return [
         SchemaObject("TABLE", name, True, statement)
@@ -197,7 +197,7 @@ def table_objects(parameters: SchemaParameters) -> list[SchemaObject]:
 
 
 def objects(parameters: SchemaParameters) -> list[SchemaObject]:
-    """Tables and views, in the order in which they can be created, again and again."""
+    """Tables and views, in the order of creation; their statements are idempotent."""
     return [*table_objects(parameters), *view_objects(parameters)]
 
 
@@ -208,18 +208,18 @@ def view_objects(parameters: SchemaParameters) -> list[SchemaObject]:
 
 
 def definition_of_comment(comment: str) -> str | None:
-    """The digest of a view's definition, from its COMMENT; None where install-udfs did not make the view."""
+    """The digest of a view's definition, from its COMMENT; None if install-udfs did not create the view."""
     found = _DEFINITION.search(comment)
     return found[1] if found else None
 
 
 def table_statements(parameters: SchemaParameters) -> list[Statement]:
-    """What creates the table alone."""
+    """The statements that create only the table."""
     return [one.statement for one in table_objects(parameters)]
 
 
 def statements(parameters: SchemaParameters) -> list[Statement]:
-    """What creates tables and views, in the order in which it can be run, again and again."""
+    """The idempotent statements that create tables and views, in executable order."""
     return [one.statement for one in objects(parameters)]
 
 
@@ -229,17 +229,17 @@ def sample_statements(parameters: SchemaParameters) -> list[Statement]:
 
 
 def index_statements(parameters: SchemaParameters) -> list[Statement]:
-    """Both vector indexes: added, then built; for after the load, as each insert would build its own."""
+    """Add and build both vector indexes; run after loading, because each insert would build its own."""
     return render("schema/indexes", parameters.values())
 
 
 def caption_index_statements(parameters: SchemaParameters) -> list[Statement]:
-    """The index of the words in the captions, added and built; for servers of 26.4 and newer."""
+    """Add and build the index of the captions' words; for ClickHouse 26.4 and newer."""
     return render("schema/caption_index", parameters.values())
 
 
 def stored_dimension(database: Database, table: str) -> int | None:
-    """The length of vectors that ``table``'s constraint asks for; None without the table or a constraint."""
+    """The length of vectors required by ``table``'s constraint; None without the table or a constraint."""
     name = identifier(table)
     if not database.exists(table):
         return None
@@ -248,7 +248,7 @@ def stored_dimension(database: Database, table: str) -> int | None:
 
 
 def comment_with_definition(text: str) -> str:
-    """The COMMENT of a view with ``text``, and room for the digest that :func:`defined` puts in."""
+    """The COMMENT of a view with ``text``, and a placeholder for the digest from :func:`defined`."""
     return f"\nCOMMENT {literal(f'{text}, definition {_NO_DEFINITION}')}"
 
 
@@ -275,7 +275,7 @@ def _views(parameters: SchemaParameters) -> Iterator[SchemaObject]:
 
 
 def _view(parameters: SchemaParameters, name: str, template: str, values: dict[str, Any], said: str) -> SchemaObject:
-    """A view whose COMMENT says ``said``, then the model, and the digest of its definition."""
+    """A view whose COMMENT has ``said``, the model, and the digest of its definition."""
     plain_name = parameters.view_name(name)
     comment = comment_with_definition(f"{said}. {parameters.comment or 'CLIP vectors'}")
     (statement,) = render(template, {**values, "name": identifier(plain_name), "comment": comment})

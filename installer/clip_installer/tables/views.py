@@ -1,4 +1,4 @@
-"""The search views, as data: which there are, what each is asked with and which vectors it compares."""
+"""The search views, as data: their names, their parameters, and the vectors that they compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Parameter:
     example: str
 
     def __str__(self) -> str:
-        """Name and type, as documentation gives them."""
+        """Name and type, for documentation."""
         return f"{self.name} {self.type}"
 
 
@@ -34,7 +34,7 @@ _TARGETS = {
 }
 _K = Parameter("k", "UInt32", "10")
 _SIZES = (Parameter("min_width", "UInt32", "0"), Parameter("min_height", "UInt32", "0"))
-# By the name that a table's layout gives its filter.
+# By the name of the filter in a table's layout.
 _FILTERS = {
     "": (),
     "laion": (
@@ -53,11 +53,11 @@ class View:
 
     Attributes:
         name: Its name, without the suffix of a model.
-        purpose: What it answers, as the comment above its definition.
-        target: What is searched for: ``text``, ``path``, ``bytes`` or ``embedding``.
+        purpose: What it returns, used as the comment above its definition.
+        target: Kind of the query: ``text``, ``path``, ``bytes`` or ``embedding``.
         vector: Whether ``image`` or ``text`` vectors are compared.
         filtered: Whether it takes the filter's parameters.
-        relevant: Whether it takes ``min_relevance`` and leaves out what lies below.
+        relevant: Whether it takes ``min_relevance`` and drops what is below.
         template: The template of ``sql/templates`` that it is rendered from.
     """
 
@@ -70,7 +70,7 @@ class View:
     template: str = "schema/view"
 
     def parameters(self, filtered_by: str = "laion") -> tuple[Parameter, ...]:
-        """Everything that it has to be given, on a table with the filter ``filtered_by``."""
+        """All its parameters, on a table with the filter ``filtered_by``."""
         return (
             _TARGETS[self.target],
             *((_K,) if self.target != "labels" else ()),

@@ -1,1 +1,1 @@
-"""A ClickHouse server for evaluation and tests: chDB's engine in a process of its own, with listeners."""
+"""A ClickHouse server for evaluation and tests: chDB in a separate process, with listeners."""

@@ -1,4 +1,4 @@
-"""The configuration that a trial server starts with: the given one as ClickHouse merges it, with its own addresses."""
+"""The configuration of a trial server: the given one as ClickHouse merges it, with other addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HTTP_PORT = 8123
 DEFAULT_TCP_PORT = 9000
-# A page's own handler, as ClickHouse stores it; those below it have a longer address.
+# The page's main handler, as ClickHouse stores it; the others have longer addresses.
 _PAGE_ADDRESS = re.compile(rf"^CREATE HANDLER \w+ URL '({ADDRESS}[^/']*)' ")
 
 
@@ -47,7 +47,7 @@ class Addresses:
 
     @classmethod
     def choose(cls, host: str, http_port: int, tcp_port: int) -> Addresses:
-        """The given addresses, with a free port of the system's choice in place of each 0.
+        """The given addresses, with a free port chosen by the system in place of each 0.
 
         Raises:
             ConfigurationError: This machine has no such address, or a port is in use.
@@ -58,12 +58,12 @@ class Addresses:
 
 @dataclass(frozen=True)
 class TrialConfiguration:
-    """What was written for a trial server.
+    """The written configuration of a trial server.
 
     Attributes:
         server: The given configuration.
         addresses: Where the server listens.
-        login: A user who may log in, '' for the default user without a password, None where there is none.
+        login: A user who may log in; '' for the default user without a password, None if there is none.
         reserved: Whether the user ``default`` of the given configuration cannot log in here.
     """
 
@@ -89,14 +89,14 @@ class TrialConfiguration:
 
     @property
     def first_query(self) -> str:
-        """A search where the search views are there, else a vector."""
+        """A search if the search views exist, otherwise a vector."""
         if (self.server.path / "metadata" / "default" / "search_by_text.sql").exists():
             return "SELECT url, caption, distance FROM search_by_text(query = 'a happy face', k = 5)"
         return "SELECT length(encode_text('a happy face'))"
 
 
 def write_configuration(location: Path, directory: Path, addresses: Addresses) -> TrialConfiguration:
-    """Write ``config.xml``, and a users file where one is needed, for a server on ``location`` into ``directory``.
+    """Write ``config.xml``, and a users file if needed, for a server on ``location`` into ``directory``.
 
     Raises:
         ConfigurationError: The configuration cannot be used, or would open the server to the network.
@@ -120,14 +120,14 @@ def write_configuration(location: Path, directory: Path, addresses: Addresses) -
             users.reserve_engine_user()
             named = directory / "users.xml"
             write_private(named, users.root)
-        _set(root, "user_directories")  # of all of them, clickhouse-local has the users file only
+        _set(root, "user_directories")  # clickhouse-local supports only the users file
         _set(root, "users_config", str(named))
     write_private(directory / "config.xml", root)
     return TrialConfiguration(config, addresses, _login(users), reserved)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
+    """Whether only this machine can reach ``host``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -151,7 +151,7 @@ def _login(users: Users | None) -> str | None:
 
 
 def _set(root: etree._Element, key: str, *values: str) -> None:
-    """Replace every element ``key`` of the configuration by one for each of ``values``."""
+    """Replace all elements ``key`` of the configuration by one for each of ``values``."""
     from lxml import etree
 
     for element in root.findall(key):
@@ -164,7 +164,7 @@ def _set(root: etree._Element, key: str, *values: str) -> None:
 
 
 def configured_port(location: Path, key: str, default: int) -> int:
-    """The port that the configuration itself names under ``key``, or ``default``."""
+    """The port under ``key`` in the configuration, or ``default``."""
     element = merge(ServerConfig.read(location).main_file, os.environ).root.find(key)
     text = "" if element is None else text_of(element)
     return int(text) if text.isdigit() else default

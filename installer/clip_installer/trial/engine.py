@@ -1,4 +1,4 @@
-"""The process that is the server. Everything that is not public of chDB is in this module.
+"""The server process. Everything that is not public in chDB is used only in this module.
 
 ``chdb._chdb.query`` runs clickhouse-local, which reads ``config.xml`` in its working directory and, since ClickHouse
 26.6, knows ``SYSTEM START LISTEN``. Run as ``python -m clip_installer.trial.engine DIRECTORY``: the server runs until
@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import Any
 
 OLDEST = (26, 6)
-# What the server's own session runs. Reading the pipe keeps that session, and so the server, alive; then the queries
-# that still run are cancelled, because chDB waits for them.
+# The statements of the server's own session. Reading the pipe keeps that session, and so the server, alive; then the
+# running queries are cancelled, because chDB waits for them.
 _SCRIPT = """
 SYSTEM START LISTEN HTTP;
 SYSTEM START LISTEN TCP;
@@ -24,7 +24,7 @@ KILL QUERY WHERE query_id != queryID() ASYNC FORMAT Null;
 
 
 def unsupported(chdb: Any) -> str | None:
-    """Why a server cannot be made of this ``chdb``, or None where it can."""
+    """Why this ``chdb`` cannot run a server; None if it can."""
     version = str(getattr(chdb, "engine_version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < OLDEST:
@@ -39,7 +39,7 @@ def unsupported(chdb: Any) -> str | None:
 
 def main(directory: str) -> int:
     """Serve with the configuration in ``directory`` until standard input ends."""
-    # Before chdir: the import itself looks at a config.xml in the working directory.
+    # Before chdir, because the import itself reads a config.xml in the working directory.
     chdb: Any = import_module("chdb")
     if problem := unsupported(chdb):
         sys.stderr.write(problem + "\n")

@@ -23,7 +23,7 @@ from clip_installer.trial import engine
 from clip_installer.trial.configuration import Addresses, TrialConfiguration, write_configuration
 
 START_SECONDS = 60
-# What cancelled queries may take; a worker that still computes ends when its pipe closes with the process.
+# Seconds for queries to be cancelled; a worker that still computes ends when its pipe closes with the process.
 STOP_SECONDS = 20
 _POLL_SECONDS = 0.1
 _STATUS_FILE = "status"
@@ -59,11 +59,11 @@ class TrialServer:
             time.sleep(_POLL_SECONDS)
 
     def wait(self) -> None:
-        """Return when the server has ended by itself."""
+        """Return when the server has stopped on its own."""
         self.process.wait()
 
     def stop(self) -> bool:
-        """End the server and its workers; False where it had to be killed."""
+        """Stop the server and its workers; False if it had to be killed."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -75,7 +75,7 @@ class TrialServer:
         return True
 
     def last_words(self) -> str:
-        """What ClickHouse said last, on one line."""
+        """ClickHouse's last message, on one line."""
         self._log.seek(0)
         text = self._log.read()
         said = _EXCEPTION.findall(text) or [line for line in text.splitlines() if "<Debug>" not in line]
@@ -93,11 +93,11 @@ class TrialServer:
 
 @contextmanager
 def trial_server(location: Path, host: str, http_port: int, tcp_port: int) -> Iterator[TrialServer]:
-    """A server on the configuration at ``location``, ended with its workers on the way out.
+    """A server on the configuration at ``location``, stopped with its workers when the ``with`` block ends.
 
     Raises:
         ConfigurationError: The configuration, an address or the data directory cannot be used.
-        ServerFailed: The server did not start; also where the installed chdb cannot be made a server.
+        ServerFailed: The server did not start, or the installed chdb cannot run one.
         MissingExtra: chdb is not installed.
     """
     if find_spec("chdb") is None:
@@ -112,21 +112,21 @@ def trial_server(location: Path, host: str, http_port: int, tcp_port: int) -> It
             stdout=log,
             stderr=log,
             cwd="/",
-            start_new_session=True,  # Ctrl-C is for the command, which then ends the server
+            start_new_session=True,  # Ctrl-C is handled by the command, which then stops the server
         )
         server = TrialServer(configuration, process, log)
         try:
             server.wait_until_it_answers()
             yield server
         finally:
-            # Signals that arrive while the server ends change nothing any more.
+            # Ignore signals that arrive while the server stops.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
             server.stop()
 
 
 def _refuse_data_in_use(data: Path) -> None:
-    """ClickHouse locks a file of the data directory; say who does before it is tried."""
+    """Check ClickHouse's lock file in the data directory first, to report who holds it."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         with (data / _STATUS_FILE).open("a+") as status:

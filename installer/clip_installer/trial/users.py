@@ -1,4 +1,4 @@
-"""The users of a trial server: who may log in without a password, and the one whom the server needs for itself."""
+"""The users of a trial server: who may log in without a password, and the one that the server itself needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip_installer.server.config_merge import merge
 if TYPE_CHECKING:
     from lxml import etree
 
-# The engine logs itself in as this user, without a password, as from the loopback address.
+# The server logs itself in as this user, without a password, from the loopback address.
 ENGINE_USER = "default"
 _PASSWORDS = (
     "password",
@@ -59,7 +59,7 @@ class Users:
 
     @property
     def engine_user_is_open(self) -> bool:
-        """Whether the file itself lets the engine's user in without a password."""
+        """Whether the file itself lets the server's own user log in without a password."""
         return any(user.tag == ENGINE_USER and _is_open(user) for user in self._users())
 
     def open_to_the_network(self) -> list[str]:
@@ -67,7 +67,7 @@ class Users:
         return [str(user.tag) for user in self._users() if _is_open(user) and not _is_local(user)]
 
     def reserve_engine_user(self) -> None:
-        """Give the engine a user of its own, without a password; its one session leaves no room for another's."""
+        """Give the server its own user without a password, limited to its one session."""
         from lxml import etree
 
         users = self.root.find("users")
@@ -94,10 +94,10 @@ class Users:
 
 
 def users_file(merged: etree._Element, main_file: Path) -> Path | None:
-    """The users file that a merged configuration names, None where it names none.
+    """The users file that a merged configuration names; None if it names none.
 
     Raises:
-        ConfigurationError: It names one that does not exist.
+        ConfigurationError: It names a file that does not exist.
     """
     element = merged.find("users_config")
     if element is None:
@@ -111,7 +111,7 @@ def users_file(merged: etree._Element, main_file: Path) -> Path | None:
 
 
 def write_private(path: Path, root: etree._Element) -> None:
-    """Write a configuration that may hold passwords, for the current user's eyes only."""
+    """Write a configuration that may contain passwords, readable only by the current user."""
     from lxml import etree
 
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Deploying the search page: compare the server's handlers, plan, then change all of them or none."""
+"""Deploys the search page: compare the server's handlers, plan, then change all of them or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HandlerStep:
         url: Its address.
         reason: Why, in a few words.
         statement: The statement that makes it; '' where it is removed or refused.
-        before: The statement that made the one that is there; '' where there is none.
+        before: The statement that created the existing one; '' if there is none.
     """
 
     action: Literal["create", "replace", "remove", "unchanged", "refused"]
@@ -43,7 +43,7 @@ class HandlerStep:
 
     @property
     def shown(self) -> str:
-        """The statement for a person: of the page itself only its beginning."""
+        """The statement as printed: of the page itself, only the beginning."""
         if not self.statement:
             return f"DROP HANDLER {self.name}"
         begin, quote, rest = self.statement.partition("'<!doctype html>")
@@ -51,15 +51,15 @@ class HandlerStep:
 
 
 def has_handlers(database: Database) -> bool:
-    """Whether the server knows handlers made by SQL."""
+    """Whether the server supports handlers created by SQL."""
     return bool(database.value("SELECT count() FROM system.tables WHERE database = 'system' AND name = 'handlers'"))
 
 
 def page_of(database: Database, table: str, suffix: str) -> SearchPage:
-    """The page for ``table``, by the model that its COMMENT names.
+    """The page for ``table``, for the model that its COMMENT names.
 
     Raises:
-        ConflictError: There is no such table, or no search views of the suffix.
+        ConflictError: There is no such table, or no search views with the suffix.
     """
     named = table.rpartition(".")[0]
     schema = named or str(database.value("SELECT currentDatabase()"))
@@ -73,10 +73,10 @@ def page_of(database: Database, table: str, suffix: str) -> SearchPage:
 
 
 def plan_page(database: Database, page: SearchPage) -> list[HandlerStep]:
-    """What :func:`deploy_page` would do, from what the server has; changes nothing.
+    """What :func:`deploy_page` would do, based on what the server has; changes nothing.
 
     Raises:
-        ConflictError: The server has no handlers made by SQL.
+        ConflictError: The server does not support handlers created by SQL.
         SqlError: The user may not read the system tables.
     """
     if not has_handlers(database):
@@ -102,7 +102,7 @@ def plan_page(database: Database, page: SearchPage) -> list[HandlerStep]:
 
 
 def plan_page_removal(database: Database, address: str) -> list[HandlerStep]:
-    """The handlers of the page at ``address`` that the server has, to be removed; none where it knows no handlers."""
+    """Steps that remove the page's existing handlers at ``address``; none if the server does not support handlers."""
     if not has_handlers(database):
         return []
     found = database.rows("SELECT name, url, create_query FROM system.handlers ORDER BY name")
@@ -114,14 +114,14 @@ def plan_page_removal(database: Database, address: str) -> list[HandlerStep]:
 
 
 def deploy_page(database: Database, steps: Sequence[HandlerStep]) -> bool:
-    """Make, replace and remove handlers; when one fails, they are as they were before.
+    """Create, replace and remove handlers; if one fails, all are restored.
 
     Returns:
         Whether anything was changed.
 
     Raises:
         ConflictError: A step is refused.
-        ApplyError: ClickHouse refused a statement; names the handler and says why.
+        ApplyError: ClickHouse refused a statement; the message names the handler and the reason.
     """
     for step in steps:
         if step.action == "refused":

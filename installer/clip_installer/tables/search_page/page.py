@@ -1,7 +1,7 @@
 """The search page: a web page and the queries behind it, served by ClickHouse's own HTTP handlers.
 
-A *handler* is an address with a query; ``CREATE HANDLER`` makes one (ClickHouse 26.8), and servers before that read the
-same from ``http_handlers`` in their configuration. A page has a dozen, all below one address.
+A *handler* is an address with a query. ``CREATE HANDLER`` creates one (ClickHouse 26.8); older servers read the same
+from ``http_handlers`` in their configuration. A page has a dozen, all below one address.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Handler:
         name: Its name in ``system.handlers``.
         url: Its address on the server, without host.
         method: ``GET`` or ``POST``.
-        purpose: What it answers.
+        purpose: What it returns.
         query: The query, without its settings.
-        headers: The headers of its answer.
+        headers: Its response headers.
     """
 
     name: str
@@ -54,20 +54,20 @@ class Handler:
 
     @cached_property
     def digest(self) -> str:
-        """What tells it from a handler of the same name with another address, query or headers."""
+        """Tells it from a handler of the same name with another address, query or headers."""
         parts = (self.url, self.method, self.query, *self.headers, *self.headers.values())
         return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
     @property
     def query_with_settings(self) -> str:
-        """The query with the headers of its answer, among them the mark of who made it."""
+        """The query with its response headers, including the mark that we created it."""
         headers = {**self.headers, MARK: self.digest}
         pairs = ",".join(f"{literal(key)}:{literal(value)}" for key, value in headers.items())
         return f"{self.query}\nSETTINGS http_response_headers = {literal('{' + pairs + '}')}"
 
     @property
     def statement(self) -> str:
-        """The statement that makes it."""
+        """The statement that creates it."""
         target = f"CREATE HANDLER {self.name} URL {literal(self.url)} METHODS ({self.method})"
         return f"{target} AS\n{self.query_with_settings}"
 
@@ -81,7 +81,7 @@ class SearchPage:
 
     @classmethod
     def render(cls, parameters: SchemaParameters, database: str, model: str) -> SearchPage:
-        """The page that searches the table of ``parameters``, in ``database`` where its name does not say which."""
+        """The page that searches the table of ``parameters``, in ``database`` unless its name has another."""
         suffix = parameters.suffix
         html = (resources.templates() / _PAGE).read_text(encoding="utf-8")
         named, _, table = parameters.table.rpartition(".")
@@ -133,7 +133,7 @@ def address_of(suffix: str, noun: str = "") -> str:
 
 
 def content_security_policy(html: str) -> str:
-    """What the page may load: its own style and script by their hashes, images, and answers of the same server."""
+    """What the page may load: its own style and script by their hashes, images, and responses of the same server."""
     hashes = {
         kind: f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
         for kind, text in _INLINE.findall(html)
@@ -145,13 +145,13 @@ def content_security_policy(html: str) -> str:
 
 
 def http_handlers_xml(page: SearchPage) -> str:
-    """The same handlers for the configuration of a server that has no ``CREATE HANDLER``."""
+    """The same handlers for the configuration of a server without ``CREATE HANDLER``."""
     from lxml import etree
 
     root = etree.Element("clickhouse")
     rules = etree.SubElement(root, "http_handlers")
     for handler in page.handlers:
-        # Rules without an attribute of their own would be merged with those of another file.
+        # Without a distinct attribute, the rules would be merged with those of another file.
         rule = etree.SubElement(rules, "rule", id=handler.name)
         etree.SubElement(rule, "methods").text = handler.method
         etree.SubElement(rule, "url").text = handler.url

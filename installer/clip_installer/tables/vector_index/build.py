@@ -1,4 +1,4 @@
-"""Building the vector indexes of a loaded table, and watching ClickHouse do it."""
+"""Builds the vector indexes of a loaded table, and follows ClickHouse's progress."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BuiltIndex:
     Attributes:
         name: ``image_index`` or ``text_index``.
         definition: Its type with all parameters, as ClickHouse writes it.
-        bytes_on_disk: Size of what is stored; about what a search holds in memory.
+        bytes_on_disk: Stored size; about the memory that a search needs.
     """
 
     name: str
@@ -51,26 +51,25 @@ def build_indexes(
     *,
     wait: bool = True,
 ) -> tuple[bool, list[BuiltIndex]]:
-    """Add both vector indexes and build them for the rows that are there, waiting until they are done.
+    """Add both vector indexes and build them for the existing rows, waiting until they are done.
 
-    A build that is running already is waited for, not begun again. An interrupt, or a connection that is lost, leaves
-    it running.
+    A running build is waited for, not started again. An interrupt, or a lost connection, leaves it running.
 
     Args:
         database: The connection.
         parameters: The table and the indexes' parameters.
-        rebuild: Drop indexes of other parameters first, instead of refusing.
-        advance: Is shown the rows that are done, each index counted.
-        sleep: Waits between two looks at ``system.mutations``.
+        rebuild: Drop indexes with other parameters first, instead of refusing.
+        advance: Called with the number of finished rows, counted for each index.
+        sleep: Waits between two reads of ``system.mutations``.
         wait: Whether to wait for the end.
 
     Returns:
-        Whether there was anything to do, and both indexes.
+        Whether anything was changed, and both indexes.
 
     Raises:
-        ConflictError: The indexes are there with other parameters.
-        TableUnfit: A row has a vector of zeros; names it. Or the disk has no room.
-        SqlError: ClickHouse cannot build them; the definitions that were replaced are back.
+        ConflictError: The indexes exist with other parameters.
+        TableUnfit: A row has a zero vector, which the message names; or the disk has no room.
+        SqlError: ClickHouse cannot build them; replaced definitions are restored.
     """
     wanted = f"'hnsw', 'cosineDistance', {parameters.dimension}, '{parameters.quantization}'"
     wanted = f"vector_similarity({wanted}, {parameters.m}, {parameters.ef_construction})"
@@ -105,9 +104,9 @@ def build_indexes(
 def _build_caption_index(
     database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None] | None
 ) -> bool:
-    """Index the words of the captions, for search_hybrid, where the server can and they are not indexed yet.
+    """Index the words of the captions for search_hybrid, if the server can and they are not indexed yet.
 
-    It is waited for with ``sleep``; None does not wait.
+    Waits with ``sleep``; None does not wait.
     """
     if parameters.layout.caption is None:
         return False
@@ -126,7 +125,7 @@ def _build_caption_index(
 
 
 def vector_indexes(database: Database, parameters: SchemaParameters) -> list[BuiltIndex]:
-    """The vector indexes of the stored table that are ours by name, with their sizes on all servers of a cluster."""
+    """Our vector indexes of the stored table, by name, with their sizes on all servers of a cluster."""
     names = ", ".join(map(literal, parameters.layout.indexes))
     found = database.rows(
         "SELECT name, type_full, sum(data_compressed_bytes)"
@@ -138,9 +137,9 @@ def vector_indexes(database: Database, parameters: SchemaParameters) -> list[Bui
 
 
 def _are_built(database: Database, parameters: SchemaParameters) -> bool:
-    """Whether every data part has both indexes: MATERIALIZE INDEX would build them all over again.
+    """Whether every data part has both indexes, because MATERIALIZE INDEX would rebuild them all.
 
-    ClickHouse has no list of the indexes of a part, only their size; both graphs hold all numbers at least.
+    ClickHouse lists only the size of a part's indexes; both graphs hold at least all numbers.
     """
     if len(vector_indexes(database, parameters)) < len(parameters.layout.indexes):
         return False
@@ -154,7 +153,7 @@ def _are_built(database: Database, parameters: SchemaParameters) -> bool:
 
 
 def _refuse_zero_vectors(database: Database, parameters: SchemaParameters) -> None:
-    """No index takes them: they have no direction. Tables of this version have a constraint that keeps them out."""
+    """No index accepts zero vectors, which have no direction. Tables of this version have a constraint against them."""
     for column in parameters.layout.indexes.values():
         condition = f"NOT (L2Norm({column}) > 0)"
         table = identifier(parameters.table)
@@ -176,7 +175,7 @@ def _drop(database: Database, parameters: SchemaParameters, index: str) -> None:
 def _put_back(
     database: Database, parameters: SchemaParameters, replaced: Sequence[BuiltIndex], error: SqlError
 ) -> None:
-    """Drop what could not be built, since merges would fail on it, and define the indexes that it replaced again."""
+    """Drop what could not be built, because merges would fail on it, and restore the definitions that it replaced."""
     table = identifier(parameters.stored_table)
     before = {index.name: index.definition for index in replaced}
     try:
@@ -200,7 +199,7 @@ def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sl
         )
         for mutation, reason in mutations:
             if reason:
-                # ClickHouse would try again for ever, and hold every later mutation of the table back.
+                # ClickHouse would retry for ever, and block every later mutation of the table.
                 where = f"{is_table(table)} AND mutation_id = '{mutation}'"
                 database.command(f"KILL MUTATION{parameters.on_cluster} WHERE {where}")
                 raise SqlError(

@@ -1,4 +1,4 @@
-"""The mutations that build a table's vector indexes: their progress, their disk space, their end."""
+"""The mutations that build a table's vector indexes: their progress, disk space and cancellation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def system(table: str, parameters: SchemaParameters) -> str:
-    """A system table, of every server that holds rows."""
+    """A system table, on every server with rows."""
     if parameters.cluster is None:
         return f"system.{table}"
     return f"clusterAllReplicas({literal(parameters.cluster)}, system.{table})"
 
 
 def is_building(database: Database, parameters: SchemaParameters) -> bool:
-    """Whether a server is building an index of the table: then asking for it again would build it twice."""
+    """Whether a server is building an index of the table; another request would build it twice."""
     return bool(database.value(f"SELECT count() {_unfinished(parameters)}"))
 
 
 def cancel(database: Database, parameters: SchemaParameters) -> int:
-    """End the mutations that build indexes of the table, on all servers; gives how many there were.
+    """Cancel the mutations that build indexes of the table, on all servers; return their number.
 
-    Data parts that are done keep their index, searches of the others compare all of their vectors.
+    Finished data parts keep their index; searches compare all vectors of the others.
     """
     running = int(database.value(f"SELECT count() {_unfinished(parameters)}") or 0)
     if running:
@@ -38,9 +38,9 @@ def cancel(database: Database, parameters: SchemaParameters) -> int:
 
 
 def rows_to_do(database: Database, parameters: SchemaParameters) -> tuple[int, int]:
-    """How many rows still lack an index, each index counted, and how many rows of these parts there are in all.
+    """How many rows still lack an index, counted for each index, and the total of rows.
 
-    A row of a part that is under way counts as far as the part is.
+    Rows of a part in progress count in proportion to its progress.
     """
     active = (
         f"SELECT hostName() AS host, name, rows FROM {system('parts', parameters)}"
@@ -58,10 +58,10 @@ def rows_to_do(database: Database, parameters: SchemaParameters) -> tuple[int, i
 
 
 def check_space(database: Database, parameters: SchemaParameters) -> None:
-    """Refuse to begin what the disks of a server have no room for.
+    """Refuse to start a build that does not fit on a server's disks.
 
     Raises:
-        TableUnfit: Naming the server, what it needs and what it has.
+        TableUnfit: It does not fit; the message names the server, what it needs and what it has.
     """
     active = f"{system('parts', parameters)} WHERE {is_table(parameters.stored_table)} AND active"
     try:

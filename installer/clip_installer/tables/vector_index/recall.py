@@ -29,14 +29,14 @@ class RecallPlan:
 
     Attributes:
         table: The table whose vectors are searched.
-        column: Its indexed column, e.g. ``image_embedding``.
+        column: The indexed column, e.g. ``image_embedding``.
         query_column: The column whose vectors are the queries, e.g. ``text_embedding`` for search by text.
-        rows: At most so many rows are searched.
-        queries: At most so many queries.
+        rows: Largest number of rows to search.
+        queries: Largest number of queries.
         k: Neighbours of each query.
-        quantizations: Variants of the index: what it keeps of a number,
-        m: its connections,
-        ef_construction: and its candidates while building.
+        quantizations: Number formats of the indexes to build,
+        m: their connections,
+        ef_construction: and their candidates while building.
         ef_search: Candidates while searching.
     """
 
@@ -54,18 +54,18 @@ class RecallPlan:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of the table.
+    """One row of the report.
 
     Attributes:
-        quantization: What the index keeps of a number.
+        quantization: Number format in the index.
         m: Connections of each vector.
         ef_construction: Candidates while building.
         ef_search: Candidates while searching.
-        index_recall: Share of the true neighbours that the index alone has found.
+        index_recall: Share of the true neighbours that the index alone found.
         index_milliseconds: Median of such a search.
-        recall: The share that the views find, which order four times as many candidates exactly.
+        recall: The share that the views find, which rank four times as many candidates exactly.
         milliseconds: Median of such a search.
-        index_bytes: The index, uncompressed: what a search holds in memory.
+        index_bytes: Size of the uncompressed index: the memory that a search needs.
         build_seconds: Time to build it.
     """
 
@@ -83,14 +83,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class RecallReport:
-    """All lines, and what they are to be compared with.
+    """All rows of a report, and what to compare them with.
 
     Attributes:
         rows: Rows that were searched.
         queries: Searches of each variant.
         k: Neighbours of each.
         exact_milliseconds: Median of a search by brute force.
-        measurements: The lines, in the order of the plan.
+        measurements: The rows, in the order of the plan.
     """
 
     rows: int
@@ -100,7 +100,7 @@ class RecallReport:
     measurements: tuple[Measurement, ...]
 
     def best(self, target: float) -> Measurement | None:
-        """Of the variants whose index alone reaches ``target``, that of the smallest index, then the quickest."""
+        """Of the variants whose index alone reaches ``target``, the smallest, then the fastest."""
         good = [line for line in self.measurements if line.index_recall >= target]
         return min(good, key=lambda line: (line.index_bytes, line.index_milliseconds), default=None)
 
@@ -108,10 +108,10 @@ class RecallReport:
 def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallReport:
     """Search the sample by brute force and with each variant of the index.
 
-    Works on copies beside the table, ``<table>_recall_…``, which are dropped in the end.
+    Works on copies beside the table, ``<table>_recall_…``, which are dropped at the end.
 
     Raises:
-        TableUnfit: There is no such table, or it does not say how long its vectors are.
+        TableUnfit: There is no such table, or it does not state the length of its vectors.
     """
     dimension = stored_dimension(database, plan.table)
     if dimension is None:
@@ -163,7 +163,7 @@ def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallRep
 
 
 class _Search:
-    """Runs every query of the sample in one of the two forms, and notes what is found."""
+    """Runs every query of the sample in one of the two forms, and stores the results."""
 
     def __init__(self, database: Database, values: dict[str, Any], queries: int) -> None:
         self._database = database
@@ -171,7 +171,7 @@ class _Search:
         self._queries = queries
 
     def median_milliseconds(self, form: int, source: str, variant: str, ef_search: int) -> float:
-        """Search ``source``, note the answers as ``variant``'s, and give the median of the times."""
+        """Search ``source``, store the results as ``variant``'s, and return the median time."""
         search = render("recall/search", {**self._values, "source": source})[form]
         settings = {
             "hnsw_candidate_list_size_for_search": ef_search,

@@ -35,7 +35,7 @@ def markdown(report: RecallReport) -> str:
 
 
 def plot(report: RecallReport, path: Path) -> None:
-    """Draw recall over the time of a search, a line for each index, into ``path`` (png, svg or pdf).
+    """Plot recall over search time, a line for each index, into ``path`` (png, svg or pdf).
 
     Raises:
         MissingExtra: matplotlib is not installed.
