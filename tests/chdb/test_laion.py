@@ -137,8 +137,8 @@ def _with_nan(path: Path) -> None:
         ),
         ("metadata/metadata_0.parquet", _damage_last_group, "cannot be read as Parquet"),
         ("metadata/metadata_0.parquet", _cut, "cannot be read as Parquet"),
-        ("text_emb/text_emb_0.npy", _with_nan, "row 650 holds NaN or infinity"),
-        ("metadata/metadata_0.parquet", Path.unlink, "is not whole"),
+        ("text_emb/text_emb_0.npy", _with_nan, "row 650 contains NaN or infinity"),
+        ("metadata/metadata_0.parquet", Path.unlink, "is incomplete"),
     ],
 )
 def test_a_part_that_is_not_sound_leaves_nothing_behind(

@@ -50,6 +50,4 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     server = make_tree(tmp_path / "server")
     failed = commands.run("recall", "--embedded", "--server-config", server.config, "--table", "nothing")
     assert failed.status == 1
-    assert failed.error == (
-        "clip-udfs: no table nothing has a constraint that tells its vectors' length; import first\n"
-    )
+    assert failed.error == ("clip-udfs: no table nothing has a constraint with its vectors' length; import first\n")

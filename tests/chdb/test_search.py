@@ -249,7 +249,7 @@ def test_a_pictures_content_finds_what_its_path_finds(laion: Engine, tree: Serve
 
 def _wrong_calls() -> list[tuple[str, str]]:
     """What docs/messages.md says is typed, and what ClickHouse is to say to it."""
-    text = PAGE.read_text(encoding="utf-8").split("\n## Of ClickHouse, when a call is written wrongly\n")[1]
+    text = PAGE.read_text(encoding="utf-8").split("\n## From ClickHouse, when a call is wrong\n")[1]
     rows = re.findall(r"^\| `([^|]+)` \| (`+)(.+?)\2 \| ", text.split("\n## ")[0], re.MULTILINE)
     return [(typed, said.strip()) for typed, _, said in rows]
 

@@ -197,8 +197,8 @@ def test_a_bucket_is_read_by_the_server_and_its_key_kept_nowhere(server: Running
     [
         (("/",), "outside the server's image roots"),
         (("/no/such/directory",), "there is no directory"),
-        (("https://example.com/*.jpg",), "no list of its files"),
-        (("file('x', RawBLOB)",), "leave the format out"),
+        (("https://example.com/*.jpg",), "cannot list its files"),
+        (("file('x', RawBLOB)",), "omit the format"),
         (("s3()",), "needs an argument"),
     ],
 )

@@ -15,7 +15,7 @@ _SCHEME = re.compile(r"(https?)://", re.IGNORECASE)
 _PORTS = {"http": 8123, "https": 8443}
 _SECRET = re.compile(r"://.*@", re.DOTALL)
 _ESCAPES = "/ as %2F, @ as %40, # as %23, ? as %3F, % as %25"
-_OTHER_WAY = "or leave user and password out and set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
+_OTHER_WAY = "or omit user and password and set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
 # These would put a secret where nothing would hide it.
 _OUTSIDE_THE_QUERY = {
     "user",

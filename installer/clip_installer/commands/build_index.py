@@ -66,7 +66,7 @@ def build_index(
         stored = f"{table}_local" if cluster else table
         dimension = stored_dimension(database, stored)
         if dimension is None:
-            raise TableUnfit(f"no table {stored} has a constraint that tells its vectors' length; import first")
+            raise TableUnfit(f"no table {stored} has a constraint with its vectors' length; import first")
         parameters = SchemaParameters(
             table=table,
             dimension=dimension,

@@ -279,7 +279,7 @@ def _refuse_contradictions(
     if verify and uninstall:
         raise click.UsageError("--verify and --uninstall exclude each other; choose one")
     if verify and planned:
-        raise click.UsageError("--verify changes nothing: leave out --dry-run and --diff")
+        raise click.UsageError("--verify changes nothing: omit --dry-run and --diff")
     if deep and not verify:
         raise click.UsageError("--deep applies only to --verify")
     if every and not uninstall:

@@ -185,7 +185,7 @@ class Importer:
             self._start(part)
             raise ImportRefused(
                 f"part {part.number}: the table {self._name} has {there} of {part.rows} rows after the"
-                " import; is something deleting there? Run again to insert the rest"
+                " import; is something deleting rows there? Run again to insert the rest"
             )
         self._ledger.write(entry.finished())
 

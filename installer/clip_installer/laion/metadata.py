@@ -97,7 +97,7 @@ class MetadataFile:
         """
         decoded = sum(table.num_rows for table in self.read(batch_rows))
         if decoded != self.rows:
-            raise ImportRefused(f"{self.path}: {decoded} rows where its footer promises {self.rows}")
+            raise ImportRefused(f"{self.path}: {decoded} rows but its footer promises {self.rows}")
 
     def _in_table_types(self, record: pa.RecordBatch) -> pa.Table:
         arrays = {}

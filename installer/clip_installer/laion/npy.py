@@ -68,7 +68,7 @@ class VectorFile:
         promised = offset + rows * dimension * dtype.itemsize
         if size != promised:
             raise ImportRefused(
-                f"{path}: {size} bytes where the header promises {promised} ({rows} rows of {dimension}"
+                f"{path}: {size} bytes but the header promises {promised} ({rows} rows of {dimension}"
                 f" {dtype}); the file is not complete, fetch it again"
             )
         return cls(path, rows, dimension, dtype, offset)
@@ -90,7 +90,7 @@ class VectorFile:
         except OSError as error:
             raise ImportRefused(f"cannot read {self.path}: {error.strerror}") from error
         if numbers.size != count:
-            raise ImportRefused(f"{self.path}: became shorter while it was read")
+            raise ImportRefused(f"{self.path}: was truncated while it was read")
         return numbers.reshape(stop - start, self.dimension)
 
     def check(self, batch_rows: int) -> None:
@@ -106,7 +106,7 @@ class VectorFile:
             infinite = ((batch.view(integer) & exponent) == exponent).any(axis=1)
             if infinite.any():
                 row = start + int(infinite.argmax())
-                raise ImportRefused(f"{self.path}: row {row} holds NaN or infinity, which cannot be searched")
+                raise ImportRefused(f"{self.path}: row {row} contains NaN or infinity, which cannot be searched")
             directionless = ~_has_length(batch)
             if directionless.any():
                 row = start + int(directionless.argmax())

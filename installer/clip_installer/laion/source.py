@@ -64,7 +64,7 @@ class Folder:
                 return layout
         fewest = min(layouts, key=lambda layout: sum(not path.is_file() for path in layout.all()))
         missing = next(path for path in fewest.all() if not path.is_file())
-        raise ImportRefused(f"part {part} is not whole in {self._folder}: there is no file {missing}")
+        raise ImportRefused(f"part {part} is incomplete in {self._folder}: there is no file {missing}")
 
     def release(self, part: int, refused: bool) -> None:
         """Do nothing: the files are the user's own."""

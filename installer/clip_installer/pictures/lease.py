@@ -39,12 +39,13 @@ class Lease:
                 host, process, *_ = comment.removeprefix(self._table).split(" ")
                 if host != socket.gethostname() or _is_alive(int(process)):
                     raise ConflictError(
-                        f"another index-pictures is filling this table: process {process} on {host}; wait for its end"
+                        f"another index-pictures is filling this table: process {process} on {host};"
+                        " wait until it has finished"
                     )
                 _kill(database, f"query_id = {literal(query)}")
             if time.monotonic() > deadline:
                 raise ConflictError(
-                    "a statement of an interrupted run does not end; wait for it, or end it yourself: KILL QUERY WHERE"
+                    "a statement of an interrupted run is still running; wait for it, or stop it: KILL QUERY WHERE"
                     f" query_id = {literal(others[0][0])}"
                 )
             time.sleep(_POLL_SECONDS)

@@ -78,7 +78,7 @@ def remote_source(given: str) -> RemoteSource | None:
         scheme = address[1].lower()
         if scheme.startswith("http") and "*" in given:
             raise UsageProblem(
-                f"{printable(_without_secrets(given))}: an http server has no list of its files; write"
+                f"{printable(_without_secrets(given))}: an http server cannot list its files; write"
                 " s3('https://…/**') for an object store, or number them: https://…/{1..100}.jpg"
             )
         function = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme, "url")
@@ -90,7 +90,7 @@ def remote_source(given: str) -> RemoteSource | None:
     if not arguments:
         raise UsageProblem(f"{call[1]}(): the table function needs an argument, the files to read")
     if any(_FORMATS.fullmatch(one) for one in arguments[1:]):
-        raise UsageProblem(f"{call[1]}(…): leave the format out; the content of each file is read as it is")
+        raise UsageProblem(f"{call[1]}(…): omit the format; the content of each file is read as it is")
     return RemoteSource(call[1], arguments)
 
 

@@ -89,7 +89,7 @@ def open_table(database: Database, name: str, suffix: str, *, captions: bool) ->
     _refuse_other_table(name, columns)
     if captions and "caption" not in columns:
         raise ConflictError(
-            f"the table {name} has no captions; choose another one with --table, or leave --captions and --sidecars out"
+            f"the table {name} has no captions; choose another one with --table, or omit --captions and --sidecars"
         )
     _refuse_other_model(database, name, label)
     table = PictureTable(name, dimension, suffix, "caption" in columns, table.comment)

@@ -127,7 +127,7 @@ def deploy(database: Database, steps: Sequence[ObjectStep]) -> bool:
                 database.command(step_back)
             except SqlError as second:
                 raise ApplyError(
-                    f"{error}; {step_back.splitlines()[0]} would undo a part, and failed: {second}"
+                    f"{error}; {step_back.splitlines()[0]} should undo a part, and failed: {second}"
                 ) from error
         raise
     return bool(changing)

@@ -20,7 +20,7 @@ def said(heading: str) -> set[str]:
 
 
 def test_every_message_is_on_the_page() -> None:
-    listed = said("Of the worker: what a query can say") | said("Of install-udfs and of clip-udfs")
+    listed = said("From the worker, in a query") | said("From install-udfs and clip-udfs")
     missing = [f"{message.place}: {message.text}" for message in messages() if message.text not in listed]
     assert not missing, "say in docs/messages.md what to do about these"
 
@@ -28,7 +28,7 @@ def test_every_message_is_on_the_page() -> None:
 def test_no_message_on_the_page_is_gone_from_the_code() -> None:
     ours = {message.text for message in messages()} | OF_THE_SYSTEM
     ours.add(str(MissingExtra(BLANK, BLANK, BLANK)))
-    listed = said("Of the worker: what a query can say") | said("Of install-udfs and of clip-udfs")
+    listed = said("From the worker, in a query") | said("From install-udfs and clip-udfs")
     assert listed - ours == set()
 
 
@@ -52,7 +52,7 @@ def test_a_message_is_read_as_it_will_be_seen() -> None:
 def test_the_page_has_the_messages_of_the_faults_too() -> None:
     """Those that ClickHouse itself gives, as the tests of faults have seen them."""
     faults = (PAGE.parent / "faults.md").read_text(encoding="utf-8")
-    listed = said("Of ClickHouse, when a function is called")
+    listed = said("From ClickHouse, when a function is called")
     for message in listed:
         fragment = max(re.split(r"…|\d+", message), key=len)
         known = fragment in faults or message.startswith(

@@ -78,7 +78,7 @@ class Roots:
                 os.close(handle)
         if not reason:
             raise ValueRefused(OUTSIDE)
-        blank = "; the path begins or ends with a blank" if path != path.strip() else ""
+        blank = "; the path begins or ends with a space" if path != path.strip() else ""
         raise ValueRefused(f"{reason}{blank}")
 
     def _candidates(self, path: str, parts: Sequence[str]) -> Iterator[str]:

@@ -115,7 +115,7 @@ def check_cluster(database: Database, cluster: str) -> Finding:
     if cluster in known:
         return ok("cluster", f"the server knows {cluster}")
     there = ", ".join(known) or "none"
-    return problem("cluster", f"the server knows no cluster {cluster}", f"--cluster can be: {there}")
+    return problem("cluster", f"the server has no cluster {cluster}", f"--cluster can be: {there}")
 
 
 def check_objects(steps: Sequence[ObjectStep]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ def check_schema(database: Database, model: InstalledModel, schema: Schema | Non
     steps = plan_schema(database, schema, force=False)
     missing = [step.made.plain_name for step in steps if step.action == "create" and not step.made.is_monitoring]
     if len(missing) == sum(not step.made.is_monitoring for step in steps):
-        yield note("schema", f"neither {missing[0]} nor the views are there: install-udfs with --url creates them")
+        yield note("schema", f"neither {missing[0]} nor the views exist: install-udfs with --url creates them")
         return
     for step in steps:
         what = f"{step.made.kind.lower()} {step.made.plain_name}"

@@ -71,5 +71,5 @@ def refuse_unprintable(path: Path) -> None:
     """
     if not str(path).isprintable():
         raise ConfigurationError(
-            f"{str(path)!r} holds a character that cannot be printed or is not UTF-8; use another directory"
+            f"{str(path)!r} contains a character that cannot be printed or is not UTF-8; use another directory"
         )

@@ -135,7 +135,7 @@ def _lock_records(disk: Disk, locks: ExitStack) -> bool:
         return False
     found = disk.status(state)
     if found is None or (found.st_dev, found.st_ino) != identity:
-        raise ConflictError(f"another install-udfs has just ended on {disk.here(state)}; run the command again")
+        raise ConflictError(f"another install-udfs has just finished on {disk.here(state)}; run the command again")
     return True
 
 
@@ -149,6 +149,8 @@ def _lock(name: str | Path, directory: int | None, disk: Disk, locks: ExitStack)
         where = disk.here(disk.config.directory)
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise ApplyError(f"cannot lock {where}: {error.strerror}") from error
-        raise ConflictError(f"another install-udfs is at work on {where}; repeat when it has ended") from error
+        raise ConflictError(
+            f"another install-udfs is running on {where}; run this again when it has finished"
+        ) from error
     status = os.fstat(handle)
     return status.st_dev, status.st_ino

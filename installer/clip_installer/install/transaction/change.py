@@ -221,4 +221,4 @@ def _device(disk: Disk, directory: Path) -> int:
     for existing in (directory, *directory.parents):
         with suppress(*_ABSENT), disk.folder(existing) as folder:
             return os.fstat(folder.handle).st_dev
-    raise ApplyError(f"{disk.here(directory)} cannot be made: no directory above it exists")
+    raise ApplyError(f"{disk.here(directory)} cannot be created: no directory above it exists")

@@ -83,7 +83,7 @@ def all_or_nothing(
         try:
             finish(begun, disk)
         except (OSError, ClipUdfError) as error:
-            raise ApplyError(f"all is installed, but {describe(error)}: the next run cleans up") from error
+            raise ApplyError(f"everything is installed, but {describe(error)}: the next run cleans up") from error
 
 
 def _prepare(disk: Disk, transaction: Transaction, user: ServerUser) -> None:

@@ -187,7 +187,7 @@ def _put_back(
                 definition = f"ADD INDEX {index} {column} TYPE {before[index]}"
                 database.command(f"ALTER TABLE {table}{parameters.on_cluster} {definition}", alter_sync=1)
     except SqlError as second:
-        raise SqlError(f"{error}; putting the old definition back failed too: {second}") from error
+        raise SqlError(f"{error}; restoring the old definition failed too: {second}") from error
 
 
 def _wait(database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None]) -> None:

@@ -115,7 +115,7 @@ def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallRep
     """
     dimension = stored_dimension(database, plan.table)
     if dimension is None:
-        raise TableUnfit(f"no table {plan.table} has a constraint that tells its vectors' length; import first")
+        raise TableUnfit(f"no table {plan.table} has a constraint with its vectors' length; import first")
     values: dict[str, Any] = {
         **vars(plan),
         "table": identifier(plan.table),

@@ -87,7 +87,7 @@ def test_names_the_first_row_that_is_not_finite(tmp_path: Path, dtype: str, valu
     VectorFile.open(tmp_path / "a.npy").check(7)
     array[33, 2] = value
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(ImportRefused, match="row 33 holds NaN or infinity"):
+    with pytest.raises(ImportRefused, match="row 33 contains NaN or infinity"):
         VectorFile.open(tmp_path / "a.npy").check(7)
 
 

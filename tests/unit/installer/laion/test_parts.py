@@ -55,7 +55,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for number in (4, 5):
         write_part(tmp_path, number, rows=20, dimension=8)
     (tmp_path / "text_emb" / "text_emb_4.npy").unlink()
-    with pytest.raises(ImportRefused, match=r"part 4 is not whole .* no file .*text_emb/text_emb_4\.npy"):
+    with pytest.raises(ImportRefused, match=r"part 4 is incomplete .* no file .*text_emb/text_emb_4\.npy"):
         Folder(tmp_path).files(4)
 
 
@@ -71,7 +71,7 @@ def test_files_of_two_ways_to_write_a_number_are_not_mixed(tmp_path: Path) -> No
     for number in (4, 5):
         write_part(tmp_path, number, rows=20, dimension=8)
     (tmp_path / "text_emb" / "text_emb_4.npy").rename(tmp_path / "text_emb" / "text_emb_0004.npy")
-    with pytest.raises(ImportRefused, match="not whole"):
+    with pytest.raises(ImportRefused, match="incomplete"):
         Folder(tmp_path).files(4)
 
 

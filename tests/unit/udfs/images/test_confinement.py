@@ -112,8 +112,8 @@ def test_what_is_no_path_gets_the_way_that_works(place: Path, value: str, way: s
 def test_a_blank_around_a_path_is_named(place: Path) -> None:
     (place / "root/ spaced.png").write_bytes(b"x")
     roots = Roots([place / "root"], 100)
-    assert refusal(roots, " sub/a.png").endswith("begins or ends with a blank")
-    assert refusal(roots, "sub/a.png\n").endswith("begins or ends with a blank")
+    assert refusal(roots, " sub/a.png").endswith("begins or ends with a space")
+    assert refusal(roots, "sub/a.png\n").endswith("begins or ends with a space")
     assert roots.read(" spaced.png") == b"x"
 
 

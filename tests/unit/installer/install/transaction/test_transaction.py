@@ -178,7 +178,7 @@ def test_two_installers_at_once(tmp_path: Path) -> None:
     directory = make_config(tmp_path / "server")
     handle = os.open(directory, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    with pytest.raises(ConflictError, match="another install-udfs is at work"), locked(ServerConfig.read(directory)):
+    with pytest.raises(ConflictError, match="another install-udfs is running"), locked(ServerConfig.read(directory)):
         pass
     os.close(handle)
     with locked(ServerConfig.read(directory)) as recovered:
