@@ -139,7 +139,7 @@ def refuse_interrupted(config: ServerConfig) -> None:
     if was_interrupted(config):
         raise ConflictError(
             f"an install was interrupted on {config.on_disk(config.directory)}, and what is there now is neither"
-            " old nor new; run install-udfs without --dry-run or --verify: it rolls that back first"
+            " the old state nor the new one; run install-udfs without --dry-run or --verify: it rolls that back first"
         )
 
 

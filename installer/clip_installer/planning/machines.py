@@ -61,7 +61,7 @@ def layouts(machines: int | None, shards: int | None, replicas: int | None) -> l
         )
         raise UsageProblem(
             f"{spoken_count(machines, 'machine')} cannot be {asked}: give a number of machines that is shards times"
-            " replicas, or leave out --shards or --replicas to see every layout"
+            " replicas, or omit --shards or --replicas to see every layout"
         )
     return found
 

@@ -36,7 +36,7 @@ def step_for(disk: Disk, records: Records, suffix: str, file: WantedFile, moved:
     if known is None:
         if not force:
             raise ConflictError(
-                f"{on_disk} is there and was not installed by install-udfs; --force keeps a copy, replaces"
+                f"{on_disk} exists and was not installed by install-udfs; --force keeps a copy and replaces"
                 " it, and --uninstall restores it"
             )
         return Step("take over", file.path, file.reason, file)

@@ -58,8 +58,8 @@ class Target:
             return
         under = f" under the suffix {suffix!r}" if suffix is not None else ""
         raise ConflictError(
-            f"nothing is installed{under} for {self.config.on_disk(self.config.main_file)}; the server's configuration"
-            " is named with --server-config"
+            f"nothing is installed{under} for {self.config.on_disk(self.config.main_file)}; name the server's"
+            " configuration with --server-config"
         )
 
 

@@ -163,7 +163,7 @@ def _refuse_zero_vectors(database: Database, parameters: SchemaParameters) -> No
             ids = ", ".join(str(one) for (one,) in found)
             raise TableUnfit(
                 f"the table {parameters.table} has rows whose {column} is all zeros or NaN, such as id {ids}, and no"
-                f" index takes those: ALTER TABLE {identifier(parameters.stored_table)} DELETE WHERE {condition}"
+                f" index accepts those: ALTER TABLE {identifier(parameters.stored_table)} DELETE WHERE {condition}"
             )
 
 
