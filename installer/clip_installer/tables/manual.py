@@ -68,7 +68,7 @@ def call(view: View, suffix: str, filtered_by: str, *, files: bool = True) -> st
 
 
 def manual(suffix: str, *, files: bool = True) -> list[ManualEntry]:
-    """All functions, and all search views of the installation's own table, for the model under ``suffix``.
+    """All functions, and all search views of the installation's own table, for the model with ``suffix``.
 
     Args:
         suffix: Suffix of the model's functions.

@@ -11,7 +11,7 @@ class Parameter:
 
     Attributes:
         name: Its name.
-        type: Its ClickHouse type, as a caller sees it: a view that refuses NULL by itself may declare a Nullable one.
+        type: Its ClickHouse type, as a caller sees it; a view that refuses NULL itself may declare it Nullable.
         example: A value, as SQL; ``{suffix}`` stands for the ending of the model's functions, ``{photo}`` for a table
             function that reads a file.
     """
