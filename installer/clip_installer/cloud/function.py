@@ -26,7 +26,7 @@ class CloudFunction:
         suffix: Suffix of its SQL name, '' for the default model.
         format: ClickHouse format of the pool.
         pool_size: Processes of the pool, on each replica.
-        silence_milliseconds: Seconds without a byte after which ClickHouse gives up on a worker.
+        silence_milliseconds: Milliseconds without a byte after which ClickHouse gives up on a worker.
     """
 
     function: Function

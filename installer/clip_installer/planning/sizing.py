@@ -123,7 +123,7 @@ def decoding_memory(
     """The most memory that decoding may take, which hostile images reach and photographs do not.
 
     Args:
-        settings: Of the workers.
+        settings: Settings of the workers.
         pool_sizes: Workers of each function, by the function's name.
         own: Settings of the functions that have their own.
     """
