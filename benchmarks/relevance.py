@@ -1,7 +1,8 @@
 """What the views' relevance is worth, on the demo: ``python -m benchmarks.relevance demo [--plot FILE]``.
 
 Queries with an answer among the pictures must keep it at a cut of 0.5; queries without one must return nothing. The
-constants of ``sql/templates/macros/search.sql.j2`` were chosen on the ``choosing`` queries; ``test`` only judges.
+constants of ``sql/templates/macros/search.sql.j2`` were chosen on the ``choosing`` queries; ``test`` only judges,
+and ``blind``, written afterwards, was tried once.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def main(demo: Path, picture: Path | None) -> None:
     """Judge the relevance of the demonstration in DEMO."""
     queries = json.loads(QUERIES.read_text(encoding="utf-8"))
     with ConnectionOptions(server_config=demo / "etc" / "clickhouse-server").connect() as database:
-        for name in ("choosing", "test"):
+        for name in ("choosing", "test", "blind"):
             scores = [(query, answer, best_relevance(database, query, answer)) for query, answer in queries[name]]
             sys.stdout.write(f"\n{name}\n\n{table(scores)}\n\n")
             for query, answer, score in scores:
