@@ -1,6 +1,6 @@
--- Clusters with names: pictures around eight centres, each named by the caption that fits it best
--- One round of k-means, which reads every vector. For a large table, put SAMPLE or WHERE cityHash64(id) % 100 = 0 behind
--- both FROM laion. A centre's name comes from what sets it apart: its difference from the mean of all.
+-- Clusters with names: images around eight centres, each named by the caption that fits it best
+-- One round of k-means, which reads every vector. For a large table, put SAMPLE or WHERE cityHash64(id) % 100 = 0 after
+-- both FROM laion. A centre is named by what sets it apart: its difference from the overall mean.
 WITH
     seeds AS
     (

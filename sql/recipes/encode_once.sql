@@ -1,5 +1,5 @@
--- Encode each different text once: where texts repeat, most of the time would go into encoding the same again
--- LowCardinality does not help: ClickHouse hands every row of such a column to a function.
+-- Encode each distinct text once: if texts repeat, most of the time would go into encoding them again
+-- LowCardinality does not help: ClickHouse passes every row of such a column to the function.
 CREATE OR REPLACE TABLE recipe_comments ENGINE = MergeTree ORDER BY id AS
 SELECT number AS id, ['what a cute dog', 'nice', 'so much snow', 'great goal'][number % 4 + 1] AS comment FROM numbers(400);
 
@@ -12,5 +12,5 @@ INNER JOIN
     FROM (SELECT DISTINCT comment FROM recipe_comments)
 ) AS encoded USING (comment);
 
--- The example leaves nothing behind
+-- Clean up
 DROP TABLE recipe_comments;

@@ -1,6 +1,6 @@
--- Many texts at once: the three best pictures for each of them
+-- Many texts at once: the three best images for each of them
 -- One pass over the vectors serves all the texts, which are encoded as one block. This reads every vector: for a
--- few texts on a large table, put UNION ALL between searches by search_by_text.
+-- few texts on a large table, combine searches by search_by_text with UNION ALL.
 SELECT query, url, caption, round(cosineDistance(image_embedding, vector), 3) AS distance
 FROM laion
 CROSS JOIN

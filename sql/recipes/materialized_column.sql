@@ -1,4 +1,4 @@
--- A table that encodes its texts itself: the column is computed when rows come in, nobody writes to it
+-- A table that encodes its own texts: the column is computed on insert, and nobody writes to it
 CREATE OR REPLACE TABLE recipe_notes
 (
     id        UInt64,
@@ -8,16 +8,16 @@ CREATE OR REPLACE TABLE recipe_notes
 ENGINE = MergeTree
 ORDER BY id;
 
--- Rows come in as text
+-- Insert texts
 INSERT INTO recipe_notes (id, note) VALUES (1, 'a cat'), (2, 'a red car'), (3, 'two kittens'), (4, 'a bowl of rice');
 
--- And are found by meaning. Order by the distance itself, not by a rounded one: a large table would lose its index to that.
--- This one has none and reads every vector
+-- Search by meaning. Order by the distance itself: ordering by a rounded one would not use the index of a large table.
+-- This table has none and reads every vector
 WITH encode_text('cat') AS query
 SELECT note, round(cosineDistance(embedding, query), 3) AS distance
 FROM recipe_notes
 ORDER BY cosineDistance(embedding, query)
 LIMIT 10;
 
--- The example leaves nothing behind
+-- Clean up
 DROP TABLE recipe_notes;

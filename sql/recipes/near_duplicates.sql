@@ -1,5 +1,5 @@
--- Near duplicates: pairs of pictures whose vectors are almost the same
--- Comparing each with each is out of the question for millions of rows. Vectors that are nearly equal agree in the signs
+-- Near duplicates: pairs of images whose vectors are almost the same
+-- Comparing every pair is impossible for millions of rows. Vectors that are nearly equal agree in the signs
 -- of most numbers, so rows are compared only where one of eight groups of twelve signs is the same. It reads every vector.
 SELECT first_url, second_url, greatest(min(cosineDistance(first_embedding, second_embedding)), 0) AS distance
 FROM

@@ -1,5 +1,5 @@
--- Outliers: pictures that are least like the rest, and those whose caption fits them least
--- An index finds what is near, and never what is far: this reads every vector.
+-- Outliers: images that are least like the rest, and those whose caption fits them least
+-- An index finds near vectors, never far ones: this reads every vector.
 WITH (SELECT avgForEach(image_embedding) FROM laion) AS middle
 SELECT
     url,

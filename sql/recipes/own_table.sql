@@ -1,5 +1,5 @@
--- An existing table: add a column that encodes its pictures, index it, and search it
--- Here the column photo has paths. With the pictures themselves in it, write encode_image_bytes(photo).
+-- An existing table: add a column that encodes its images, index it, and search it
+-- Here the column photo contains paths. If it contains the images themselves, use encode_image_bytes(photo).
 CREATE OR REPLACE TABLE recipe_products (id UUID DEFAULT generateUUIDv4(), product String, photo String)
 ENGINE = MergeTree ORDER BY id;
 
@@ -7,25 +7,25 @@ ENGINE = MergeTree ORDER BY id;
 INSERT INTO recipe_products (product, photo)
 SELECT assumeNotNull(caption), url FROM laion WHERE caption != '' ORDER BY id LIMIT 20;
 
--- Rows that come in from now on are encoded; one that cannot be is refused, with the reason
+-- From now on, rows are encoded on insert; a row that cannot be encoded is refused, with the reason
 ALTER TABLE recipe_products ADD COLUMN embedding Array(Float32) MATERIALIZED encode_image(photo) CODEC(NONE);
 
--- Encode the rows that are there. This returns at once; the server works on it, and system.mutations says how far it is
+-- Encode the existing rows. This returns immediately; the server continues, and system.mutations shows its progress
 ALTER TABLE recipe_products MATERIALIZE COLUMN embedding;
 
--- For the example, wait for it: this change is made after the one before
+-- For this example, wait: mutations run in order, so this one ends after the previous one
 ALTER TABLE recipe_products UPDATE product = product WHERE false SETTINGS mutations_sync = 2;
 
 -- The index; 512 is the length of the vectors
 ALTER TABLE recipe_products ADD INDEX photo_index embedding TYPE vector_similarity('hnsw', 'cosineDistance', 512);
 
--- Build it for the rows that are there
+-- Build it for the existing rows
 ALTER TABLE recipe_products MATERIALIZE INDEX photo_index SETTINGS mutations_sync = 2;
 
--- A new row is encoded and indexed as it comes in
+-- A new row is encoded and indexed on insert
 INSERT INTO recipe_products (product, photo) SELECT 'the new one', url FROM laion ORDER BY id LIMIT 1 OFFSET 1;
 
--- Another photo: the vector follows, as it is computed from it. A large update encodes all rows that it meets
+-- Change the photo: its vector is computed again. A large update encodes every row that it changes
 ALTER TABLE recipe_products UPDATE photo = (SELECT url FROM laion ORDER BY id LIMIT 1) WHERE product = 'the new one'
 SETTINGS mutations_sync = 2;
 
@@ -36,5 +36,5 @@ FROM recipe_products
 ORDER BY cosineDistance(embedding, query)
 LIMIT 3;
 
--- The example leaves nothing behind
+-- Clean up
 DROP TABLE recipe_products;

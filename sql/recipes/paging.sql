@@ -1,12 +1,11 @@
 -- Paging: the third page of ten
--- Ask for the same k on every page, the most that anybody will turn to. Then the pages follow each other without a gap, and
--- no row comes twice.
+-- Use the same k on every page, large enough for the last one. Then no row is skipped and none appears twice.
 SELECT id, url, caption
 FROM search_by_text(query = 'a face', k = 100)
 ORDER BY distance, id
 LIMIT 10 OFFSET 20;
 
--- Not these: the ten best that were not seen before. Ask for as many more as are left out, and none is lost
+-- Skip rows: the ten best that were not seen before. Increase k by the number of skipped rows
 WITH [0, 1, 2] AS seen
 SELECT id, url, caption
 FROM search_by_text(query = 'a face', k = 13)

@@ -1,5 +1,5 @@
--- Prompt average: several ways to say the same, as one vector
--- Models were trained on captions. The mean of some phrasings finds more than one word does, and is no slower to search with.
+-- Prompt average: several phrasings as one vector
+-- Models were trained on captions. The mean of several phrasings finds more than a single word, and searching is as fast.
 SELECT url, caption, round(distance, 3) AS distance
 FROM search_by_embedding(
     embedding = (

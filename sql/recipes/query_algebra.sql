@@ -1,6 +1,6 @@
--- Query algebra: texts and pictures with weights, also negative ones, as one vector to search with
--- Twice a dog, somewhat like a picture of the table, and no fruit. A search does not mind the length of its vector. For a
--- picture that is not in the table, write encode_image('path') in its place.
+-- Query algebra: texts and images with weights, including negative ones, as one query vector
+-- Twice a dog, somewhat like an image of the table, and no fruit. The length of a query vector does not matter. For an
+-- image that is not in the table, use encode_image('path') instead.
 SELECT url, caption, round(distance, 3) AS distance
 FROM search_by_embedding(
     embedding = (
@@ -10,7 +10,7 @@ FROM search_by_embedding(
     ),
     k = 5);
 
--- This, but red: a picture, plus what it should have, minus what it has
+-- This, but red: an image, plus what it should have, minus what it has
 SELECT url, caption, round(distance, 3) AS distance
 FROM search_by_embedding(
     embedding = (

@@ -1,9 +1,9 @@
--- A materialized view that tags: whatever comes in gets the best two of a list of tags
--- Tags differ in how similar they are to pictures in general, so each is kept with its mean and deviation over some pictures
+-- A materialized view that tags: every inserted row gets the best two of a list of tags
+-- Tags differ in how similar they are to images in general, so each is stored with its mean and deviation over some images
 CREATE OR REPLACE TABLE recipe_tags (tag String, vector Array(Float32), usual Float32, spread Float32)
 ENGINE = MergeTree ORDER BY tag;
 
--- A phrase around the word helps the model. Rows that come later are tagged by what stands here then
+-- A phrase around the word helps the model. Changes of this table apply to rows inserted later
 INSERT INTO recipe_tags
 SELECT tag, any(vector), avg(1 - cosineDistance(image_embedding, vector)), stddevPop(1 - cosineDistance(image_embedding, vector))
 FROM
@@ -14,13 +14,13 @@ FROM
 CROSS JOIN (SELECT image_embedding FROM laion ORDER BY cityHash64(id) LIMIT 1000) AS pictures
 GROUP BY tag;
 
--- What comes in, and what is kept of it
+-- The inserted rows
 CREATE OR REPLACE TABLE recipe_pictures (id Int64, url String, image_embedding Array(Float32)) ENGINE = Null;
 
--- One row for each picture and tag; deviations: how unusually well the tag fits
+-- One row for each image and tag; deviations: how unusually well the tag fits
 CREATE OR REPLACE TABLE recipe_tagged (id Int64, url String, tag String, deviations Float32) ENGINE = MergeTree ORDER BY (tag, id);
 
--- There are few tags: a picture that comes in is compared with every vector of them
+-- There are few tags, so each inserted image is compared with all of their vectors
 CREATE MATERIALIZED VIEW recipe_tagger TO recipe_tagged AS
 SELECT id, url, tag, (1 - cosineDistance(image_embedding, vector) - usual) / spread AS deviations
 FROM recipe_pictures
@@ -34,8 +34,8 @@ INSERT INTO recipe_pictures SELECT id, url, image_embedding FROM laion ORDER BY 
 -- How often each tag was given, and the picture that fits it best
 SELECT tag, count() AS pictures, argMax(url, deviations) AS best FROM recipe_tagged GROUP BY tag ORDER BY pictures DESC, tag;
 
--- The example leaves nothing behind
+-- Clean up
 DROP VIEW recipe_tagger;
 
--- Nor the tables
+-- Drop the tables too
 DROP TABLE recipe_tags, recipe_pictures, recipe_tagged;

@@ -43,7 +43,7 @@ def test_the_table_is_markdown(tmp_path: Path) -> None:
     assert said[0] == "recall@10 of 5 searches in 300 rows of laion"
     assert said[2].startswith("| quantization ")
     assert [line.split("|")[1].strip() for line in said[4:7]] == ["bf16", "i8", "none: brute force"]
-    assert said[-1].startswith("take ")
+    assert said[-1].startswith("recommended: ")
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:

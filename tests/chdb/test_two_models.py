@@ -202,6 +202,6 @@ def test_one_wrong_golden_vector_stops_the_install_and_is_named(tmp_path: Path, 
     refused = commands.run("install", "--server-config", server.config, "--model", bundle)
     assert refused.status == 1
     text = values["texts"][2]["text"]
-    assert "encode_text: its worker gives a vector whose cosine with the model's own is" in refused.error
+    assert "encode_text: its worker returns a vector whose cosine with the model's own is" in refused.error
     assert f"for the text '{text}' (1 of {len(values['texts'])} golden values differ)" in refused.error
     assert snapshot(tmp_path / "server") == before

@@ -41,8 +41,8 @@ def check_model(connection: ConnectionOptions, table: str, suffix: str, sample: 
             if seen.stored_dimension != seen.encoded_dimension:
                 continue
             click.echo(
-                f"  {seen.compared} {seen.kind}: cosine {seen.median_cosine:.5f} in the middle,"
-                f" {seen.least_cosine:.5f} at least; lengths {seen.stored_norm:.3f} stored,"
+                f"  {seen.compared} {seen.kind}: median cosine {seen.median_cosine:.5f},"
+                f" smallest {seen.least_cosine:.5f}; lengths {seen.stored_norm:.3f} stored,"
                 f" {seen.encoded_norm:.3f} encoded"
             )
     return int(verdict.code == "different")

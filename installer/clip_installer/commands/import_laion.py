@@ -81,7 +81,7 @@ def import_laion(
             outcome = importer.run(part)
             outcomes.append(outcome)
             if not as_json:
-                without = "; no text vectors: the pictures' stand in" if outcome.without_texts else ""
+                without = "; no text vectors: those of the images are used" if outcome.without_texts else ""
                 click.echo(f"part {part}: {outcome.state}, {outcome.imported} of {outcome.rows} rows new{without}")
     imported = sum(outcome.imported for outcome in outcomes)
     if as_json:
@@ -107,4 +107,4 @@ def _warn_of_indexes(database: Database, table: str, *, as_json: bool) -> None:
     )
     if found:
         names = " and ".join(str(name) for (name,) in found)
-        say_note(f"{table} has {names} already, which each merge of the import will build again", as_json=as_json)
+        say_note(f"{table} already has {names}, which every merge during the import will rebuild", as_json=as_json)

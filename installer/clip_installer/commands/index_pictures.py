@@ -86,7 +86,7 @@ def _tell(outcome: Outcome) -> None:
     name = outcome.table.name
     if not outcome.encoded and not outcome.refused:
         click.echo(
-            f"nothing to encode: {name} has all {outcome.files:,} pictures as they are ({outcome.seconds:.1f} s)"
+            f"nothing to encode: all {outcome.files:,} pictures are up to date in {name} ({outcome.seconds:.1f} s)"
         )
     else:
         rate = outcome.encoded / max(outcome.seconds, 1e-3)
@@ -99,9 +99,9 @@ def _tell(outcome: Outcome) -> None:
         for reason, count in outcome.reasons:
             click.echo(f"  {count:>7,}  {reason}")
     if outcome.removed:
-        click.echo(f"{outcome.removed:,} removed, as they are gone from the source")
+        click.echo(f"{outcome.removed:,} removed: no longer in the source")
     elif outcome.gone:
-        click.echo(f"{outcome.gone:,} are gone from the source; --prune removes them from {name}")
+        click.echo(f"{outcome.gone:,} no longer in the source; --prune removes them from {name}")
 
 
 def _object(outcome: Outcome) -> dict[str, object]:

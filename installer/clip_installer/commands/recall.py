@@ -131,9 +131,9 @@ def recall(
     click.echo(f"recall@{report.k} of {report.queries} searches in {report.rows} rows of {table}\n")
     click.echo(recall_report.markdown(report))
     if best is None:
-        click.echo(f"\nno index of these has a recall of {target}: try a larger --ef-search, --m or bf16")
+        click.echo(f"\nnone of these indexes reaches a recall of {target}: try a larger --ef-search, --m or bf16")
     else:
         click.echo(
-            f"\ntake {best.quantization}, M {best.m}, ef {best.ef_construction}, and ef {best.ef_search} for"
-            f" searching: recall {best.index_recall:.4f}"
+            f"\nrecommended: {best.quantization}, M {best.m}, ef {best.ef_construction} for building and"
+            f" {best.ef_search} for searching; recall {best.index_recall:.4f}"
         )

@@ -57,14 +57,14 @@ def server(server_config: Path, http_port: int | None, tcp_port: int | None, hos
             raise ServerFailed(f"the server stopped unexpectedly: {running.last_words()}")
     except _Ended:
         if not as_json:
-            click.echo("the server has ended", err=True)
+            click.echo("the server has stopped", err=True)
 
 
 def introduction(configuration: TrialConfiguration) -> str:
     """An introduction to a running server: its addresses, who may log in, and a first query."""
     addresses = configuration.addresses
     lines = [
-        "ClickHouse for evaluation, not for production; Ctrl-C ends it",
+        "ClickHouse for evaluation, not for production; Ctrl-C stops it",
         f"  HTTP    {addresses.http}",
         f"  native  {addresses.host}:{addresses.tcp_port}",
     ]

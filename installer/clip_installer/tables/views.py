@@ -80,47 +80,45 @@ class View:
 
 
 VIEWS = (
-    View("search_by_text", "Pictures that show what a text says", "text"),
-    View("search_by_image", "Pictures that look like the picture in a file", "path"),
-    View("search_by_image_bytes", "Pictures that look like a picture, given as the content of its file", "bytes"),
-    View("search_by_embedding", "Pictures nearest to a vector of a text or of a picture", "embedding"),
-    View("search_captions_by_text", "Captions that mean what a text says", "text", "text"),
+    View("search_by_text", "Images that match a text", "text"),
+    View("search_by_image", "Images similar to the image in a file", "path"),
+    View("search_by_image_bytes", "Images similar to an image, given as the content of its file", "bytes"),
+    View("search_by_embedding", "Images nearest to a vector of a text or an image", "embedding"),
+    View("search_captions_by_text", "Captions that match a text in meaning", "text", "text"),
     View(
         "search_captions_by_embedding",
-        "Captions nearest to a vector of a text or of a picture",
+        "Captions nearest to a vector of a text or an image",
         "embedding",
         "text",
     ),
     View(
         "search_filtered_by_text",
-        "Pictures that pass a filter and show what a text says; [] or 0 lets everything pass",
+        "Images that pass a filter and match a text; [] or 0 lets everything pass",
         "text",
         filtered=True,
     ),
-    View(
-        "search_filtered_by_embedding", "Pictures that pass a filter, nearest to a vector", "embedding", filtered=True
-    ),
+    View("search_filtered_by_embedding", "Images that pass a filter, nearest to a vector", "embedding", filtered=True),
     View(
         "search_relevant_by_text",
-        "Pictures that show what a text says, and nothing where there is none like that",
+        "Images that match a text; no rows if none does",
         "text",
         relevant=True,
     ),
     View(
         "search_relevant_by_embedding",
-        "Pictures near a vector, and nothing where there is none like that",
+        "Images near a vector; no rows if none is relevant",
         "embedding",
         relevant=True,
     ),
     View(
         "search_hybrid",
-        "Pictures that show what a text says, or whose caption has its words (ClickHouse 26.4 and newer)",
+        "Images that match a text, or whose caption has its words (ClickHouse 26.4 and newer)",
         "text",
         template="schema/hybrid_view",
     ),
     View(
         "label_images",
-        "Every picture with the best of some labels, and the probability that the model gives it",
+        "Every image with the best of some labels, and the model's probability for it",
         "labels",
         template="schema/label_view",
     ),

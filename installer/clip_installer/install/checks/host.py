@@ -200,9 +200,11 @@ def check_workers(launcher: Path, settings: WorkerSettings, golden: Golden, user
             continue
         wrong = deviation(given, samples, normalized=settings.normalize)
         if wrong:
-            yield problem(name, f"its worker gives {wrong}", "build the bundle again on a machine like this one")
+            yield problem(name, f"its worker returns {wrong}", "build the bundle again on a machine like this one")
         else:
-            yield ok(name, f"a worker started as {who} gives the model's own vectors for {len(samples)} golden values")
+            yield ok(
+                name, f"a worker started as {who} returns the model's own vectors for {len(samples)} golden values"
+            )
 
 
 def _unreadable(path: Path, status: os.stat_result, user: ServerUser) -> str | None:

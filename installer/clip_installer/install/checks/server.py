@@ -174,7 +174,7 @@ def _call(
             "is a second server, an older worker, or a setting of the user's profile at work?",
         )
     dimension = len(samples[0].vector)
-    return ok(name, f"answers the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
+    return ok(name, f"returns the model's own vectors for {len(samples)} golden values, {dimension} numbers each")
 
 
 def _call_without_model(
@@ -184,8 +184,12 @@ def _call_without_model(
         picture = f"base64Decode('{base64.b64encode(golden.pictures[0].value).decode()}')"
         condition = _EXPECTED[function.answer].format(call=_call_of(function, name, picture))
         if database.rows(f"SELECT {condition}", settings=quiet)[0][0]:
-            return ok(name, f"answers the {function.return_name} of a golden image")
-        return problem(name, "answers something else for a golden image", "is an older worker answering?")
+            return ok(name, f"returns the {function.return_name} of a golden image")
+        return problem(
+            name,
+            "returns something else for a golden image",
+            "an older worker may be answering: SYSTEM RELOAD FUNCTIONS starts new ones",
+        )
     call = _call_of(function, name, literal(_ABSENT))
     try:
         answered = database.rows(f"SELECT {_EMPTY[function.answer].format(call=call)}", settings=quiet)[0][0]
@@ -194,8 +198,8 @@ def _call_without_model(
             return ok(name, "loads, and refuses a missing image by its name")
         raise
     if function.strict or not answered:
-        return problem(name, "answers for an image that does not exist", "look at --image-root")
-    return ok(name, f"loads, and answers {_EMPTY_IN_WORDS[function.answer]} for a missing image")
+        return problem(name, "returns a result for an image that does not exist", "look at --image-root")
+    return ok(name, f"loads, and returns {_EMPTY_IN_WORDS[function.answer]} for a missing image")
 
 
 def _call_of(function: Function, name: str, argument: str) -> str:
@@ -226,13 +230,13 @@ def _call_by_path(
     wrong = deviation([row[0] for row in rows], [sample], normalized=settings.normalize)
     if wrong:
         return problem(name, f"answers {wrong}", f"can the server's user read files below {root}? see --image-root")
-    return ok(name, f"answers the model's own vector for an image read by its path below {root}")
+    return ok(name, f"returns the model's own vector for an image read by its path below {root}")
 
 
 def _call_for_absent(database: Database, name: str, quiet: Mapping[str, Any]) -> Finding:
     if list(database.rows(f"SELECT {name}({literal(_ABSENT)})", settings=quiet)[0][0]):
-        return problem(name, "answers for an image that does not exist", "look at --image-root")
-    return ok(name, "loads, and answers [] for a missing image; --deep reads a real one")
+        return problem(name, "returns a result for an image that does not exist", "look at --image-root")
+    return ok(name, "loads, and returns [] for a missing image; --deep reads a real one")
 
 
 def _is_read_only(database: Database) -> bool:

@@ -75,7 +75,7 @@ def handler_lines(handlers: Sequence[HandlerStep], style: Style = unstyled) -> I
             yield f"{style(sign, _COLOURS.get(sign, 'red'))} {step.url}  {step.reason}"
     unchanged = sum(step.action == "unchanged" for step in handlers)
     if unchanged:
-        yield f"  {unchanged} handlers stay as they are"
+        yield f"  {unchanged} handlers unchanged"
 
 
 def count_line(plan: Plan, objects: Sequence[ObjectStep] = (), handlers: Sequence[HandlerStep] = ()) -> str:
