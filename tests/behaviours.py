@@ -1,4 +1,4 @@
-"""What the functions do on a server, said once: the engine tests and the Docker tests both hold their servers to it."""
+"""What the functions do on a server, stated once for chDB, the servers of tests/server, and the Docker containers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def texts_are_found_by_what_they_say(server: Server) -> None:
 
 
 def pictures_are_encoded_where_they_are(server: Server, folder: str) -> None:
-    """``folder`` is what file() calls ``pictures/`` of user_files: chDB needs the whole path."""
+    """``folder`` is the argument of file() for ``pictures/`` in user_files: chDB needs the full path."""
     server.rows(
         "INSERT INTO laion (id, url, caption, image_embedding, text_embedding) "
         "SELECT cityHash64(_file) % 1000000, 'pictures/' || _file, _file, encode_image('pictures/' || _file), "
@@ -102,7 +102,7 @@ def a_killed_worker_fails_at_most_one_query(server: Server, kill_workers: Callab
 def an_upgrade_replaces_the_workers_and_an_uninstall_ends_them(
     server: Server, install: Callable[..., None], uninstall: Callable[[], None]
 ) -> None:
-    """Other settings are another revision: new workers answer the next query. Rows stay, whatever happens."""
+    """Changed settings make a new revision, whose workers answer the next query. Rows always stay."""
     question = "SELECT count(), encode_text('cat') FROM laion"
     squares = "SELECT round(arraySum(x -> x * x, encode_text('cat')), 3)"
     before = server.rows(question)
@@ -136,7 +136,7 @@ def a_restricted_user_may_encode_and_search_and_no_more(admin: Server, analyst: 
 
 
 def a_distributed_search_is_exact(server: Server) -> None:
-    """The views on a Distributed table find what comparing with all rows of all shards finds."""
+    """The views on a Distributed table find the same rows as a comparison with all rows of all shards."""
     for word in WORDS:
         found = server.rows(f"SELECT url, round(distance, 4) FROM search_by_text(query = '{word}', k = 3)")
         exact = server.rows(

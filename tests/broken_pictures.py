@@ -1,4 +1,4 @@
-"""Pictures that are broken, odd or hostile, made here: what a user of SQL could hand to a function, by name."""
+"""Generated images that are broken, odd or hostile, as an SQL user could pass them to a function, by name."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def gif_of_size(width: int, height: int) -> bytes:
 
 
 def odd_but_whole() -> dict[str, bytes]:
-    """Pictures that have pixels, whatever else is wrong with them."""
+    """Images that have pixels, whatever else is wrong with them."""
     rgb = drawing(40, 30)
     jpeg = encoded(rgb, "JPEG")
     frames = [drawing(16, 16, number) for number in range(200)]
@@ -178,7 +178,7 @@ def odd_but_whole() -> dict[str, bytes]:
 
 
 def refused() -> dict[str, tuple[bytes, str]]:
-    """Files that give no pixels, each with what the refusal must say, where a megapixel may be decoded."""
+    """Files without pixels, each with the expected refusal, for a limit of one megapixel."""
     rgb = drawing(64, 48)
     whole = {
         kind: encoded(rgb, kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")

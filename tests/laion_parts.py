@@ -1,4 +1,4 @@
-"""Parts in LAION's published layout, with every nastiness that captions have, for the tests of the import."""
+"""Parts in LAION's published layout, with every kind of difficult caption, for the tests of the import."""
 
 from __future__ import annotations
 

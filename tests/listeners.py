@@ -1,4 +1,4 @@
-"""Listeners that are no ClickHouse: one that gives a fixed answer, and a TLS proxy before a real server."""
+"""Listeners other than ClickHouse: one with a fixed response, and a TLS proxy before a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many statements with bad rows among them, each answer compared: ``python -m tests.soak --statements 100000``.
+"""Many statements, some with bad rows, each result compared: ``python -m tests.soak --statements 100000``.
 
 Prints what was asked, what went wrong, and what was left behind; exit status 1 where anything is not as it must be.
 SIGTERM ends it early, with the figures of what was done until then.

@@ -91,7 +91,7 @@ def _literal(text: str) -> str:
 
 @pytest.fixture
 def visit(browser: object, site: RunningServer) -> Iterator[Callable[..., Visitor]]:
-    """Open the page as a visitor; what the page does wrong on its own account fails the test."""
+    """Open the page as a visitor; errors of the page's own script fail the test."""
     visitors: list[Visitor] = []
 
     def open_page(hash_: str = "", **options: object) -> Visitor:
@@ -104,7 +104,7 @@ def visit(browser: object, site: RunningServer) -> Iterator[Callable[..., Visito
 
 
 def search_page(server: RunningServer, *options: str) -> str:
-    """Run ``clip-udfs search-page`` as the administrator, which must work, and give what it printed."""
+    """Run ``clip-udfs search-page`` as the administrator; it must succeed. Return its output."""
     command = [sys.executable, "-m", "clip_installer", "search-page", "--url", server.url(), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

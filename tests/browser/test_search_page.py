@@ -36,8 +36,8 @@ def drop(visitor: Visitor, name: str, kind: str, content: bytes) -> None:
 # ------------------------------------------------------------------------------------------------------- searching
 
 
-def test_typing_shows_images_and_leaves_an_address_to_send_around(visit: Visit) -> None:
-    """The address has the search; another visitor who opens it sees the same."""
+def test_typing_shows_images_and_makes_a_shareable_address(visit: Visit) -> None:
+    """The address contains the search; another visitor who opens it sees the same results."""
     visitor = visit()
     assert visitor.text("#about").startswith(f"{IMAGES + len(HOSTILE)} images in laion")
     visitor.search("crying face")
@@ -49,8 +49,8 @@ def test_typing_shows_images_and_leaves_an_address_to_send_around(visit: Visit) 
     assert other.captions == visitor.captions
 
 
-def test_the_back_button_goes_through_searches_and_not_through_letters(visit: Visit) -> None:
-    """What is typed in a go is one entry of the history; Enter ends it."""
+def test_the_back_button_steps_through_searches_not_letters(visit: Visit) -> None:
+    """Text typed without a pause is one history entry; Enter ends it."""
     visitor = visit()
     visitor.search("happy")
     visitor.page.keyboard.press("Enter")
@@ -64,8 +64,8 @@ def test_the_back_button_goes_through_searches_and_not_through_letters(visit: Vi
     visitor.settled("happy")
 
 
-def test_a_slow_answer_that_a_quick_one_overtook_is_not_shown(visit: Visit) -> None:
-    """The browser gives the old request up, and the last search is the one on the page."""
+def test_a_slow_answer_never_replaces_a_newer_one(visit: Visit) -> None:
+    """The browser cancels the old request, and the page shows the last search."""
     visitor = visit()
     held = []
 
@@ -89,7 +89,7 @@ def test_a_slow_answer_that_a_quick_one_overtook_is_not_shown(visit: Visit) -> N
 
 
 def test_every_kind_of_text_reaches_the_function_as_it_was_typed(visit: Visit, site: RunningServer) -> None:
-    """Quotes, backslashes, tabs and SQL are a text like any other."""
+    """Quotes, backslashes, tabs and SQL are treated as ordinary text."""
     visitor = visit()
     for text in ("it's", "back\\slash \\n \\", "'; DROP TABLE laion; --", "{q:String} 50% &amp; #?", "猫 🐱"):
         visitor.search(text)
@@ -100,7 +100,7 @@ def test_every_kind_of_text_reaches_the_function_as_it_was_typed(visit: Visit, s
 
 
 def test_chinese_is_searched_when_the_word_is_composed(visit: Visit) -> None:
-    """Not at each key of the input method."""
+    """Not with each key of the input method."""
     visitor = visit()
     asked: list[str] = []
     visitor.page.on("request", lambda request: asked.append(request.url) if "/clip/text?" in request.url else None)
@@ -158,7 +158,7 @@ def test_a_click_shows_the_row_and_more_like_it(visit: Visit) -> None:
 
 
 def test_thumbnails_come_from_the_server_and_may_be_kept_by_the_browser(visit: Visit) -> None:
-    """As WebP, for the rows of the table only."""
+    """As WebP, and only for rows of the table."""
     visitor = visit()
     with visitor.page.expect_response(lambda response: "/clip/thumbnail" in response.url) as waiting:
         visitor.search("happy face")
@@ -169,7 +169,7 @@ def test_thumbnails_come_from_the_server_and_may_be_kept_by_the_browser(visit: V
     visitor.page.locator(".card img").first.wait_for()
 
 
-def test_scrolling_brings_more_and_nothing_twice(visit: Visit) -> None:
+def test_scrolling_shows_more_without_duplicates(visit: Visit) -> None:
     """Until there is no more."""
     visitor = visit("#q=face&count=30&nsfw=1")
     visitor.settled()
@@ -220,7 +220,7 @@ def test_the_sql_behind_a_result_gives_that_result(visit: Visit, site: RunningSe
 
 
 def test_a_chosen_image_finds_its_own_row_first(visit: Visit, place: ServerPlace) -> None:
-    """The file goes to the server as it is, and nothing of it into the address."""
+    """The file is sent to the server unchanged, and nothing of it appears in the address."""
     visitor = visit()
     picture = next((place.pictures / "openmoji").glob("1f600-*.png"))
     visitor.page.locator("#file").set_input_files(picture)
@@ -233,7 +233,7 @@ def test_a_chosen_image_finds_its_own_row_first(visit: Visit, place: ServerPlace
 
 
 def test_a_dropped_image_is_searched_for(visit: Visit, place: ServerPlace) -> None:
-    """Wherever on the page it falls."""
+    """Wherever on the page it is dropped."""
     visitor = visit("#q=happy")
     visitor.settled()
     content = next((place.pictures / "openmoji").glob("1f600-*.png")).read_bytes()
@@ -244,8 +244,8 @@ def test_a_dropped_image_is_searched_for(visit: Visit, place: ServerPlace) -> No
     assert visitor.page.locator("#drop").is_hidden()
 
 
-def test_a_text_file_is_refused_in_words(visit: Visit) -> None:
-    """By the page where it can tell, and in the function's own words where only the function can."""
+def test_a_text_file_is_refused_with_the_reason(visit: Visit) -> None:
+    """By the page if it can tell, otherwise with the function's own message."""
     visitor = visit()
     drop(visitor, "notes.txt", "text/plain", b"no image")
     assert visitor.text("#error") == "notes.txt is not an image."
@@ -254,7 +254,7 @@ def test_a_text_file_is_refused_in_words(visit: Visit) -> None:
 
 
 def test_a_huge_image_is_scaled_down_in_the_browser_first(visit: Visit, tmp_path: Path) -> None:
-    """64 MiB are more than the server takes; a browser that can open the file sends a small one."""
+    """64 MiB exceed the server's limit; a browser that can open the file sends a smaller copy."""
     visitor = visit()
     noise = Image.effect_noise((4700, 4700), 90).convert("RGB")
     huge = tmp_path / "huge.bmp"
@@ -288,7 +288,7 @@ def test_a_huge_file_that_is_no_image_is_not_sent(visit: Visit, tmp_path: Path) 
 
 
 def test_hostile_captions_and_addresses_are_only_text(visit: Visit) -> None:
-    """Nothing of them runs, loads or leaves its card."""
+    """None of it runs, loads or leaves its card."""
     asked: list[str] = []
     visitor = visit()
     visitor.page.on("request", lambda request: asked.append(request.url))
@@ -309,7 +309,7 @@ def test_hostile_captions_and_addresses_are_only_text(visit: Visit) -> None:
     assert not [url for url in asked if url.startswith(("javascript:", "data:text"))]
 
 
-def test_a_dead_server_is_said_in_words_and_a_later_search_works(visit: Visit) -> None:
+def test_a_dead_server_is_reported_and_a_later_search_works(visit: Visit) -> None:
     """Enter asks again."""
     visitor = visit()
     visitor.page.context.set_offline(True)
@@ -321,8 +321,8 @@ def test_a_dead_server_is_said_in_words_and_a_later_search_works(visit: Visit) -
     assert visitor.page.locator("#error").is_hidden()
 
 
-def test_a_row_that_is_gone_is_said_in_words(visit: Visit) -> None:
-    """Addresses that were sent around outlive rows."""
+def test_a_deleted_row_is_reported(visit: Visit) -> None:
+    """Shared addresses may outlive rows."""
     assert visit("#like=123456").text("#error") == "No row with this id is in the table."
     assert visit("#show=123456").text("#detail-error") == "No row with this id is in the table."
     assert visit("#image=1").text("#error").startswith("That image is no longer")
@@ -356,7 +356,7 @@ def test_axe_finds_no_accessibility_violation(visit: Visit, scheme: str, width: 
 
 
 def test_the_keyboard_is_enough(visit: Visit) -> None:
-    """From the field to the grid, through it by arrows, into a detail, to the next one and back."""
+    """From the field to the grid, through it with arrows, into a detail, to the next one and back."""
     visitor = visit()
     keyboard = visitor.page.keyboard
     assert visitor.page.evaluate("document.activeElement.id") == "query"
@@ -378,8 +378,8 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     assert visitor.page.evaluate("document.activeElement.id") == "query"
 
 
-def test_the_page_speaks_chinese_to_who_reads_it(visit: Visit) -> None:
-    """By the browser's language, and by the button; every word of one language has its word in the other."""
+def test_the_page_is_also_in_chinese(visit: Visit) -> None:
+    """By the browser's language, and by the button; every phrase exists in both languages."""
     visitor = visit(locale="zh-CN")
     assert visitor.page.title() == "图片搜索"
     assert visitor.page.evaluate("document.documentElement.lang") == "zh-CN"
@@ -393,14 +393,14 @@ def test_the_page_speaks_chinese_to_who_reads_it(visit: Visit) -> None:
 
 
 def test_a_readonly_user_can_use_it_where_the_profile_allows_its_headers(visit: Visit) -> None:
-    """As the search user of docs/search-page.md; one of whom readonly = 2 holds anyway."""
+    """As the search user of docs/search-page.md; a user with readonly = 2 can in any case."""
     visitor = visit(user="dashboard")
     visitor.search("happy face")
     assert visitor.captions
 
 
 def test_an_empty_table_says_how_to_fill_it(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """And a full one without an index how to build that; uninstalled, nothing of the page is left."""
+    """And a filled one without an index, how to build it; after an uninstall, nothing of the page is left."""
     with running_server(ServerPlace.make(tmp_path_factory.mktemp("empty"))) as server:
         before = server.rows("SELECT count() FROM system.handlers")
         said = server.install("--search-page")

@@ -1,4 +1,4 @@
-"""Somebody who uses the search page: the few things that a person does, and what they see."""
+"""A user of the search page: what they can do, and what they see."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Visitor:
 
     Attributes:
         page: Playwright's page.
-        complaints: What the page's script threw, and what its policy blocked.
+        complaints: Errors of the page's script, and what its policy blocked.
     """
 
     page: Any
@@ -66,7 +66,7 @@ class Visitor:
             self.complaints.append(text)
 
     def leave(self) -> None:
-        """Close the window; nothing may have gone wrong in it."""
+        """Close the window; it must not have had errors."""
         self.page.context.close()
         assert self.complaints == []
 

@@ -1,4 +1,4 @@
-"""Running a command of ours in a process of its own, and measuring it."""
+"""Runs a command of ours in a separate process, and measures it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ finally:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command has left behind."""
+    """The outcome of a command."""
 
     status: int
     output: str
@@ -33,7 +33,7 @@ class Finished:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The object that a command has printed with ``--json``."""
+        """The object that a command printed with ``--json``."""
         answer: dict[str, Any] = json.loads(self.output)
         return answer
 
@@ -63,6 +63,6 @@ def succeed(*arguments: object) -> Finished:
 
 
 def peak_mebibytes(note: Path, *arguments: object) -> int:
-    """Run ``clip-udfs`` with ``arguments``, which must work, and give the peak of its resident memory."""
+    """Run ``clip-udfs`` with ``arguments``, which must succeed, and return its peak resident memory."""
     subprocess.run([sys.executable, "-c", _MEASURED, str(note), *map(str, arguments)], check=True, timeout=300)
     return int(note.read_text()) // 1024

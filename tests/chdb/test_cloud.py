@@ -98,7 +98,7 @@ def _definition(request: dict[str, Any], command: str) -> bytes:
 
 
 def test_the_vectors_of_texts_are_those_of_the_installed_functions(cloud: Cloud) -> None:
-    """Bit for bit."""
+    """They are equal bit for bit."""
     query = (
         "SELECT count(), countIf(encode_text_cloud(text) = encode_text(text)),"
         " countIf(try_encode_text_cloud(if(text = '', NULL, text)) = try_encode_text(if(text = '', NULL, text)))"

@@ -1,4 +1,4 @@
-"""What a hostile statement gets of files that it must not read: one answer, at once, and nothing of their content."""
+"""What a hostile statement learns about files that it must not read: one quick refusal, and none of their content."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_a_picture_finds_itself_first_and_a_word_finds_its_picture(demo: Path) -
 
 
 def test_the_built_in_model_finds_a_style_that_it_never_saw(demo: Path) -> None:
-    """The figures that the README quotes, a little below; computed in SQL by the installed functions."""
+    """At least about the figures in the README, computed in SQL by the installed functions."""
     config = str(demo / "etc/clickhouse-server")
     done = run("sql", "--embedded", "--server-config", config, "-f", "JSONEachRow", str(demo / "evaluate.sql"))
     assert done.returncode == 0, done.stderr

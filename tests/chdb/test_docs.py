@@ -1,4 +1,4 @@
-"""Every command of README and docs, run as it is written, and what it is said to print.
+"""Every command of README and docs, run as written, and compared with its stated output.
 
 ``pytest tests/chdb/test_docs.py --write-outputs`` puts what was printed into the pages instead of comparing.
 """

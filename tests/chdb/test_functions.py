@@ -50,7 +50,7 @@ def test_unit_vectors_of_the_models_dimension(engine: Engine) -> None:
 
 
 def test_awkward_texts_arrive_as_they_are(engine: Engine, tiny_bundle: Path) -> None:
-    """Each equals what the tokenizer and the engine give when no ClickHouse is in between."""
+    """Each vector equals that of tokenizer and engine without ClickHouse in between."""
     from clip_udfs.bundle import Bundle
     from clip_udfs.encoders import open_encoder
     from clip_udfs.settings import WorkerSettings
@@ -213,7 +213,7 @@ AS_NOBODY = (
 
 
 def test_workers_need_no_environment_no_home_and_no_root(tmp_path: Path, tiny_bundle: Path) -> None:
-    """As on a hardened host: no variables, a working directory that is not writable, a user without privileges."""
+    """As on a hardened host: an empty environment, a read-only working directory, an unprivileged user."""
     server = make_tree(tmp_path / "host")
     server.install("--model", str(tiny_bundle), "--image-root", str(server.pictures))
     Image.new("RGB", (70, 70), "red").save(server.pictures / "red.png")
@@ -232,7 +232,7 @@ def test_workers_need_no_environment_no_home_and_no_root(tmp_path: Path, tiny_bu
 
 
 def test_a_constant_in_with_reaches_the_worker_once(tmp_path: Path, tiny_bundle: Path) -> None:
-    """Counted on the pipe itself: a launcher that copies what ClickHouse sends into a file."""
+    """Counted on the pipe, with a launcher that copies ClickHouse's output to a file."""
     server = make_tree(tmp_path / "host")
     server.install("--model", str(tiny_bundle))
     (launcher,) = server.data.glob("user_scripts/clip_udfs/*/*/launch")

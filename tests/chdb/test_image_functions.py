@@ -57,7 +57,7 @@ def test_the_size_may_differ_from_row_to_row(images: Engine) -> None:
 
 
 def test_image_info_is_a_named_tuple(images: Engine) -> None:
-    """Its parts are asked for by name, and the time is one of the years before 1970 too."""
+    """Its elements are read by name, and times before 1970 are supported."""
     assert images.rows(
         "SELECT i.width, i.height, i.format, i.mode, i.orientation, toString(i.taken), i.hash > 0, i.reason"
         " FROM (SELECT image_info('photo.jpg') AS i)"
@@ -77,7 +77,7 @@ def test_image_info_is_a_named_tuple(images: Engine) -> None:
     ],
 )
 def test_a_strict_function_names_function_row_value_and_reason(images: Engine, call: str, reason: str) -> None:
-    """In the manner of encode_image; the next query works."""
+    """Like encode_image; the next query works."""
     with pytest.raises(QueryFailed) as failed:
         images.rows(f"SELECT {call}")
     assert reason in str(failed.value)
@@ -85,7 +85,7 @@ def test_a_strict_function_names_function_row_value_and_reason(images: Engine, c
 
 
 def test_a_try_function_answers_an_empty_value_and_says_why_where_it_can(images: Engine) -> None:
-    """NULL is refused as any other value, and a quoted reason survives both formats."""
+    """NULL is refused like any other bad value, and a reason with quotes survives both formats."""
     names = ", ".join(f"unhex('{name.encode().hex()}')" for name in ("photo.jpg", "none.jpg", QUOTED))
     assert images.rows(
         f"SELECT length(try_thumbnail(p, 32)) > 0, (try_image_info(p) AS i).width, i.reason"

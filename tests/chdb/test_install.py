@@ -165,7 +165,7 @@ def test_a_table_of_another_dimension_is_refused(tmp_path: Path, tiny_bundle: Pa
     assert query(directory, data, "SELECT count() FROM search_by_text(query = 'cat', k = 3)") == "0"
 
 
-def test_an_altered_bundle_and_a_broken_worker_are_found(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_an_altered_bundle_and_a_broken_worker_are_detected(tmp_path: Path, tiny_bundle: Path) -> None:
     directory, data = make_tree(tmp_path / "server", "stock"), tmp_path / "data"
     run("install", "--server-config", directory, "--no-ddl", "--model", tiny_bundle)
     home = next((tmp_path / "server/var/user_scripts/clip_udfs").glob("*/*/worker.json")).parent

@@ -1,4 +1,4 @@
-"""import-laion on chDB: every row as it was, once, whatever happens on the way."""
+"""import-laion on chDB: every row arrives unchanged and once, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_large_part_arrives_row_for_row_in_less_than_a_gibibyte(large: Path, s
     assert _compared(server, large) == f"equal: {ROWS} rows\n"
 
 
-def test_a_killed_import_goes_on_without_a_lost_or_doubled_row(tmp_path: Path, server: ServerTree) -> None:
+def test_a_killed_import_resumes_without_losing_or_duplicating_rows(tmp_path: Path, server: ServerTree) -> None:
     rows = 60_000
     write_part(tmp_path, 0, rows)
     process = commands.start(*_import(server, tmp_path))
@@ -82,7 +82,7 @@ def test_a_killed_import_goes_on_without_a_lost_or_doubled_row(tmp_path: Path, s
     assert _rows(server, "SELECT count() FROM laion") == [str(rows)]
 
 
-def test_parts_have_ids_of_their_own_and_rows_of_holes_are_filled(tmp_path: Path, server: ServerTree) -> None:
+def test_parts_have_distinct_ids_and_missing_rows_are_filled(tmp_path: Path, server: ServerTree) -> None:
     for part in (0, 3, 12):
         write_part(tmp_path, part, rows=700, dimension=8, group=90)
     commands.succeed(*_import(server, tmp_path, "3,12"))
@@ -141,7 +141,7 @@ def _with_nan(path: Path) -> None:
         ("metadata/metadata_0.parquet", Path.unlink, "is incomplete"),
     ],
 )
-def test_a_part_that_is_not_sound_leaves_nothing_behind(
+def test_a_damaged_part_leaves_nothing_behind(
     tmp_path: Path, server: ServerTree, file: str, spoil: Callable[[Path], object], said: str
 ) -> None:
     write_part(tmp_path, 0, rows=700, dimension=8, group=100)

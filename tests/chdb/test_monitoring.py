@@ -51,7 +51,7 @@ def test_what_is_loaded(watched: Engine) -> None:
     assert rows == [(name, "Success", "emoji", 2, 60_000) for name in sorted(FUNCTIONS)]
 
 
-def test_what_was_done_since_the_start(watched: Engine) -> None:
+def test_counters_since_the_start(watched: Engine) -> None:
     ((calls, seconds, sent, received, started),) = watched.rows(
         "SELECT calls, seconds, bytes_sent, bytes_received, workers_started FROM clip_counters"
     )
@@ -87,7 +87,7 @@ def test_each_cause_is_one_row_and_an_imitation_is_none(watched: Engine) -> None
 
 
 def test_a_signal_is_a_cause_and_keeps_its_number(watched: Engine) -> None:
-    """The view's own expressions on exceptions as ClickHouse writes them."""
+    """The view's own expressions, applied to exceptions as ClickHouse writes them."""
     (view,) = [one.statement.sql for one in monitoring_objects(SchemaParameters()) if one.name == "clip_queries"]
     given = {
         "Code: 302. DB::Exception: Child process was terminated by signal 9: while executing": (

@@ -1,4 +1,4 @@
-"""recall on a small table: exact where everything is looked at, less where little is, and nothing left behind."""
+"""recall on a small table: exact if everything is compared, lower if little is, and nothing is left behind."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_a_views_comment_begins_with_its_parameters(laion: Engine) -> None:
         assert described[name].startswith(f"{name}({parameters}): ")
 
 
-def test_the_roots_are_told_and_nothing_in_them(laion: Engine, tree: ServerTree) -> None:
+def test_the_image_roots_are_listed_without_their_content(laion: Engine, tree: ServerTree) -> None:
     assert laion.rows("SELECT position, root FROM clip_image_roots") == [(1, str(tree.pictures))]
 
 
@@ -158,7 +158,7 @@ def test_as_many_rows_as_asked_for(laion: Engine, k: int) -> None:
 
 
 def test_a_filter_loses_no_row(laion: Engine) -> None:
-    """The rows that pass are one in a hundred, and one in four hundred: the index would propose others."""
+    """One row in a hundred, or in four hundred, passes: the index would propose others."""
     nsfw = "search_filtered_by_text(query = 'x', k = 30, nsfw = ['NSFW'], licenses = [], min_width = 0, min_height = 0)"
     assert laion.rows(f"SELECT uniqExact(id), any(NSFW), uniqExact(NSFW) FROM {nsfw}") == [(30, "NSFW", 1)]
     exact = laion.rows(
@@ -173,7 +173,7 @@ def test_a_filter_loses_no_row(laion: Engine) -> None:
 
 
 def _habits() -> list[list[str]]:
-    """Both queries of each row of the analyst's table: the habit, and what to write instead."""
+    """Both queries of each row of the analyst's table: the one that misses the index, and its replacement."""
     page = (documents.REPOSITORY / "docs/analyst.md").read_text(encoding="utf-8")
     table = page.split("\n| reads every vector | uses the index |\n")[1].split("\n\n")[0]
     rows = [re.findall("`([^`]+)`", line) for line in table.splitlines()[1:]]
@@ -183,7 +183,7 @@ def _habits() -> list[list[str]]:
     ]
 
 
-def test_the_habits_that_lose_the_index_and_what_to_write_instead(laion: Engine) -> None:
+def test_queries_that_miss_the_index_and_their_replacements(laion: Engine) -> None:
     laion.rows("CREATE OR REPLACE TABLE labels ENGINE = Memory AS SELECT id, 'a label' AS label FROM laion")
     habits = _habits()
     assert len(habits) > 10
@@ -217,7 +217,7 @@ def test_a_row_without_a_whole_vector_is_refused_in_a_line_that_says_so(laion: E
 
 
 @pytest.mark.parametrize("nothing", ["NULL", "(SELECT 'a cat' WHERE 0)"])
-def test_nothing_is_not_searched_as_an_empty_text(laion: Engine, nothing: str) -> None:
+def test_null_is_not_searched_as_an_empty_text(laion: Engine, nothing: str) -> None:
     for view in ("search_by_text", "search_captions_by_text", "search_relevant_by_text"):
         more = ", min_relevance = 0" if "relevant" in view else ""
         with pytest.raises(QueryFailed, match="query is missing or NULL"):
@@ -271,7 +271,7 @@ def test_each_of_many_texts_gets_its_best_pictures(laion: Engine) -> None:
 
 
 def _recipe(engine: Engine, name: str) -> list[list[tuple[object, ...]]]:
-    """Run a recipe as it is; gives the rows of each of its queries. It uses the index, or says that it does not."""
+    """Run a recipe unchanged and return the rows of each query. It must use the index, or say that it does not."""
     text = (resources.sql() / "recipes" / f"{name}.sql").read_text(encoding="utf-8")
     before = _searches_by_index(engine)
     answers = [(statement, engine.rows(statement)) for statement in split_statements(text)]
@@ -314,7 +314,7 @@ def test_nearest_captions_and_outliers(laion: Engine) -> None:
 
 
 def test_a_caption_that_has_all_the_words_is_found_first(laion: Engine) -> None:
-    """Whatever the vectors say: the words of a code are in one caption only."""
+    """Whatever the vectors are: the words of a code are in only one caption."""
     laion.rows(
         "INSERT INTO laion SELECT * REPLACE (id + 500 AS id, caption || ' KX-2041 北京' AS caption)"
         " FROM (SELECT * FROM laion WHERE id = 3)"
@@ -412,7 +412,7 @@ def test_the_incremental_view_leaves_out_what_cannot_be_read(laion: Engine) -> N
 
 
 def test_the_column_of_an_own_table_follows_its_photos(laion: Engine) -> None:
-    """The first row, and the new one, whose photo was changed to the same picture."""
+    """Of the first row, and of the new one, whose photo was changed to the same image."""
     (nearest,) = _recipe(laion, "own_table")
     assert len(nearest) == 3 and [distance for _, distance in nearest[:2]] == [0, 0]
 

@@ -128,7 +128,7 @@ def test_each_table_index_and_view_refuses_the_others_vectors(server: ServerTree
         assert engine.rows("SELECT (SELECT count() FROM laion), (SELECT count() FROM laion_small)") == [(20, 20)]
 
 
-def test_check_model_says_who_filled_the_table_and_who_was_checked(server: ServerTree) -> None:
+def test_check_model_names_the_tables_model_and_the_checked_one(server: ServerTree) -> None:
     where = ("check-model", "--embedded", "--server-config", server.config)
     own = commands.succeed(*where, "--table", "laion_small", "--suffix", "small", "--json").answer
     assert own["code"] == "same"
@@ -143,7 +143,7 @@ def test_check_model_says_who_filled_the_table_and_who_was_checked(server: Serve
     assert (unknown.status, "no model is installed there with the suffix 'smal'" in unknown.error) == (1, True)
 
 
-def test_a_model_is_not_let_loose_on_a_table_that_another_has_filled(server: ServerTree) -> None:
+def test_a_model_is_refused_on_a_table_that_another_filled(server: ServerTree) -> None:
     before = snapshot(server.config)
     instead = install(server, "--model", "emoji")
     assert instead.status == 1
@@ -161,7 +161,7 @@ def test_a_model_is_not_let_loose_on_a_table_that_another_has_filled(server: Ser
 
 def test_a_change_and_a_removal_of_one_leave_the_other_alone(server: ServerTree) -> None:
     def small() -> dict[str, object]:
-        """Everything that is the other model's: files with their times, and what the server knows of its schema."""
+        """Everything that belongs to the other model: files with their times, and its schema on the server."""
         scripts = server.data / "user_scripts/clip_udfs/tiny-clip-256-random"
         files = [*server.config.glob("*_small_function.xml"), *scripts.rglob("*")]
         assert len(files) > 12

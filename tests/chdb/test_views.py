@@ -1,4 +1,4 @@
-"""The search views against whatever a user's settings, profile or rights, or masked rows, could do to them."""
+"""The search views under every user setting, profile and right that could change results, and with masked rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel, built of no more than the image copies and away from the repository, does what the checkout does."""
+"""The wheel, built only from what the image copies and outside the repository, works like the checkout."""
 
 from __future__ import annotations
 

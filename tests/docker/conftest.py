@@ -1,4 +1,4 @@
-"""Real servers in containers, through pytest-docker; skipped with the reason where no Docker engine answers.
+"""Real servers in containers, through pytest-docker; skipped with a reason if no Docker engine answers.
 
 ``pytest -m "docker or dockerless"`` runs these, or says why not, and everything that needs no engine to be checked.
 """

@@ -1,1 +1,1 @@
-"""Mutated pictures, streams and texts against what reads them: ``python -m tests.fuzz --seconds 600``."""
+"""Fuzzing with mutated images, streams and texts: ``python -m tests.fuzz --seconds 600``."""

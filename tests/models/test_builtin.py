@@ -1,4 +1,4 @@
-"""The model in the wheel is the one that the checkpoint in the repository gives, and open_clip agrees."""
+"""The model in the wheel can be rebuilt from the checkpoint in the repository, and equals open_clip's."""
 
 from __future__ import annotations
 

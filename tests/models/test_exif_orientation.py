@@ -1,4 +1,4 @@
-"""What --exif-orientation gains: photographs that lie on their side are found again."""
+"""The effect of --exif-orientation: sideways photographs are found again."""
 
 from __future__ import annotations
 

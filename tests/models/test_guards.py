@@ -1,4 +1,4 @@
-"""Weights that would give quietly wrong vectors are noticed before anything is built."""
+"""Weights that would silently produce wrong vectors are detected before anything is built."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def test_the_other_way_round() -> None:
     assert "build ViT-B-32 instead" in message
 
 
-def test_it_can_be_forced_and_is_said_then() -> None:
+def test_a_mismatch_can_be_forced_and_is_then_reported() -> None:
     (line,) = checked("ViT-B-32", "openai", force=True)
     assert line == "ViT-B-32 computes GELU, but the tag 'openai' says QuickGELU; building anyway"
 
 
-def test_an_activation_that_fits_is_no_news() -> None:
+def test_a_matching_activation_is_not_reported() -> None:
     assert checked("ViT-B-32-quickgelu", "openai") == []
     assert checked("ViT-B-32", "laion2b_s34b_b79k") == []
     assert checked("ViT-B-32") == []  # random weights
 
 
-def test_a_model_that_has_no_twin_with_the_other_activation_is_built_with_a_word_about_it() -> None:
+def test_a_model_without_a_variant_of_the_other_activation_is_built_with_a_note() -> None:
     (line,) = checked("roberta-ViT-B-32", "laion2b_s12b_b32k")
     assert line.endswith("; building anyway")
 
@@ -101,20 +101,20 @@ def test_a_file_that_open_clip_downloads_is_known_by_its_content(
 
 
 def test_open_clip_s_own_downloads_are_known() -> None:
-    """The addresses that open_clip has of them carry their SHA-256 or the beginning of it."""
+    """open_clip's URLs for them contain their SHA-256 or its beginning."""
     marks = {(architecture, tag): mark for architecture, tag, mark in activation.downloads()}
     assert marks["ViT-B-32", "openai"].startswith("40d365715913c9da")
     assert marks["ViT-B-32", "laion400m_e32"] == "46683a32"
 
 
-def test_of_any_other_file_it_is_said_what_is_taken_for_granted(checkpoint: Path) -> None:
+def test_the_assumption_about_an_unknown_file_is_reported(checkpoint: Path) -> None:
     (line,) = checked("ViT-B-32", None, checkpoint)
     assert "does not say whether its weights were trained with GELU or with QuickGELU" in line
     assert line.endswith("assuming GELU; for QuickGELU, build ViT-B-32-quickgelu")
     assert checked("ViT-B-16-SigLIP", None, checkpoint) == []  # there is no other
 
 
-def test_names_that_are_nearly_right_are_offered() -> None:
+def test_similar_names_are_suggested() -> None:
     assert "no architecture 'vit-b-32' (did you mean ViT-B-32 or " in refusal(lambda: load_source("vit-b-32", "openai"))
     message = refusal(lambda: load_source("ViT-B-32-quickgelu", "open_ai"))
     assert "pretrained tag of ViT-B-32-quickgelu (did you mean openai?) (its tags: openai, " in message
@@ -124,7 +124,7 @@ def test_names_that_are_nearly_right_are_offered() -> None:
     assert "did you mean" not in refusal(lambda: load_source("something else", "openai"))
 
 
-def test_a_model_with_parts_of_hugging_face_s_says_which_extra_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hugging_face_model_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra) as caught:
         load_source("xlm-roberta-base-ViT-B-32", "random")

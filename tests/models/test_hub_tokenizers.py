@@ -1,4 +1,4 @@
-"""Tokenizers of Hugging Face's: what travels in a bundle gives the ids that open_clip's own wrapper gives."""
+"""Hugging Face tokenizers: in a bundle, they produce the same ids as open_clip's own wrapper."""
 
 from __future__ import annotations
 

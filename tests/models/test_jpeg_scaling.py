@@ -73,8 +73,8 @@ def test_how_far_a_picture_is_scaled(size: tuple[int, int], multiple: float, lef
 
 @pytest.mark.parametrize("resize_mode", ["shortest", "squash", "longest"])
 @pytest.mark.parametrize("size", [(1601, 1203), (1203, 1601), (3333, 1111)])
-def test_nothing_moves(resize_mode: str, size: tuple[int, int]) -> None:
-    """The crop lies where it lay: the rounding of the decoder is not picture."""
+def test_scaling_does_not_shift_the_crop(resize_mode: str, size: tuple[int, int]) -> None:
+    """The crop stays in place: the decoder's rounding is not part of the image."""
     content, manifest = jpeg(size), replace(INPUT, resize_mode=resize_mode)
     exact = decode(content, manifest, LIMIT).astype(int)
     with Image.open(BytesIO(content)) as image:
@@ -90,7 +90,7 @@ def test_every_kind_of_jpeg(mode: str, options: dict[str, object]) -> None:
     assert np.abs(decode(content, INPUT, LIMIT, scaled=True) - exact).max() <= 3
 
 
-def test_other_formats_are_decoded_as_ever() -> None:
+def test_other_formats_are_not_scaled() -> None:
     buffer = BytesIO()
     Image.open(BytesIO(jpeg((1600, 1200)))).save(buffer, "PNG")
     content = buffer.getvalue()
@@ -103,7 +103,7 @@ def test_the_limit_is_on_the_whole_picture() -> None:
 
 
 @pytest.mark.parametrize(("jpeg_decoding", "drafts"), [("exact", 0), ("scaled", 1)])
-def test_a_worker_does_as_it_is_set(monkeypatch: pytest.MonkeyPatch, jpeg_decoding: str, drafts: int) -> None:
+def test_a_worker_follows_the_setting(monkeypatch: pytest.MonkeyPatch, jpeg_decoding: str, drafts: int) -> None:
     asked = []
     original = JpegImagePlugin.JpegImageFile.draft
 

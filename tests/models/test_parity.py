@@ -33,7 +33,7 @@ def source() -> SourceModel:
 
 @pytest.fixture(scope="module")
 def bundle(source: SourceModel, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Built from a checkpoint file of ``source``'s weights, as a user would from a fine-tune."""
+    """Built from a checkpoint file of ``source``'s weights, as a user builds a fine-tuned model."""
     from safetensors.torch import save_file
 
     place = tmp_path_factory.mktemp("vit")

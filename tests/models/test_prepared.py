@@ -1,4 +1,4 @@
-"""Graphs prepared for a host: the same vectors, and never used where they do not belong."""
+"""Graphs prepared for a host: they produce the same vectors, and are never used elsewhere."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_record_that_cannot_be_read_is_no_record(bundle: Bundle, content: str)
 def test_graphs_whose_packed_weights_cannot_be_mapped_are_not_written(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kernels load packed weights aligned: one at any other place would crash the worker that maps it."""
+    """Kernels load packed weights with aligned loads: unaligned weights would crash the worker that maps them."""
     write, moved = prepared._write, []
 
     def write_askew(graph: Path, target: Path) -> None:
@@ -105,7 +105,7 @@ def test_graphs_whose_packed_weights_cannot_be_mapped_are_not_written(
 def test_small_weights_are_either_mapped_as_they_must_be_or_not_written(
     bundle: Bundle, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ONNX Runtime before 1.32 aligns large weights only, so there nothing is written."""
+    """ONNX Runtime before 1.32 aligns only large weights, so nothing is written there."""
     folder = bundle.directory / prepared.FOLDER
     for path in folder.iterdir():
         path.unlink()
@@ -126,7 +126,7 @@ def test_preparing_again_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) ->
         assert (again / name).read_bytes() == (bundle.directory / prepared.FOLDER / name).read_bytes()
 
 
-def test_batches_encoded_side_by_side_have_the_vectors_of_one_alone(bundle: Bundle, tiny_bundle: Path) -> None:
+def test_batches_encoded_in_parallel_have_the_vectors_of_one_alone(bundle: Bundle, tiny_bundle: Path) -> None:
     encoder = OnnxEncoder(bundle, "text", 3)
     assert encoder.parallel_batches == 3
     alone = encoder.encode(TOKENS)
@@ -140,7 +140,7 @@ def test_batches_encoded_side_by_side_have_the_vectors_of_one_alone(bundle: Bund
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_worker_keeps_its_model_when_another_is_installed_in_its_place(bundle: Bundle, *, gone: bool) -> None:
-    """It would otherwise mix the vectors of two models, or fail, in its first large block."""
+    """Otherwise its first large block would fail, or mix the vectors of two models."""
     encoder = OnnxEncoder(bundle, "text", 2)
     before = encoder.encode(TOKENS)
     folder = bundle.directory / prepared.FOLDER

@@ -1,4 +1,4 @@
-"""A bundle in int8: near the model, said how near, and checked when it is installed."""
+"""An int8 bundle: close to the model, with a recorded loss, and checked when it is installed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def invoke(*arguments: object) -> Result:
         (("--min-cosine", "0.9"), "--precision int8"),
     ],
 )
-def test_what_does_not_go_together_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_contradictory_options_are_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     result = invoke(
         *("build-model", "--model", TINY_CLIP, "--pretrained", RANDOM, "--output", tmp_path / "x"), *arguments
     )

@@ -1,4 +1,4 @@
-"""Long and hostile texts: the same tokens as open_clip's wherever open_clip has an answer, and soon."""
+"""Long and hostile texts: the same tokens as open_clip's, if it produces any, and quickly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def theirs(text: str) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_long_text_of_many_lines_has_open_clips_tokens(tokenizer: Tokenizer, seed: int) -> None:
-    """It is cut behind the words that can matter, and its repeated lines are repaired once."""
+    """It is cut after the last word that can matter, and repeated lines are repaired once."""
     chosen = random.Random(seed)
     pieces = chosen.sample(PIECES, 8)
     text = "".join(chosen.choices(pieces, k=40_000 // (1 + sum(map(len, pieces)) // 8)))[:40_000]

@@ -1,4 +1,4 @@
-"""Weights from wherever they are: tags, caches, files, folders; and what is said where there are none."""
+"""Weights from tags, caches, files and folders, and the messages if there are none."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def is_same(loaded: SourceModel, source: SourceModel) -> bool:
     return torch.equal(loaded.encode_texts(["a cat"]), source.encode_texts(["a cat"]))
 
 
-def test_a_tag_is_fetched_once_and_goes_on_where_it_was_interrupted(
+def test_a_tag_is_downloaded_once_and_resumes_after_an_interruption(
     hub: Hub, source: SourceModel, content: bytes, tags: Callable[..., None]
 ) -> None:
     tags(one=OPENAI)
@@ -216,7 +216,7 @@ def test_a_checkpoint_on_the_disk(source: SourceModel, content: bytes, tmp_path:
     assert loaded.name == f"tiny-clip-{Path(name).stem}"
 
 
-def test_a_file_is_prepared_for_as_the_architectures_tags_are(
+def test_a_file_gets_the_preprocessing_of_the_architectures_tags(
     content: bytes, tags: Callable[..., None], tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.safetensors"
@@ -270,7 +270,7 @@ def test_a_folder_without_weights_is_not_loaded_with_random_ones(folder: Path) -
         ("ViT-B-32", "openai=@/none.pt", "file @/none.pt does not exist"),
     ],
 )
-def test_what_is_no_model_is_refused_in_words(
+def test_an_invalid_model_is_refused_with_the_reason(
     folder: Path, source: SourceModel, model: str, pretrained: str, said: str
 ) -> None:
     place = str(folder.parent)
@@ -319,7 +319,7 @@ def test_install_builds_architecture_and_tag_first_and_again_the_same(
     assert (answers[0]["changed"], answers[1]["changed"]) == (True, False)
 
 
-def test_a_hub_that_cannot_be_reached_is_not_waited_for(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_not_waited_for(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     with hub_answers_or_is_off():
         assert not constants.HF_HUB_OFFLINE, "it answers, if only that it does not know HEAD"
     point_to(monkeypatch, "http://127.0.0.1:9")

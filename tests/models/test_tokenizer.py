@@ -1,4 +1,4 @@
-"""Token sequences equal open_clip's: every code point, and strings made of what usually goes wrong."""
+"""Token sequences equal open_clip's: for every code point, and for strings of common trouble-makers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def differing(tokenizer: Tokenizer, texts: Iterator[str]) -> tuple[int, list[str
 
 
 def test_every_code_point_of_unicode(tokenizer: Tokenizer) -> None:
-    """Assigned ones all, of the private and unassigned ones a sample, each inside, at the end of and beside words."""
+    """All assigned ones and a sample of the others, each inside, at the end of, and beside words."""
     characters = [
         chr(code)
         for code in range(1, 0x110000)

@@ -13,7 +13,7 @@ from tests.server.running import Client, RunningServer, ServerPlace, holds_passw
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail any test of these that prints a password: each run has passwords of its own, so a search finds them."""
+    """Fail any of these tests that prints a password: each run has unique passwords, so a search finds them."""
     report = yield
     if holds_password("".join(text for _, text in report.sections)):
         report.outcome = "failed"

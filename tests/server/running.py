@@ -231,7 +231,7 @@ class RunningServer:
         return done.stdout
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it as a person does, and give its exit status."""
+        """Stop it as a user does, and return its exit status."""
         for client in self._clients:
             client.close()
         self._clients.clear()

@@ -73,7 +73,7 @@ def test_a_statement_beyond_the_memory_limit_fails_alone(server: RunningServer) 
 
 
 def test_functions_stay_out_of_keys_and_indexes(server: RunningServer) -> None:
-    """Functions that are not deterministic are refused where they would keep the server from starting."""
+    """ClickHouse refuses non-deterministic functions where they would keep the server from starting."""
     for place_of_it in (
         "(s String, INDEX i encode_text(s) TYPE minmax) ENGINE = MergeTree ORDER BY tuple()",
         "(s String) ENGINE = MergeTree ORDER BY encode_text(s)",

@@ -1,4 +1,4 @@
-"""Eight clients query while the installation changes: none gets a wrong vector, and none an error but by intent."""
+"""Eight clients query while the installation changes: none gets a wrong vector or an unexpected error."""
 
 from __future__ import annotations
 
@@ -120,14 +120,14 @@ def test_an_option_changes(server: RunningServer, models: dict[str, np.ndarray])
 def test_a_model_changes_while_its_table_is_empty(
     server: RunningServer, models: dict[str, np.ndarray], tiny_bundle: Path
 ) -> None:
-    """Every answer is of the one model or of the other."""
+    """Every result comes from one model or the other."""
     with queried(server, models) as seen:
         server.install("--model", tiny_bundle)
     assert set(seen.counts) == {"emoji", "tiny"}, seen
 
 
 def test_a_refused_install_serves_nothing(server: RunningServer, models: dict[str, np.ndarray]) -> None:
-    """The table's rows are compared outside the server: not one query sees the model that is refused."""
+    """The table's rows are compared outside the server: no query ever sees the refused model."""
     server.rows(
         "INSERT INTO laion (id, url, caption, image_embedding, text_embedding)"
         " SELECT number, 'x', 'a cat ' || toString(number) AS text, encode_text('an image'), encode_text(text)"
@@ -141,7 +141,7 @@ def test_a_refused_install_serves_nothing(server: RunningServer, models: dict[st
 def test_an_upgrade_leaves_the_installation_as_it_is(
     server: RunningServer, models: dict[str, np.ndarray], tiny_bundle: Path
 ) -> None:
-    """The command of the page, as Ansible runs it: the same version changes nothing, a newer one only the files."""
+    """The page's command, as Ansible runs it: the same version changes nothing, a newer one only the files."""
     assert json.loads(server.install("--json"))["changed"] is False
     before = options_of(server)
     with queried(server, models) as seen:
@@ -161,7 +161,7 @@ def test_an_upgrade_leaves_the_installation_as_it_is(
 def test_functions_fail_only_while_they_are_gone(
     server: RunningServer, models: dict[str, np.ndarray], tiny_bundle: Path
 ) -> None:
-    """Between uninstall and install a query says that there is no such function; no answer is wrong."""
+    """Between uninstall and install, a query says that there is no such function; no result is wrong."""
     with queried(server, models) as seen:
         server.install("--uninstall")
         time.sleep(1)

@@ -55,7 +55,7 @@ def test_a_port_or_a_data_directory_in_use_is_one_line(bare_server: RunningServe
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_whatever_runs(tmp_path: Path, number: int) -> None:
-    """A query that would run for a minute is cancelled; nothing is left of the server, and it can start again."""
+    """A query of a minute is cancelled; nothing of the server is left, and it can start again."""
     place = ServerPlace.make(tmp_path)
     server = start_server(place)
     with subprocess.Popen(

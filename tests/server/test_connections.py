@@ -1,4 +1,4 @@
-"""Every command against every way in which a server cannot be asked: one line, the right status, no password."""
+"""Every command, with every kind of connection failure: one line, the right status, no password."""
 
 from __future__ import annotations
 

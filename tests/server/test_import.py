@@ -1,4 +1,4 @@
-"""import-laion into the table of an installed model: its own vectors only, and the COMMENT says the truth."""
+"""import-laion into the table of an installed model: only its own vectors, and a truthful COMMENT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a DBA does to a server with functions: watch it, back it up, restore it, remove what others still use."""
+"""What a DBA does with a server: monitor it, back it up, restore it, remove functions that are still used."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_uninstall_names_the_column_that_still_calls_a_function(server: Runni
 def test_the_ansible_task_leaves_another_model_and_its_options_as_they_are(
     server: RunningServer, place: ServerPlace, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    """The page's own task, on a model that is not the package's and on options that are not the defaults."""
+    """The page's own task, with a model other than the built-in one and options other than the defaults."""
     bundle = shutil.copytree(tiny_bundle, tmp_path / "ViT-B-32-openai")
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"name": "ViT-B-32-openai"}))

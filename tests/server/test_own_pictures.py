@@ -6,7 +6,7 @@ from tests.own_pictures import demonstrate
 from tests.server.running import RunningServer
 
 
-def test_no_picture_is_lost_or_double_when_a_run_is_killed(server: RunningServer) -> None:
-    """And the command holds little memory, however it is asked."""
+def test_a_killed_run_loses_and_duplicates_no_picture(server: RunningServer) -> None:
+    """And the command needs little memory, however it is called."""
     runs = demonstrate(server, server.place.pictures / "own", 300)
     assert max(one.peak for one in runs) < 300e6

@@ -118,7 +118,7 @@ def test_what_changes_is_followed(
 def test_nothing_is_removed_when_the_source_is_empty(
     server: RunningServer, root: Path, first: dict[str, object]
 ) -> None:
-    """As it is where a disk is not mounted."""
+    """As if a disk were not mounted."""
     elsewhere = root.with_name("elsewhere")
     before = paths(server, "pictures")
     root.rename(elsewhere)

@@ -44,7 +44,7 @@ def laion(bare_server: RunningServer) -> RunningServer:
 @pytest.mark.parametrize("user", SEEN)
 @pytest.mark.parametrize("protocol", ["http", "native"])
 def test_a_user_finds_the_nearest_of_the_rows_that_it_sees(laion: RunningServer, user: str, protocol: str) -> None:
-    """The index proposes rows that a policy then hides; reading everything shows what is right."""
+    """The index proposes rows that a policy then hides; a full scan shows the right ones."""
     client = getattr(laion, protocol)(user)
     assert client.value("SELECT count() FROM laion") == SEEN[user]
     view = f"search_by_embedding(embedding = {TARGET}, k = 20)"

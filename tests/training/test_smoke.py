@@ -1,4 +1,4 @@
-"""A few steps of the training on tiny synthetic pictures: it goes on and ships what open_clip loads."""
+"""A few steps of the training on tiny synthetic images: it resumes, and open_clip can load the result."""
 
 import json
 import logging

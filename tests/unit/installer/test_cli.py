@@ -1,4 +1,4 @@
-"""The command line's manners: help, exit codes, errors as text and as JSON, what README and help say of each other."""
+"""The command line's conventions: help, exit codes, errors as text and as JSON, consistency of README and help."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_every_command_takes_json(name: str) -> None:
     assert "--json" in {option for parameter in cli.program.commands[name].params for option in parameter.opts}
 
 
-def test_nothing_that_others_wrote_reaches_the_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_untrusted_text_reaches_the_terminal_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     """A server's message could hold escape sequences, or lines that look like ours."""
 
     @click.command()
@@ -111,10 +111,10 @@ def test_nothing_that_others_wrote_reaches_the_terminal_as_it_is(capsys: pytest.
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_what_nobody_foresaw_is_one_line_a_file_and_status_3(
+def test_an_unexpected_error_is_one_line_a_file_and_status_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
 ) -> None:
-    """The traceback is for us, in a file without passwords that only this user can read."""
+    """The traceback is in a file without passwords that only this user can read."""
 
     @click.command()
     @click.option("--url")

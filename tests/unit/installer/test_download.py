@@ -1,4 +1,4 @@
-"""Downloads from a web server that misbehaves in every way that we know of."""
+"""Downloads from a web server that misbehaves in every known way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 4096
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers each GET with the next of ``answers``, the last one for ever; notes what was asked."""
+    """Answers each GET with the next of ``answers``, repeating the last one; records the requests."""
 
     answers: list[Callable[[BaseHTTPRequestHandler, int], None]]
     asked: list[str | None]
@@ -95,15 +95,13 @@ def fetch(server: _Server, tmp_path: Path) -> Callable[[], bytes]:
     return run
 
 
-def test_a_dropped_connection_is_continued(server: _Server, fetch: Callable[[], bytes]) -> None:
+def test_a_dropped_download_is_resumed(server: _Server, fetch: Callable[[], bytes]) -> None:
     server.answers = [sends(upto=100_000), hangs_up, sends(upto=700_000), sends()]
     assert fetch() == CONTENT
     assert server.asked == [None, "bytes=100000-", "bytes=100000-", "bytes=700000-"]
 
 
-def test_a_later_run_continues_what_an_earlier_one_left(
-    server: _Server, fetch: Callable[[], bytes], tmp_path: Path
-) -> None:
+def test_a_later_run_resumes_an_earlier_one(server: _Server, fetch: Callable[[], bytes], tmp_path: Path) -> None:
     server.answers = [sends(upto=300_000), fails(503)]
     with pytest.raises(DownloadError, match=r"gave up after 3 attempts .* at 300000 bytes: HTTP 503"):
         fetch()
@@ -114,7 +112,7 @@ def test_a_later_run_continues_what_an_earlier_one_left(
 
 
 @pytest.mark.parametrize("tag", ['"one"', None])
-def test_a_file_that_has_changed_is_fetched_anew(server: _Server, fetch: Callable[[], bytes], tag: str | None) -> None:
+def test_a_changed_file_is_fetched_from_the_start(server: _Server, fetch: Callable[[], bytes], tag: str | None) -> None:
     server.answers = [sends(upto=300_000, tag=tag), sends(content=CONTENT[::-1] + b"!", tag=tag and '"two"')]
     assert fetch() == CONTENT[::-1] + b"!"
 
@@ -131,7 +129,7 @@ def test_a_server_in_trouble_is_asked_again(server: _Server, fetch: Callable[[],
     assert fetch() == CONTENT
 
 
-def test_404_is_said_at_once(server: _Server, fetch: Callable[[], bytes]) -> None:
+def test_404_is_reported_at_once(server: _Server, fetch: Callable[[], bytes]) -> None:
     server.answers = [fails(404)]
     with pytest.raises(NotOnServer, match=r"http://.*/img_emb_0\.npy: HTTP 404 Not Found$"):
         fetch()
@@ -139,7 +137,7 @@ def test_404_is_said_at_once(server: _Server, fetch: Callable[[], bytes]) -> Non
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_is_said_at_once(server: _Server, fetch: Callable[[], bytes], status: int) -> None:
+def test_a_refusal_is_reported_at_once(server: _Server, fetch: Callable[[], bytes], status: int) -> None:
     server.answers = [fails(status)]
     with pytest.raises(DownloadError, match=f"HTTP {status}"):
         fetch()
@@ -183,7 +181,7 @@ def test_bytes_of_another_range_are_not_taken(server: _Server, fetch: Callable[[
         fetch()
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_server(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="gave up after 2 attempts"):
         Downloader(attempts=2, sleep=lambda _: None).fetch("http://127.0.0.1:9/a", tmp_path / "a")
 
@@ -196,7 +194,7 @@ def test_the_waits_double_up_to_a_minute(server: _Server, tmp_path: Path) -> Non
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
-def test_a_source_fetches_a_part_and_lets_it_go(server: _Server, tmp_path: Path) -> None:
+def test_a_source_downloads_a_part_and_releases_it(server: _Server, tmp_path: Path) -> None:
     write_part(tmp_path / "server", 3, rows=30, dimension=8)
 
     def serve(handler: BaseHTTPRequestHandler, start: int) -> None:
@@ -218,7 +216,7 @@ def test_a_source_fetches_a_part_and_lets_it_go(server: _Server, tmp_path: Path)
 def test_what_is_not_the_file_that_was_expected_is_refused_before_it_is_fetched(
     server: _Server, tmp_path: Path
 ) -> None:
-    """By its announced size, by its first bytes, by what they promise, and by what really comes."""
+    """By its announced size, its first bytes, the size that they promise, and what really arrives."""
     begin = b"\x93NUMPY"
     large = Expected("an npy file", begin, 100_000)
     liar = Expected("an npy file", begin, 1 << 30, lambda head: 4)

@@ -1,4 +1,4 @@
-"""What the default installation leaves out is asked for by name, and nothing else needs it."""
+"""Packages outside the default installation are requested by name, and nothing else needs them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_install_needs_no_extra(tmp_path: Path) -> None:
 
 
 def test_an_environment_without_a_package_that_everything_needs(tmp_path: Path) -> None:
-    """As after an upgrade that was broken off: the package and the way to put it back, in one line."""
+    """As after an aborted upgrade: one line names the package and how to restore it."""
     without = WITHOUT.replace('("chdb"', '("numpy", "chdb"')
     (tmp_path / "config.xml").write_text(f"<clickhouse><path>{tmp_path}/data/</path></clickhouse>")
     command = [sys.executable, "-c", without, "install", "--server-config", str(tmp_path), "--dry-run"]

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: what is measured fairly must also be said rightly."""
+"""The benchmark's own arithmetic: fair measurements must also be reported correctly."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_statements_run_together(tmp_path: Path) -> None:
 
 
 def test_every_step_for_a_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
-    """The script meets a GPU rarely: a dry run shows that each step works and that the vectors are the CPU's."""
+    """The script rarely runs on a GPU: a dry run shows that each step works and that vectors equal the CPU's."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--seconds", "3000"]
     subprocess.run(
         [*command, "--model", str(TINY_CLIP), "--output", str(tmp_path)],

@@ -1,4 +1,4 @@
-"""What can be said about the container files without a Docker engine."""
+"""Checks of the container files that need no Docker engine."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_clusters_configuration_and_its_compose_file_name_the_same_machines(
 
 
 def test_the_scripts_are_kept_out_of_the_base_images_volume(tmp_path: Path) -> None:
-    """Read by the installer's own eyes: the drop-in moves user_scripts_path to where the image keeps it."""
+    """As the installer reads it: the drop-in moves user_scripts_path to where the image keeps it."""
     from clip_installer.server.config import ServerConfig
 
     (tmp_path / "config.d").mkdir()

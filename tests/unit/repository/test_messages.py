@@ -38,7 +38,7 @@ def test_the_page_says_what_the_commands_add_to_clickhouses_own_refusals() -> No
 
 
 def test_a_message_is_read_as_it_will_be_seen() -> None:
-    """Choices, constants, sums and placeholders, or the tests above would overlook some."""
+    """Choices, constants, concatenations and placeholders, or the tests above would miss some."""
     module = ast.parse(
         'PUT = "put it back"\n'
         'raise BundleError(f"{path}: {PUT}")\n'
@@ -50,7 +50,7 @@ def test_a_message_is_read_as_it_will_be_seen() -> None:
 
 
 def test_the_page_has_the_messages_of_the_faults_too() -> None:
-    """Those that ClickHouse itself gives, as the tests of faults have seen them."""
+    """ClickHouse's own messages, as the tests of faults have seen them."""
     faults = (PAGE.parent / "faults.md").read_text(encoding="utf-8")
     listed = said("From ClickHouse, when a function is called")
     for message in listed:

@@ -75,7 +75,7 @@ def test_files_and_modules_exist(page: str) -> None:
 
 
 def test_what_the_contributors_page_names_is_in_the_code() -> None:
-    """Identifiers, and paths that are given from a package on."""
+    """Identifiers, and paths relative to a package."""
     code = "\n".join(path.read_text(encoding="utf-8") for pattern in IN_CODE for path in REPOSITORY.glob(pattern))
     words = set(re.findall(r"\w+", code))
     folders = (

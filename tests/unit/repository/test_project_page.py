@@ -1,4 +1,4 @@
-"""The README on PyPI has no link that leads nowhere."""
+"""The README on PyPI has no broken link."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_a_bundle_of_another_version_says_what_to_do(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '"text"', "{", '{"format_version": 1}', "\udcff"])
-def test_a_manifest_that_is_none_is_refused(bundle: Bundle, content: str) -> None:
+def test_an_invalid_manifest_is_refused(bundle: Bundle, content: str) -> None:
     (bundle.directory / MANIFEST).write_text(content, errors="surrogateescape")
     assert str(bundle.directory / MANIFEST) in refusal(bundle)
 

@@ -155,7 +155,7 @@ def test_a_folder_of_a_bundle_that_is_a_link_is_refused(tmp_path: Path) -> None:
         Bundle.open(bundle.directory)
 
 
-def test_a_pipe_in_a_bundle_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_pipe_in_a_bundle_blocks_nobody(tmp_path: Path) -> None:
     import os
 
     from clip_udfs.bundle import Bundle

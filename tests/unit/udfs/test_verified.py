@@ -105,7 +105,7 @@ def link_it_elsewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("happens", [touch, change_mode, restore_a_backup, link_it_elsewhere])
-def test_a_file_to_which_anything_happened_is_hashed(
+def test_a_touched_file_is_hashed(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Path], None]
 ) -> None:
     happens(bundle.file(FILE))
@@ -158,13 +158,13 @@ def test_a_record_of_another_user_is_not_believed(bundle: Bundle, monkeypatch: p
     "content",
     ["", "[]", "{}", '{"format_version": 2, "files": {}}', '{"format_version": 1, "files": {"text.weights": {}}}', "["],
 )
-def test_a_damaged_record_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+def test_a_damaged_record_is_ignored(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     (bundle.directory.parent / VERIFIED).write_text(content)
     assert hashed(bundle, monkeypatch) == set(bundle.manifest.files)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path.with_name("elsewhere"))])
-def test_a_record_that_is_no_file_is_none(
+def test_a_record_that_is_no_file_is_ignored(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
 ) -> None:
     path = bundle.directory.parent / VERIFIED

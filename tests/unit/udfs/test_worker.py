@@ -246,7 +246,7 @@ def test_the_torch_engine_gives_the_same_vectors(settings: WorkerSettings) -> No
     assert missing.returncode == 1
 
 
-def test_a_worker_begins_to_hash_its_weights_before_it_imports_what_takes_long() -> None:
+def test_a_worker_hashes_its_weights_during_the_slow_imports() -> None:
     program = "import sys, clip_udfs.worker; print({'numpy', 'onnxruntime', 'tokenizers', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

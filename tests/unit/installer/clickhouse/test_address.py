@@ -33,7 +33,7 @@ SECRETS = ("pa/ss", "p@ss:w/rd#%?", "#", "?x", "a@b/c", "//", "[", "\n", "%zz/",
 
 @pytest.mark.parametrize("secret", [f"hidden{text}hidden" for text in SECRETS])
 def test_a_password_that_is_not_escaped_is_refused_or_understood_and_never_shown(secret: str) -> None:
-    """Where a character ends the password for some readers only, it is refused, with the way to write it."""
+    """A character that only some parsers treat as the password's end is refused, with the way to write it."""
     url = f"http://admin:{secret}@127.0.0.1:1/db"
     assert "hidden" not in without_secret(url)
     try:

@@ -1,4 +1,4 @@
-"""Who asks: the URL, then the environment, then clickhouse-client's own configuration."""
+"""User and password come from the URL, then the environment, then clickhouse-client's own configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ClickHouse, or what stands in its place, answers: one line of ours each, with the way out."""
+"""Responses of ClickHouse, or of something else in its place: one line each, with what to do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def connect(url: str, tls: Tls = SYSTEMS) -> InstallerError:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_is_no_clickhouse_is_said_to_be_none(name: str) -> None:
+def test_other_servers_are_recognised(name: str) -> None:
     answer, said = ANSWERS[name]
     with answering(answer.encode("latin-1")) as port:
         failed = connect(f"http://u:hidden@127.0.0.1:{port}")
@@ -57,7 +57,7 @@ def test_no_server_and_no_host() -> None:
 
 
 def test_https_is_tls_with_an_authority_that_is_trusted_or_nothing() -> None:
-    """What is behind the proxy gets a password only from who has seen the right certificate."""
+    """A password is sent only after the right certificate was verified."""
     with answering(ANSWERS["an error page"][0].encode()) as plain, tls_proxy(plain) as proxy:
         url = f"https://u:hidden@127.0.0.1:{proxy.port}"
         for wrong in (SYSTEMS, Tls(CERTIFICATES / "another_authority.pem")):

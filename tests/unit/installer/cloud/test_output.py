@@ -1,4 +1,4 @@
-"""What cloud-bundle writes beside the archives."""
+"""The files that cloud-bundle writes beside the archives."""
 
 from __future__ import annotations
 

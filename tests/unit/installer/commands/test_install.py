@@ -1,4 +1,4 @@
-"""The command's manners: exit codes, one JSON object, one line for an error, and an unchanged tree."""
+"""The command's conventions: exit codes, one JSON object, one line for an error, and an unchanged tree."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def broken(root: Path, kind: str) -> list[object]:
 def test_a_name_or_value_that_cannot_work_is_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
 ) -> None:
-    """Usage is wrong also where only the schema's own rules tell, and the message names the value."""
+    """Wrong usage includes violations of the schema's own rules, and the message names the value."""
     status, _, err = call(capsys, *broken(tmp_path, "nothing"), *option)
     assert status == 2
     assert option[1] in err

@@ -21,7 +21,7 @@ COMMENT = "CLIP vectors of tiny, 512 numbers, bundle 0123456789ab"
 
 
 class Tables(Server):
-    """A server with handlers, and tables that have a comment."""
+    """A server with handlers, and tables with comments."""
 
     def __init__(self, *tables: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def run(server: Tables, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_it_says_what_it_did_and_does_it_once(run: Run, server: Tables) -> None:
-    """The address is the last thing said."""
+    """The address is printed last."""
     assert run().endswith("The search page is at /clip of the server's HTTP port.\n")
     assert run().endswith("Nothing changed.\n")
     about = server.handlers["clip_page_about"][1]
@@ -66,7 +66,7 @@ def test_it_says_what_it_did_and_does_it_once(run: Run, server: Tables) -> None:
 
 
 def test_a_dry_run_shows_every_statement_and_changes_nothing(run: Run, server: Tables) -> None:
-    """The page itself is cut short."""
+    """The page itself is shortened."""
     said = run("--dry-run")
     assert server.handlers == {}
     assert said.count("CREATE HANDLER") == len(json.loads(run("--json", "--dry-run"))["handlers"])
@@ -74,7 +74,7 @@ def test_a_dry_run_shows_every_statement_and_changes_nothing(run: Run, server: T
 
 
 def test_pages_of_two_models_stand_beside_each_other(run: Run, server: Tables) -> None:
-    """Each is removed alone, and nothing is left."""
+    """Each can be removed separately, and nothing is left."""
     run()
     run("--table", "laion_b", "--suffix", "b")
     assert run("--remove").endswith("The search page was removed.\n")

@@ -1,4 +1,4 @@
-"""What clip-udfs try-model finds among images of one's own."""
+"""What clip-udfs try-model finds among a user's own images."""
 
 from __future__ import annotations
 

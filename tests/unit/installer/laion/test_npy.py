@@ -1,4 +1,4 @@
-"""npy files: what is refused and why, and that rows are read where they are."""
+"""npy files: what is refused and why, and that the right rows are read."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_names_the_first_row_that_is_not_finite(tmp_path: Path, dtype: str, valu
     ("dtype", "numbers"), [("<f2", [0.0, -0.0]), ("<f4", [0.0, 0.0]), ("<f4", [1e-30, 0.0]), ("<f4", [1e30, 1.0])]
 )
 def test_names_the_first_vector_without_a_direction(tmp_path: Path, dtype: str, numbers: list[float]) -> None:
-    """Its distance to anything would be NaN in ClickHouse's Float32, and no index takes it."""
+    """Its distance to anything would be NaN in ClickHouse's Float32, and no index accepts it."""
     array = np.full((50, 2), 6e-8 if dtype == "<f2" else 1e-18, dtype=dtype)
     np.save(tmp_path / "a.npy", array)
     VectorFile.open(tmp_path / "a.npy").check(7)

@@ -195,7 +195,7 @@ def test_one_json_object_and_wrong_usage() -> None:
 
 
 def test_fifty_million_rows_on_three_machines() -> None:
-    """A DBA's question in the DBA's words; the answer says which layouts fit, what to set and what to plan."""
+    """The answer says which layouts fit, what to set and what to plan."""
     answer = CliRunner().invoke(estimate, ["--rows", "50M", "--machines", "3", "--memory", "128"]).output
     first = answer.splitlines()[0]
     assert first.startswith("50 M rows fit into the memory of 3 machines of 128 GiB: ")

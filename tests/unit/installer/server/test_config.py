@@ -189,7 +189,7 @@ def test_no_configuration(tmp_path: Path) -> None:
 
 
 def test_an_encrypted_path_is_named_as_such(tmp_path: Path) -> None:
-    """A value that only the server can decrypt is not mistaken for a relative path."""
+    """A value that only the server can decrypt is not taken for a relative path."""
     main = '<clickhouse><path encrypted_by="AES_128_GCM_SIV">961F000000040000</path></clickhouse>'
     with pytest.raises(ConfigurationError, match=r"<path> is encrypted \(encrypted_by = AES_128_GCM_SIV\)"):
         ServerConfig.read(make_config(tmp_path, main))

@@ -68,13 +68,13 @@ def test_the_owner_of_the_data_is_the_servers_user(config: ServerConfig) -> None
 def test_a_package_that_has_not_started_yet(
     config: ServerConfig, seen_as_root: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first start the data may not be there: then it is the user that ClickHouse's package makes."""
+    """Before the first start there may be no data directory: then it is the user that ClickHouse's package creates."""
     config.path.rmdir()
     monkeypatch.setattr(module.pwd, "getpwnam", {"clickhouse": CLICKHOUSE_ENTRY}.__getitem__)
     assert server_user(config).name == "clickhouse"
 
 
-def test_a_user_that_nothing_tells_is_asked_for(
+def test_an_unknown_user_must_be_given(
     config: ServerConfig, seen_as_root: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.path.rmdir()
@@ -99,7 +99,7 @@ def test_a_process_of_the_servers_user_has_its_rights_and_no_others(tmp_path: Pa
 
 @as_root
 def test_a_directory_of_the_servers_is_made_with_the_servers_rights(open_path: Path) -> None:
-    """So that a configuration which the server's user can write cannot have root make a directory for it anywhere."""
+    """Otherwise a configuration written by the server's user could make root create a directory anywhere."""
     user = ServerUser("clickhouse", CLICKHOUSE, CLICKHOUSE, "test")
     with pytest.raises(ApplyError, match=f"cannot create {open_path}/new: create it with install -d"):
         user.make_directory(open_path / "new")

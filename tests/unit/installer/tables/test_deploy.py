@@ -1,4 +1,4 @@
-"""What the installer reads out of the DDL: the objects that it makes, and how to drop them."""
+"""What the installer derives from the DDL: the objects that it creates, and how to drop them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose vectors a table holds: what is refused before anything changes, and when its COMMENT follows the model."""
+"""Which model's vectors a table has: what is refused before anything changes, and when its COMMENT changes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_rows_are_encoded_again_outside_the_server(comment: str) -> None:
 
 
 @pytest.mark.parametrize("comment", ["", "CLIP vectors imported from ./laion", OURS.comment])
-def test_rows_that_nothing_says_are_anothers_are_let_through(comment: str) -> None:
+def test_rows_without_evidence_of_another_model_are_accepted(comment: str) -> None:
     assert check_table(Server(comment, size=5), PARAMETERS, [], model(VECTOR)) is not None
 
 

@@ -36,7 +36,7 @@ def test_the_defaults_are_the_guides() -> None:
 
 
 def test_no_view_depends_on_a_settings_clause() -> None:
-    """Users with readonly = 1 lose the SETTINGS of a view without a word."""
+    """For users with readonly = 1, ClickHouse silently drops the SETTINGS of a view."""
     views = [one.statement.sql for one in objects(SchemaParameters()) if one.kind == "VIEW"]
     assert len(views) == len(VIEWS) + 2  # clip_help and clip_image_roots
     assert not any("SETTINGS" in sql for sql in views)
@@ -80,7 +80,7 @@ def test_what_cannot_be_a_name_is_refused(name: str) -> None:
         SchemaParameters(table=name)
 
 
-def test_literals_cannot_be_left() -> None:
+def test_literals_cannot_be_escaped_from() -> None:
     assert literal("it's \\ here") == "'it\\'s \\\\ here'"
 
 

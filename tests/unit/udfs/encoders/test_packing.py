@@ -1,4 +1,4 @@
-"""Packing: every row can be read back from its nodes, and nothing is there twice."""
+"""Packing: every row can be read back from its nodes, and nothing is stored twice."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which files encode_image reads, and in which words it refuses the others."""
+"""Which files encode_image reads, and how it refuses the others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_outside_is_refused_in_the_same_words_whether_it_exists_or_not(place: Pa
 
 
 def test_two_dots_are_refused_wherever_they_lead(place: Path) -> None:
-    """Were they followed, success would say that the directory exists, and its error whether it is a file."""
+    """If they were followed, success would reveal that the directory exists, and the error whether it is a file."""
     roots = Roots([place / "root"], 100)
     (place / "root/up").symlink_to(place / "second")
     (place / "root/astray").symlink_to(place / "nowhere")
@@ -79,7 +79,7 @@ def test_two_dots_are_refused_wherever_they_lead(place: Path) -> None:
 
 
 def test_a_link_that_leads_out_says_so_whether_its_end_exists_or_not(place: Path) -> None:
-    """Its target is not told; the way out is."""
+    """The message does not name its target, but says what to do."""
     roots = Roots([place / "root"], 100)
     (place / "root/up").symlink_to(place / "second")
     (place / "root/astray").symlink_to(place / "nowhere")
@@ -105,11 +105,11 @@ def test_a_link_that_leads_out_says_so_whether_its_end_exists_or_not(place: Path
         ("/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkS", "base64Decode"),
     ],
 )
-def test_what_is_no_path_gets_the_way_that_works(place: Path, value: str, way: str) -> None:
+def test_anything_but_a_path_is_refused_with_what_to_use(place: Path, value: str, way: str) -> None:
     assert way in refusal(Roots([place / "root"], 100), value)
 
 
-def test_a_blank_around_a_path_is_named(place: Path) -> None:
+def test_a_space_around_a_path_is_named(place: Path) -> None:
     (place / "root/ spaced.png").write_bytes(b"x")
     roots = Roots([place / "root"], 100)
     assert refusal(roots, " sub/a.png").endswith("begins or ends with a space")
@@ -185,7 +185,7 @@ def test_a_swap_between_check_and_use_never_lets_anything_out(place: Path, paren
 
 
 def test_what_is_opened_is_checked_and_not_only_the_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The race of the test above, won by the attacker each time: the file is swapped after its name was resolved."""
+    """The race of the test above, always won by the attacker: the file is swapped after its name was resolved."""
     roots = Roots([place / "root"], 100)
     real = roots._followed
 
@@ -218,7 +218,7 @@ def test_a_file_that_the_server_s_user_may_not_read_is_refused(place: Path) -> N
 
 @as_root
 def test_nothing_outside_is_read_while_another_user_exchanges_files_and_directories(place: Path) -> None:
-    """Between the check and the reading of a path anything may change: what was opened is checked, not its name."""
+    """Anything may change between checking and reading a path: the opened file is checked, not its name."""
     root, secret = place / "root", place / "secret.png"
     secret.chmod(0o600)
     os.chown(root, CLICKHOUSE, CLICKHOUSE)

@@ -1,4 +1,4 @@
-"""The processes that decode images: what one image may take, and what becomes of the worker when it takes more."""
+"""The processes that decode images: the limits of one image, and what happens to the worker beyond them."""
 
 from __future__ import annotations
 
@@ -153,14 +153,14 @@ def test_a_file_that_takes_python_too_long_is_refused_in_time(settings: WorkerSe
     assert done.stderr.decode().endswith(": the image takes more than 1 seconds to decode\n")
 
 
-def test_a_try_function_answers_it_with_nothing_and_the_others_as_ever(settings: WorkerSettings) -> None:
+def test_a_try_function_returns_nothing_for_it_and_the_others_as_usual(settings: WorkerSettings) -> None:
     done = served(settings, "try_encode_image_bytes", [png(8, 8), chunks_without_end(), png(8, 8)])
     assert (done.returncode, done.stderr) == (0, b"")
     assert lengths(done.stdout) == [512, 0, 512]
 
 
 def test_a_block_of_slow_images_ends_with_a_line_that_says_so(settings: WorkerSettings) -> None:
-    """The image may be refused with nothing, the block not: good images of it would be lost without a word."""
+    """An image may be refused with [], but not the block: good images would silently be lost."""
     done = served(settings, "try_encode_image_bytes", [chunks_without_end()] * 12)
     assert done.returncode == 1
     assert b"try_encode_image_bytes: row " in done.stderr
@@ -174,7 +174,7 @@ def test_memory_of_an_image_is_bounded_whatever_its_header_says(settings: Worker
 
 
 def test_decoders_answer_all_odd_images_as_the_functions_themselves_do(settings: WorkerSettings) -> None:
-    """Whatever Pillow imports late or opens would be missing in a decoder, which can open nothing."""
+    """A decoder can open no file, so whatever Pillow imports or opens late would be missing."""
     files = {name: content for name, content in odd_but_whole().items() if len(content) < 4 << 20}
     bad = {name: content for name, (content, _) in refused().items()}
     done = served(

@@ -1,4 +1,4 @@
-"""What is no content of an image gets the way that works; what may be an image, or is anything else, gets none."""
+"""What cannot be an image's content is refused with what to use instead; anything else keeps its own reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
         ("图片/猫.webp".encode(), "without _bytes"),
     ],
 )
-def test_what_is_no_content_gets_the_way_that_works(content: bytes, way: str) -> None:
+def test_anything_but_content_is_refused_with_what_to_use(content: bytes, way: str) -> None:
     assert way in str(instead_of_content(content))
 
 

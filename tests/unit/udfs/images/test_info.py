@@ -1,4 +1,4 @@
-"""What an image's file says of itself."""
+"""Facts about an image file."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_a_camera_without_a_clock_has_no_time(taken: str) -> None:
 
 @pytest.mark.parametrize("number", range(len(IMAGE_HASH)))
 def test_the_hash_is_that_of_image_hash(number: int) -> None:
-    """So hashes that people have already can be compared with these."""
+    """So existing hashes can be compared with these."""
     assert perceptual_hash(drawing(400 + 40 * number, 300, number)) == IMAGE_HASH[number]
 
 
 def test_near_copies_have_near_hashes() -> None:
-    """Smaller, blurred, turned by a camera, saved again: few bits differ. Another image: many."""
+    """Resized, blurred, rotated by a camera or saved again: few bits differ. A different image: many."""
     image = drawing(400, 300, 1)
     first = image_info(written(image), PIXELS).hash
     turned = image.transpose(Image.Transpose.ROTATE_90)
@@ -70,19 +70,19 @@ def test_near_copies_have_near_hashes() -> None:
 
 
 def test_transparent_counts_as_white() -> None:
-    """So a drawing has one hash, with and without its background."""
+    """So a drawing has the same hash with and without a background."""
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     clear.paste((0, 0, 0, 255), (8, 16, 40, 48))
     white = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
     assert image_info(written(clear), PIXELS).hash == image_info(written(white), PIXELS).hash
 
 
-def test_a_damaged_image_is_found_out() -> None:
+def test_a_damaged_image_is_detected() -> None:
     """Although its header is good."""
     with pytest.raises(ValueRefused, match="damaged image"):
         image_info(written(Image.radial_gradient("L"), "JPEG")[:2000], PIXELS)
 
 
-def test_nothing_is_known_of_a_refused_image_but_the_reason() -> None:
-    """What try_image_info answers."""
+def test_a_refused_image_has_only_a_reason() -> None:
+    """As try_image_info returns it."""
     assert ImageInfo(reason="why") == ImageInfo(0, 0, "", "", 0, None, 0, "why")

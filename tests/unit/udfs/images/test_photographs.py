@@ -59,7 +59,7 @@ def test_a_sideways_image_is_seen_as_if_it_had_been_stored_upright(
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_unasked_an_image_is_seen_as_open_clip_sees_it(manifest: ImageManifest, orientation: int) -> None:
+def test_by_default_an_image_is_read_as_by_open_clip(manifest: ImageManifest, orientation: int) -> None:
     stored = decode(saved(picture(), "PNG"), manifest, MOST)
     assert np.array_equal(decode(marked(picture(), orientation), manifest, MOST), stored)
     assert not np.array_equal(decode(marked(picture(), orientation), manifest, MOST, turned=True), stored)
@@ -120,7 +120,7 @@ def test_heic_is_read_in_a_confined_decoder_where_it_is_asked_for(
         decoders.run(heic(picture())[:600])
 
 
-def test_unasked_heic_is_refused_with_the_way_out(manifest: ImageManifest) -> None:
+def test_by_default_heic_is_refused_with_what_to_do(manifest: ImageManifest) -> None:
     with pytest.raises(
         ValueRefused, match=r"the image is HEIC, only JPEG, .* are read: convert it, or install with --formats"
     ):

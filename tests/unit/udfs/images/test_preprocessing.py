@@ -1,4 +1,4 @@
-"""What becomes of pictures that are broken, odd or hostile: pixels or a clear refusal, in bounded memory."""
+"""Broken, odd or hostile images give pixels or a clear refusal, in bounded memory."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_none_of_them_takes_memory_beyond_the_limit(target: Target) -> None:
 
 
 def test_the_measure_of_memory_sees_what_a_picture_takes(target: Target) -> None:
-    """Or the test above would prove nothing: a megapixel with alpha is 4 MB, and as much again while it is resized."""
+    """Otherwise the test above would prove nothing: a megapixel with alpha takes 4 MB, and 8 while resizing."""
     outcome = target.attempt("image", encoded(Image.new("RGBA", (1024, 1024), (1, 2, 3, 4)), "PNG"))
     assert outcome.kind == "answered"
     assert 4e6 < outcome.peak < ALLOWED_MEMORY
 
 
-def test_first_frame_counts_of_a_picture_that_moves() -> None:
+def test_the_first_frame_of_an_animation_is_used() -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue", "blue")]
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
         moving = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
@@ -82,7 +82,7 @@ def test_no_decoder_that_starts_a_program_is_among_those_that_are_used() -> None
     assert not {"EPS", "PDF", "WMF", "PSD", "ICNS", "ICO", "TGA", "IPTC", "FITS", "MPEG"} & set(FORMATS)
 
 
-def test_what_memory_cannot_hold_is_not_blamed_on_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_not_blamed_on_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (MemoryError(), OSError("out of memory error when reading image file")):
 
         def load(image: object, error: Exception = error) -> None:

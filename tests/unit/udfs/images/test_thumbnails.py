@@ -1,4 +1,4 @@
-"""Small images for a page."""
+"""Thumbnails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def seen(content: bytes) -> Image.Image:
     [((400, 300), (200, 150)), ((300, 900), (67, 200)), ((40, 30), (40, 30)), ((1, 900), (1, 200))],
 )
 def test_the_longest_side_is_bounded_and_nothing_is_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    """Sides keep their ratio, as well as whole pixels allow."""
+    """Sides keep their ratio, as far as whole pixels allow."""
     assert seen(thumbnail(written(Image.new("RGB", size, "red")), 200, PIXELS)).size == expected
 
 
@@ -63,7 +63,7 @@ def test_every_mode_of_pixels_has_a_thumbnail(mode: str) -> None:
 
 
 def test_transparency_is_kept_and_metadata_is_not() -> None:
-    """What shows through stays so; where a photograph was taken is nobody's business."""
+    """Transparent parts stay transparent; the place of a photograph is not revealed."""
     image = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     assert seen(thumbnail(written(image), 64, PIXELS)).convert("RGBA").getpixel((5, 5))[3] == 0
     exif = Image.Exif()
@@ -102,7 +102,7 @@ def test_what_encode_image_refuses_has_no_thumbnail() -> None:
 
 
 def test_an_animation_shows_its_first_frame() -> None:
-    """One frame is enough to know what it is."""
+    """One frame is enough."""
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     content = written(frames[0], "GIF", save_all=True, append_images=frames[1:])
     small = seen(thumbnail(content, 64, PIXELS))
@@ -111,7 +111,7 @@ def test_an_animation_shows_its_first_frame() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # as in the worker
-def test_exif_that_is_broken_is_no_reason_to_refuse() -> None:
+def test_broken_exif_is_no_reason_to_refuse() -> None:
     """The pixels are good."""
     content = written(Image.new("RGB", (20, 20), "red"), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fbroken")
     assert seen(thumbnail(content, 64, PIXELS)).size == (20, 20)

@@ -126,7 +126,7 @@ def test_a_repeated_text_is_encoded_once_and_remembered_for_the_next_block() -> 
 
 
 def test_a_slow_model_answers_a_few_texts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large the block and slow the model: ClickHouse gives a silent worker up."""
+    """However large the block and slow the model, because ClickHouse gives up on a silent worker."""
 
     class SlowEncoder(RecordingEncoder):
         def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
@@ -202,7 +202,7 @@ def image_pipeline(*, strict: bool = True, normalize: bool = False) -> tuple[Ima
 
 
 def test_decoding_engine_and_answer_overlap() -> None:
-    """While a batch is with the engine, the next is decoded and the one before can be written."""
+    """While a batch is encoded, the next is decoded and the previous one can be written."""
     decoded: list[bytes] = []
     go_on = [threading.Event() for _ in range(3)]
     begun = [threading.Event() for _ in range(3)]
@@ -261,7 +261,7 @@ def test_no_more_than_a_few_batches_are_held_parallel_batches() -> None:
 
 
 @pytest.mark.parametrize("rows", [2 * MANY_BATCHES - 2, 2 * MANY_BATCHES, 40])
-def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int) -> None:
+def test_many_batches_are_encoded_in_parallel_and_come_back_in_order(rows: int) -> None:
     """Two at a time; a block of few batches is left to one engine run after the other."""
     many = rows >= 2 * MANY_BATCHES
     for kind in ("text", "image"):
@@ -289,7 +289,7 @@ def test_many_batches_are_encoded_side_by_side_and_come_back_in_order(rows: int)
         assert encoder.most == (2 if many else 1)
 
 
-def test_an_engine_of_more_threads_than_a_window_has_batches_gets_them_side_by_side() -> None:
+def test_an_engine_with_more_threads_than_batches_encodes_in_parallel() -> None:
     class WideEncoder(RecordingEncoder):
         def encode(self, batch: NDArray[Any], *, exclusive: bool = True) -> NDArray[np.float32]:
             assert not exclusive

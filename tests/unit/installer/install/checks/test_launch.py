@@ -1,4 +1,4 @@
-"""Starting a launcher as ClickHouse would, and what is said where that fails."""
+"""Starting a launcher as ClickHouse does, and the messages if that fails."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_failures(worker: Path, function: str, said: str) -> None:
         answers(worker, function, [b""], WorkerSettings(bundle=Path("/none"), format="TabSeparated"), ME)
 
 
-def test_half_a_vector_is_none(worker: Path) -> None:
+def test_half_a_vector_is_refused(worker: Path) -> None:
     with pytest.raises(CheckFailed, match="not a vector"):
         answers(worker, "half", [b""], WorkerSettings(bundle=Path("/none"), format="RowBinary"), ME)
 
@@ -176,7 +176,7 @@ def test_golden_values_that_prove_nothing_are_refused(tmp_path: Path, golden: st
         Golden.of(bundle)
 
 
-def test_the_engine_has_nothing_to_say_where_there_is_no_home() -> None:
+def test_the_engine_is_silent_without_a_home_directory() -> None:
     # ClickHouse takes a worker's last line on standard error for the reason of its failure.
     import subprocess
 

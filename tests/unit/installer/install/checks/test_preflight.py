@@ -1,4 +1,4 @@
-"""What is refused before anything changes, each with its cause and the next command."""
+"""What is refused before anything changes, each with its cause and what to do."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_scripts_on_a_file_system_that_cannot_have_them(
 
 
 def test_a_disk_that_is_too_small(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sizes are said, of what is free and of what is needed."""
+    """The message has the free and the needed size."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     found = problems(check_host(plan))
     assert found
@@ -84,7 +84,7 @@ def test_an_unknown_cluster_names_those_that_there_are() -> None:
 
 
 def test_what_depends_on_a_function_and_what_breaks_without_it() -> None:
-    """A column of a table breaks inserts; a view is only told."""
+    """A column of a table breaks inserts; a view is only reported."""
     columns = [("db", "t", "v", "MATERIALIZED", "encode_text"), ("db", "u", "w", "ALIAS", "encode_text")]
     tables = [("db", "t", "MergeTree", "encode_text"), ("db", "theirs", "View", "encode_text")]
     server = Server(**{"system.columns": columns, "system.tables": tables})

@@ -29,8 +29,8 @@ def plan(server: Any, settled: Any) -> set[str]:
     return {step.action for step in plan_handlers(settled, SimpleNamespace(), server)}
 
 
-def test_a_page_comes_stays_and_goes_as_it_is_asked_for() -> None:
-    """Wanted: created once. No longer wanted: removed. Never asked for: whoever made it keeps it."""
+def test_a_page_is_created_kept_or_removed_as_requested() -> None:
+    """Requested: created once. No longer requested: removed. Never requested: left to whoever created it."""
     server: Any = Server()
     assert plan(server, asked(wanted=False, before=None)) == set()
     assert plan(server, asked(wanted=True, before=None)) == {"create"}
@@ -51,7 +51,7 @@ def test_somebody_elses_address_is_a_problem_before_the_change() -> None:
 
 
 def test_an_installed_page_is_compared_handler_by_handler() -> None:
-    """One that was dropped or changed is named; a server that lost the feature says so."""
+    """A dropped or changed handler is named; a server without the feature says so."""
     server: Any = Server()
     deploy_page(server, plan_page(server, rendered()))
     assert [one.level for one in check_page(server, rendered())] == ["ok"]

@@ -1,4 +1,4 @@
-"""The installer's record of the files that it hashed: made with the files, kept in step with them, gone with them."""
+"""The installer's record of hashed files: created, updated and removed together with the files."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_the_installers_own_records_say_nothing_of_this_disk(tmp_path: Path) -> 
 def test_a_file_that_is_exchanged_while_it_is_installed_is_not_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever can write there could otherwise have other content taken for hashed."""
+    """Otherwise, whoever can write there could have different content accepted as hashed."""
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     plan = make_plan(directory, bundle)
     compute = hashed._digest

@@ -1,4 +1,4 @@
-"""What is installed may do as little as it can: modes, an isolated interpreter, no pickle, no network."""
+"""Installed files have the least privileges: modes, an isolated interpreter, no pickle, no network."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_a_worker_works_without_any_network_and_tries_none(filtering: None, laun
     assert confined.stdout == free.stdout != b""
 
 
-def test_one_that_tries_is_noticed(filtering: None) -> None:
-    """Or the test above would prove nothing: in Python, and in whatever a program starts."""
+def test_opening_a_socket_is_noticed(filtering: None) -> None:
+    """Otherwise the test above would prove nothing: in Python, and in child processes."""
     for command in (
         [sys.executable, "-c", "import socket; socket.socket()"],
         [sys.executable, "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"],

@@ -118,7 +118,7 @@ def test_the_launcher_passes_any_path(tmp_path: Path, name: str) -> None:
 
 
 def test_the_command_says_that_images_are_turned_and_the_label_reads_it() -> None:
-    """So that index-pictures and check-model tell both kinds of vectors apart."""
+    """So index-pictures and check-model can tell the two kinds of vectors apart."""
     turned = ModelLabel("model-1.0", 512, "0123456789ab", turned=True)
     command = etree.fromstring(render.function_xml(definition(model=turned)).encode()).findtext("function/command")
     assert label_of_command(str(command)) == turned

@@ -59,7 +59,7 @@ def test_installing_makes_the_plan_empty_and_removing_leaves_nothing(tmp_path: P
     assert snapshot(tmp_path / "server") == before
 
 
-def test_another_model_takes_the_place_of_the_first(tmp_path: Path) -> None:
+def test_another_model_replaces_the_first(tmp_path: Path) -> None:
     directory = make_config(tmp_path / "server")
     install(directory, make_bundle(tmp_path / "one", "one"))
     install(directory, make_bundle(tmp_path / "two", "two"))
@@ -145,7 +145,7 @@ def test_a_foreign_file_is_kept_as_a_copy_and_restored(tmp_path: Path) -> None:
     assert theirs.stat().st_mtime == 1_000_000_000
 
 
-def test_an_edited_file_is_kept_and_told(tmp_path: Path) -> None:
+def test_an_edited_file_is_kept_and_reported(tmp_path: Path) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     install(directory, bundle)
     edited = directory / "encode_text_function.xml"
@@ -161,7 +161,7 @@ def test_an_edited_file_is_kept_and_told(tmp_path: Path) -> None:
     assert "<pool_size>2<" in edited.read_text()
 
 
-def test_a_wrong_mode_is_put_right(tmp_path: Path) -> None:
+def test_a_wrong_mode_is_corrected(tmp_path: Path) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     install(directory, bundle)
     (launcher,) = tmp_path.glob("server/var/user_scripts/clip_udfs/paper/*/launch")

@@ -1,4 +1,4 @@
-"""Records and journals with any value exchanged for any other: accepted or refused in one line, never used blindly."""
+"""Records and journals with any value replaced by any other: accepted, or refused in one line, never used blindly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Disk:
 
 
 def exchanged(data: st.DataObject, values: Any) -> bytes:
-    """``values`` with one value, somewhere, exchanged for any other."""
+    """``values`` with one value, somewhere, replaced by any other."""
     place, key = values, data.draw(st.sampled_from(sorted(values)))
     while place[key] and isinstance(place[key], (dict, list)) and data.draw(st.integers(0, 3)):
         place = place[key]
@@ -47,7 +47,7 @@ def exchanged(data: st.DataObject, values: Any) -> bytes:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_records(disk: Disk, data: st.DataObject) -> None:
-    """What is accepted names no path outside this installation's places."""
+    """Accepted records name no path outside this installation's places."""
     content = exchanged(data, json.loads(documents.sound_records(disk)[0].to_json()))
     assert documents.records(content, disk)[0] == ""
 
@@ -55,7 +55,7 @@ def test_any_records(disk: Disk, data: st.DataObject) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_journal(disk: Disk, data: st.DataObject) -> None:
-    """What is accepted changes no file outside this installation's places."""
+    """An accepted journal changes no file outside this installation's places."""
     content = exchanged(data, json.loads(documents.sound_records(disk)[1].to_json()))
     assert documents.journal(content, disk)[0] == ""
 

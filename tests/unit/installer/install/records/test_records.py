@@ -1,4 +1,4 @@
-"""The records: read back as written, refused when damaged or when they name what no installation here can have."""
+"""The records: read back as written, and refused if damaged or if they name something impossible here."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_nothing_installed(disk: Disk) -> None:
     ],
 )
 def test_damaged(disk: Disk, content: str, said: str) -> None:
-    """One line that names the file and what is wrong with it, whatever it holds."""
+    """One line names the file and what is wrong with it, whatever its content."""
     write(disk, content)
     with pytest.raises(ConfigurationError) as refused:
         load_records(disk.config)
@@ -142,7 +142,7 @@ def named(name: str) -> Callable[[dict[str, Any]], None]:
 def test_what_no_installation_for_this_server_can_have_is_refused(
     disk: Disk, tmp_path: Path, falsify: Callable[[dict[str, Any]], None]
 ) -> None:
-    """So that records which were changed by hand, or by an attacker, cannot have any other file removed."""
+    """So edited or falsified records cannot cause other files to be removed."""
     values = json.loads(Records().with_model(disk.config.main_file, model(disk), [disk.places.home]).to_json())
     falsify(values)
     write(disk, json.dumps(values).replace("@", str(tmp_path / "server")))

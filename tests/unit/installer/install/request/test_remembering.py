@@ -40,7 +40,7 @@ def workers(tree: list[object]) -> dict[str, WorkerSettings]:
 def test_a_run_without_options_changes_nothing(
     tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Model, image roots, pool size and limits stay, though the bundle that was given is gone."""
+    """Model, image roots, pool size and limits stay, even if the original bundle is gone."""
     bundle = make_bundle(tmp_path / "bundle", "photos")
     options = ["--image-root", "/srv/pictures", "--pool-size", 4, "--max-text-bytes", 77, "--python", "/opt/python"]
     run(capsys, *tree, "--model", bundle.directory, *options)
@@ -52,7 +52,7 @@ def test_a_run_without_options_changes_nothing(
 def test_only_what_is_given_changes_and_the_plan_says_from_what(
     tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An option of a later run is added to those of earlier ones."""
+    """Options of later runs are added to those of earlier ones."""
     run(capsys, *tree, "--model", make_bundle(tmp_path / "bundle").directory, "--max-text-bytes", 77)
     changed = run(capsys, *tree, "--pool-size", 5, "--max-image-bytes", 1000)
     assert changed["options"] == {
@@ -93,7 +93,7 @@ def test_the_demo_model_replaces_another_only_by_its_name(
 def test_a_configuration_file_gives_options_and_those_of_single_functions(
     tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command line comes before the file; a path in it is relative to it."""
+    """The command line overrides the file; paths in the file are relative to it."""
     make_bundle(tmp_path / "bundle", "photos")
     file = tmp_path / "clip-udfs.toml"
     file.write_text(

@@ -160,7 +160,7 @@ def test_the_servers_user_can_use_what_is_installed_and_change_none_of_it(target
 
 
 def test_a_planted_journal_is_not_believed(target: Target, open_path: Path) -> None:
-    """Neither where versions before looked for it, in every parent directory, nor where the own one would lie."""
+    """Neither where older versions looked for it, in every parent directory, nor where the real one would be."""
     main = target.etc / "config.xml"
     key = sha256(str(main).encode()).hexdigest()[:12]
     journal = {
@@ -199,7 +199,7 @@ def test_a_planted_journal_is_not_believed(target: Target, open_path: Path) -> N
 
 @pytest.mark.parametrize("path", ["secret", "user_scripts", "relative", "up"])
 def test_a_journal_that_names_other_files_is_refused(target: Target, path: str) -> None:
-    """Even one that lies in root's own directory: what it names is compared with the places of this installation."""
+    """Even one in root's own directory: what it names is compared with the places of this installation."""
     disk = Disk(target.config())
     disk.places.state.mkdir(mode=0o700)
     named = {
@@ -220,7 +220,7 @@ def test_a_journal_that_names_other_files_is_refused(target: Target, path: str) 
 def test_a_directory_of_records_that_the_attacker_made_is_refused(
     target: Target, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a directory of mode 1777 anybody can make the one that root would use, before root does."""
+    """In a directory of mode 1777, anybody can create the directory that root would use before root does."""
     shared = open_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -260,7 +260,7 @@ def test_links_at_the_names_that_used_to_be_staged_are_not_followed(target: Targ
 
 
 def test_staged_files_that_become_links_meanwhile_are_not_written_through(target: Target) -> None:
-    """The attacker owns the directory of the definitions, sees each staged name, and exchanges it for a link."""
+    """The attacker owns the directory of the definitions, sees each staged name, and replaces it by a link."""
 
     def exchange() -> None:
         for entry in os.scandir(target.etc):
@@ -283,7 +283,7 @@ def test_staged_files_that_become_links_meanwhile_are_not_written_through(target
 
 
 def test_a_directory_that_is_exchanged_meanwhile_leads_root_nowhere(target: Target) -> None:
-    """The attacker renames root's directory away and puts a link, or one of their own, into its place, all the time."""
+    """The attacker keeps renaming root's directory and putting a link, or another directory, in its place."""
     evil = target.scripts / "evil"
 
     def prepare() -> None:
@@ -353,7 +353,7 @@ def old_installation(target: Target) -> dict[str, object]:
 
 
 def test_an_older_installation_is_taken_over(target: Target) -> None:
-    """Everything becomes root's, in new files: a descriptor that the server's user still holds changes nothing."""
+    """Everything becomes root's, in new files: a descriptor still held by the server's user is useless."""
     old_installation(target)
     held = (target.launcher).open("r+b")
     plan = target.plan()
@@ -455,7 +455,7 @@ def test_what_is_started_runs_as_the_servers_user(open_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["file", "directory", "writable"])
 def test_nothing_that_others_can_change_is_started_as_root(open_path: Path, where: str) -> None:
-    """Where the server itself runs as root, its programs must be root's."""
+    """If the server itself runs as root, its programs must belong to root."""
     program = open_path / "bin" / "program"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
@@ -492,7 +492,7 @@ def test_a_hard_link_in_the_place_of_a_definition_harms_nothing(target: Target) 
 
 
 def test_a_data_directory_that_is_not_there_is_not_made_by_root(target: Target) -> None:
-    """The server's user may have written the path; what root made there would be given to that user."""
+    """The server's user may have written the path, and root would give that user whatever it creates there."""
     made = target.secret.parent / "made"
     config = (target.etc / "config.xml").read_text()
     (target.etc / "config.xml").write_text(config.replace("<path>", f"<user_files_path>{made}</user_files_path><path>"))
@@ -505,7 +505,7 @@ def test_a_data_directory_that_is_not_there_is_not_made_by_root(target: Target) 
     (target.etc / "config.xml").write_text(config)
 
 
-def test_who_is_not_root_sees_that_root_installed(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_users_see_that_root_installed(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """And is not told that nothing is installed."""
     from clip_installer.install.disk import disk as module
 

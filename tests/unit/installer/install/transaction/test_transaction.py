@@ -147,7 +147,7 @@ def test_broken_at_every_operation(
     assert seen == {"old", "new"}
 
 
-def test_what_failed_is_said_and_undone(tmp_path: Path) -> None:
+def test_a_failure_is_reported_and_undone(tmp_path: Path) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     before = snapshot(tmp_path / "server")
     plan = make_plan(directory, bundle)

@@ -50,7 +50,7 @@ class Server:
 
 
 def test_the_page_is_one_small_file_that_loads_nothing_from_elsewhere() -> None:
-    """Air-gapped servers have it whole, and a person can read it."""
+    """It works on air-gapped servers, and people can read it."""
     html = HTML.read_text(encoding="utf-8")
     assert len(html.encode()) < 60_000
     assert not re.findall(r"""(?:src|href|@import|url\()\s*=?\s*["'(]?(?:https?:)?//""", html)
@@ -66,7 +66,7 @@ def test_untrusted_text_is_never_made_html() -> None:
 
 
 def test_the_policy_allows_this_style_and_script_by_their_hashes_and_nothing_else() -> None:
-    """As a browser computes them; none of the words that open a policy is in it."""
+    """As a browser computes them, without any keyword that weakens the policy."""
     html = HTML.read_text(encoding="utf-8")
     policy = content_security_policy(html)
     for kind in ("style", "script"):
@@ -102,7 +102,7 @@ def test_the_page_asks_only_for_addresses_that_it_has() -> None:
 
 
 def test_no_answer_can_be_taken_for_another_kind() -> None:
-    """A caption is no page, whatever a browser makes of it."""
+    """A browser can never take a caption for a page."""
     for handler in rendered().handlers:
         assert handler.headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in handler.headers["Content-Security-Policy"]
@@ -111,15 +111,15 @@ def test_no_answer_can_be_taken_for_another_kind() -> None:
 
 
 def test_a_table_of_an_odd_name_is_quoted() -> None:
-    """In the queries, and as text in what the page is told."""
+    """In the queries, and as text in the page's data."""
     page = rendered(table="my db.it's a `table`")
     about = next(handler.query for handler in page.handlers if handler.url.endswith("/about"))
     assert "`my db`.`it's a \\`table\\``" in about
     assert "'it\\'s a `table`'" in about
 
 
-def test_a_plan_is_carried_out_once_and_taken_back_whole() -> None:
-    """A second run changes nothing; somebody else's handlers stay."""
+def test_a_plan_is_applied_once_and_removed_completely() -> None:
+    """A second run changes nothing; foreign handlers stay."""
     server, page = Server(), rendered()
     server.command("CREATE HANDLER theirs URL '/theirs' METHODS (GET) AS\nSELECT 1")
     assert deploy_page(server, plan_page(server, page))
@@ -162,7 +162,7 @@ def test_somebody_elses_handler_is_refused_by_name(name: str, url: str, message:
 
 
 def test_a_failure_in_the_middle_leaves_everything_as_it_was() -> None:
-    """Made ones go, replaced ones come back."""
+    """Created handlers are removed, replaced ones restored."""
     server = Server(refuses="clip_page_like ")
     deploy_page(server, [step for step in plan_page(server, rendered(table="old")) if "like" not in step.name])
     before = dict(server.handlers)
@@ -171,15 +171,15 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was() -> None:
     assert server.handlers == before
 
 
-def test_a_server_without_handlers_is_told_what_to_do() -> None:
-    """An older one has them in its configuration, and has nothing to remove."""
+def test_a_server_without_handlers_says_what_to_do() -> None:
+    """An older server has handlers in its configuration, and nothing to remove."""
     with pytest.raises(ConflictError, match=r"from 26\.8 on, and this is 25\.8\.1"):
         plan_page(Server(handlers=False), rendered())
     assert plan_page_removal(Server(handlers=False), address_of("")) == []
 
 
 def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own(tmp_path: Path) -> None:
-    """Each rule has an attribute of its own, so that files are added up and not merged into each other."""
+    """Each rule has a distinct attribute, so that files add up instead of being merged."""
     root = etree.fromstring(http_handlers_xml(rendered()))
     rules = root.findall("http_handlers/rule")
     assert [rule.findtext("url") for rule in rules] == [handler.url for handler in rendered().handlers]
@@ -190,8 +190,8 @@ def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own(tmp_p
     assert root.find("http_handlers/defaults") is not None
 
 
-def test_a_person_is_shown_the_statement_without_the_whole_page() -> None:
-    """A plan is for reading."""
+def test_a_printed_statement_omits_most_of_the_page() -> None:
+    """A plan must be readable."""
     shown = plan_page(Server(), rendered())[0].shown
     assert len(shown) < 300
     assert "characters)" in shown

@@ -17,7 +17,7 @@ CLUSTER = SchemaParameters(cluster="big one", dimension=8)
 
 
 class Shards(Database):
-    """Answers as a cluster whose second shard takes two looks longer to build."""
+    """Behaves like a cluster whose second shard takes two more polls to build."""
 
     def __init__(self, definition: str = "", failure: str = "", zeros: tuple[int, ...] = ()) -> None:
         self.running = 0
@@ -73,7 +73,7 @@ def test_other_indexes_are_dropped_on_every_shard() -> None:
     assert shards.done[0] == "ALTER TABLE laion_local ON CLUSTER `big one` DROP INDEX IF EXISTS image_index"
 
 
-def test_a_failure_on_one_shard_is_told_and_killed_on_all() -> None:
+def test_a_failure_on_one_shard_is_reported_and_killed_on_all() -> None:
     shards = Shards(failure="Code: 1. No memory")
     with pytest.raises(SqlError, match="laion_local cannot be built: Code: 1"):
         build(shards)
@@ -98,14 +98,14 @@ def test_a_vector_of_zeros_is_named_before_anything_is_dropped() -> None:
     assert not shards.done
 
 
-def test_a_build_that_is_running_is_waited_for_and_not_begun_again() -> None:
+def test_a_running_build_is_waited_for_and_not_restarted() -> None:
     shards = Shards()
     shards.running = 2
     assert build(shards)
     assert (shards.looks, shards.done) == (3, [])
 
 
-def test_no_wait_begins_and_does_not_look() -> None:
+def test_no_wait_starts_the_build_and_returns() -> None:
     shards = Shards()
     build_indexes(shards, CLUSTER, False, lambda *_: None, wait=False)
     assert shards.looks == 0
