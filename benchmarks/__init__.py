@@ -1,1 +1,1 @@
-"""Side by side with the peers: ``python -m benchmarks`` (``make bench``)."""
+"""Comparison with the peers: ``python -m benchmarks`` (``make bench``)."""

@@ -26,7 +26,7 @@ OUTPUT = Path(__file__).parent / "out"
 @click.option("--texts", type=int, help="With --only growth: up to so many texts, in steps of ten.")
 @click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, help="Directory of everything written.")
 def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) -> None:
-    """Measure the functions beside their peers, on the same engine, weights and machine."""
+    """Measure the functions and their peers, on the same chDB, weights and machine."""
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
     output = output.absolute()

@@ -1,8 +1,8 @@
-"""How many rows a second ``encode_image_bytes`` takes with contents that come one, 16 or 64 in a block, in one run.
+"""Rows per second of ``encode_image_bytes`` with blocks of one, 16 and 64 rows, in one run.
 
 ClickHouse reads each file of ``s3()``, ``url()`` or ``file()`` with RawBLOB as a block of one row. A worker then has
-one image at a time: it cannot decode the next while the engine runs, and a GPU computes batches of one.
-``python -m benchmarks.blocks --url http://… "file('photos/*.jpg', RawBLOB)"`` compares what gathers them, in turns.
+one image at a time: it cannot decode the next while the engine runs, and a GPU computes batches of one. ``python -m
+benchmarks.blocks --url http://… "file('photos/*.jpg', RawBLOB)"`` compares block sizes, in turns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from clip_installer.clickhouse.address import Tls, parse_url
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.clickhouse.database import Database
 
-# The join's right side has one row; ClickHouse gathers the rows of the left one into blocks before it joins them.
+# The join's right side has one row; ClickHouse gathers the rows of the left side into blocks before joining.
 GATHERED = (
     "(SELECT raw_blob AS content, 1 AS one FROM {source}) AS files INNER JOIN (SELECT 1 AS one) AS gather USING one"
 )
@@ -25,7 +25,7 @@ MOST_BYTES = 32 << 20
 
 
 def rows_per_second(database: Database, source: str, block: int) -> tuple[float, float]:
-    """Rows a second, and the rows that a block had on average, with blocks of ``block`` rows."""
+    """Rows per second, and average rows per block, with blocks of ``block`` rows."""
     of = (ALONE if block == 1 else GATHERED).format(source=source)
     settings = {"max_threads": 1}
     if block > 1:

@@ -16,7 +16,7 @@ WORKS = {"text": "captions", "path": "pictures from disk", "bytes": "pictures as
 def in_turns(
     bench: Bench, engine: Engine, table: str, kind: str, rows: int, contenders: Sequence[Contender], reference: str
 ) -> Iterator[Measurement]:
-    """All contenders that take ``kind`` on ``table`` in turns, part after part; then vectors are compared.
+    """Run all contenders that accept ``kind`` on ``table`` in turns, part after part, and compare their vectors.
 
     Args:
         bench: Where.
@@ -24,11 +24,11 @@ def in_turns(
         table: A table with columns ``id`` and ``value``.
         kind: What the values are: ``text``, ``path`` or ``bytes``.
         rows: Rows of the table.
-        contenders: Who.
-        reference: Name of the contender whose vectors the others' are compared with.
+        contenders: The contenders.
+        reference: Name of the contender with whose vectors the others are compared.
 
     Returns:
-        One measurement a contender, with the smallest cosine in its note ``cosine``.
+        One measurement per contender, with the smallest cosine in its note ``cosine``.
     """
     contenders = [one for one in contenders if kind in one.functions]
     engine.run("CREATE OR REPLACE TABLE vectors (who String, id UInt32, vector Array(Float32)) ENGINE = Memory")
@@ -63,14 +63,14 @@ def in_turns(
 
 
 def beside_ours(bench: Bench, bundle: Path, name: str, label: str, *options: object) -> Iterator[Measurement]:
-    """Captions and pictures by ours and by ``bundle``, installed beside it, in turns; vectors are compared with ours.
+    """Encode captions and images with ours and with ``bundle``, installed beside it, in turns; compare the vectors.
 
     Args:
         bench: Where.
         bundle: The other model, or the same in another form.
         name: Name of that contender, and suffix of its functions.
-        label: What it is called in a table, after ours.
-        options: How ``install-udfs`` shall install it.
+        label: Its label in a table, after ours.
+        options: Options of ``install-udfs`` for it.
     """
     (ours, *_) = bench.deployment.contenders
     launcher = install(bench.deployment, bundle, bench.pictures[0].parent, *options, "--suffix", name)

@@ -45,12 +45,12 @@ _FUNCTION = """<functions>
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to have CLIP in ClickHouse.
+    """One implementation of CLIP in ClickHouse.
 
     Attributes:
         name: Key in the results.
-        label: What people read.
-        functions: SQL function of each kind of value that it takes: ``text``, ``path``, ``bytes``.
+        label: Its label for people.
+        functions: SQL function for each kind of value that it accepts: ``text``, ``path``, ``bytes``.
         commands: The program that ClickHouse starts for each kind.
         header: Whether blocks have headers.
     """
@@ -64,7 +64,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A configuration, its data directory, and who is in it, ours first; :class:`Models` are for further ones."""
+    """A configuration, its data directory, and its contenders, ours first; :class:`Models` are for further ones."""
 
     config: Path
     data: Path
@@ -73,10 +73,10 @@ class Deployment:
 
 
 class Models:
-    """ViT-B-32-quickgelu with random weights: the checkpoint, and its bundles of each kind, made once and kept."""
+    """ViT-B-32-quickgelu with random weights: the checkpoint, and its bundles of each kind, built once and kept."""
 
     def __init__(self, place: Path, say: Callable[[str], None]) -> None:
-        """Keep them in ``place``; make the checkpoint if it is not there."""
+        """Keep them in ``place``; create the checkpoint if it does not exist."""
         self._place = place
         self._say = say
         self._digest = _builder_digest()
@@ -110,10 +110,10 @@ def _builder_digest() -> str:
 
 
 def install(deployment: Deployment, bundle: Path, pictures: Path, *options: object) -> Path:
-    """Install ``bundle`` with install-udfs; gives the launcher of its workers."""
+    """Install ``bundle`` with install-udfs and return the launcher of its workers."""
     main_file = ("--server-config", deployment.config.parent)
     _clip_udfs("install", *main_file, "--model", bundle, "--image-root", pictures, "--no-ddl", *options)
-    os.sync()  # pages that are not on the disk yet would count as private
+    os.sync()  # pages not yet written to disk would count as private
     name = json.loads((bundle / "manifest.json").read_bytes())["name"]
     (launcher,) = deployment.data.glob(f"user_scripts/clip_udfs/{name}/*/launch")
     return launcher

@@ -1,7 +1,7 @@
-"""ClickHouse embedded in a process of its own: statements to run together a line in, rows and seconds out.
+"""chDB in a separate process: each input line has statements to run together, each output line rows and seconds.
 
-Run as ``python -m benchmarks.engine CONFIG DATA``; :class:`Engine` talks to it. The time is taken inside, around the
-query alone.
+Run as ``python -m benchmarks.engine CONFIG DATA``; :class:`Engine` talks to it. Time is measured inside, around the
+query only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Engine:
     """A running engine on one configuration."""
 
     def __init__(self, config: Path, data: Path, log: Path) -> None:
-        """Start it and wait until it answers; what workers say goes to ``log``."""
+        """Start it and wait until it answers; output of workers goes to ``log``."""
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.engine", str(config), str(data)],
@@ -61,7 +61,7 @@ class Engine:
         return answer
 
     def run_together(self, statements: Sequence[str]) -> list[Answer]:
-        """Run statements at the same time, each from a client of its own; seconds count from their common start.
+        """Run statements at the same time, each from its own client; seconds count from their common start.
 
         Raises:
             RuntimeError: ClickHouse refused one; the text is its message.
@@ -80,7 +80,7 @@ class Engine:
         return [Answer(answer["rows"], answer["seconds"]) for answer in answers]
 
     def close(self) -> None:
-        """Stop it, and with it the workers."""
+        """Stop it and its workers."""
         self._process.communicate(timeout=120)
 
 

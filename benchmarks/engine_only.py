@@ -1,6 +1,6 @@
-"""The engine without ClickHouse, against what the machine can multiply: ``python -m benchmarks.engine_only BUNDLE``.
+"""The engine alone, compared with the machine's matrix throughput: ``python -m benchmarks.engine_only BUNDLE``.
 
-Prints one JSON object. Peak and engine are measured in turns, so that a busy neighbour slows both.
+Prints one JSON object. Peak and engine are measured in turns, so that other load slows both.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from clip_udfs.encoders.onnx import OnnxEncoder
 from clip_udfs.settings import WorkerSettings
 
 SIDE = 2048
-# Multiply-adds of one picture, counted: 49 patches of 3x32x32 into 768; twelve blocks on 50 tokens with four
+# Multiply-adds of one image, counted: 49 patches of 3x32x32 into 768; twelve blocks on 50 tokens with four
 # projections of 768x768, two of 768x3072 and attention; the projection to 512. Times two for FLOP.
 _TOKENS, _WIDTH, _HIDDEN, _BLOCKS = 50, 768, 3072, 12
 _BLOCK = _TOKENS * (4 * _WIDTH**2 + 2 * _WIDTH * _HIDDEN) + 2 * _TOKENS**2 * _WIDTH
-# The last block needs keys and values of all tokens, and the rest for the pooled one alone.
+# The last block needs keys and values of all tokens, but the rest only for the pooled one.
 _LAST = 2 * (_TOKENS + 1) * _WIDTH**2 + 2 * _WIDTH * _HIDDEN + 2 * _TOKENS * _WIDTH
 _ENDS = 49 * 3 * 32 * 32 * _WIDTH + _WIDTH * 512
 FLOP_PER_PICTURE = 2 * (_ENDS + (_BLOCKS - 1) * _BLOCK + _LAST)
@@ -44,7 +44,7 @@ def main(bundle: str, rounds: str) -> None:
     engines = ThreadPoolExecutor(encoder.parallel_batches)
 
     def encode() -> None:
-        """Batches side by side, as a worker has many of them encoded."""
+        """Batches in parallel, as a worker encodes many of them."""
         deque(engines.map(partial(encoder.encode, exclusive=False), [pixels] * batches), maxlen=0)
 
     multiply = _multipliers(random)
@@ -94,7 +94,7 @@ def _peak(multiply: dict[str, Callable[[], Any]], peaks: dict[str, list[float]])
 
 
 def _quickest(run: Callable[[], Any]) -> float:
-    """Seconds of the quicker of two runs."""
+    """Seconds of the faster of two runs."""
     taken = []
     for _ in range(2):
         start = time.perf_counter()

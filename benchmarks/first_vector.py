@@ -1,8 +1,8 @@
-"""A worker's first vector: seconds, and seconds of CPU, from its start until the vector is there.
+"""A worker's first vector: seconds, and CPU seconds, from its start until the vector arrives.
 
 ``python -m benchmarks.first_vector WORKER.JSON`` starts workers in turns, with the ``worker.json`` of an installed
-model: as installed, and without the installer's record of hashed files, so that every file is hashed. With
-``--before REVISION`` workers of that commit take part. All must give the same bits.
+model: as installed, and without the installer's record of hashed files, so that every file is hashed. With ``--before
+    REVISION``, workers of that commit take part. All must return identical bits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a worker: seconds until its vector was there, seconds of CPU of its whole life, and the vector."""
+    """One start of a worker: seconds until its vector arrived, CPU seconds of its whole life, and the vector."""
 
     seconds: float
     cpu: float
@@ -42,7 +42,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Kind:
-    """Workers that are compared: their code, and their settings."""
+    """Workers to compare: their code and their settings."""
 
     udfs: Path
     settings: Path
@@ -51,7 +51,7 @@ class Kind:
         """Start one, ask for one vector, and end it.
 
         Raises:
-            RuntimeError: It gave none.
+            RuntimeError: It returned none.
         """
         code = _START.format(udfs=str(self.udfs))
         command = [sys.executable, "-I", "-c", code, "encode_text", "--settings", str(self.settings)]
@@ -99,7 +99,7 @@ def kinds(settings: Path, before: str | None = None) -> Iterator[dict[str, Kind]
 
 
 def in_turns(among: Mapping[str, Kind], turns: int) -> dict[str, list[Start]]:
-    """Starts of each kind, in turns, so that a busy neighbour slows all alike; a round before is not counted.
+    """Starts of each kind, in turns, so that other load slows all alike; a first round is not counted.
 
     Raises:
         RuntimeError: Two vectors differ in a bit.

@@ -1,8 +1,8 @@
-"""Recall of ``search_hybrid`` beside its two halves, on the demo: ``python -m benchmarks.hybrid demo``.
+"""Recall of ``search_hybrid`` compared with its two halves, on the demo: ``python -m benchmarks.hybrid demo``.
 
-Works on a copy of the demo's table in a database of its own, whose captions have got an invented product code and a
-place, as a shop's have. Queries with a code need the words, queries with a kind and a place need both, the others need
-the pictures.
+Works on a copy of the demo's table in a separate database, with an invented product code and a place added to each
+caption, as in a shop. Queries with a code need the words, queries with a kind and a place need both, the others need
+the images.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def named(database: Database) -> list[tuple[str, str]]:
 
 
 def recall(database: Database, statement: str, queries: list[tuple[str, str]]) -> float:
-    """Share of the queries whose right caption is among the first five."""
+    """Share of the queries whose right caption is in the top five."""
     hits = [
         any(re.search(answer, caption, re.I) for (caption,) in database.rows(statement, {"query": query}))
         for query, answer in queries

@@ -1,9 +1,8 @@
 """How large a JPEG must be for scaled decoding: ``python -m benchmarks.jpeg_scaling [BUNDLE…]``.
 
 A JPEG can be decoded at a half, a quarter or an eighth of its size, which saves most of the work for a large one, and
-changes the pixels a little. For each multiple of the model's input that must be left after scaling, it prints the share
-of the pictures that are scaled, the smallest cosine with the vector of the exactly decoded picture, and the time to
-decode and resize.
+changes the pixels a little. For each multiple of the model's input that must remain after scaling, it prints the share
+of scaled images, the smallest cosine with the vector of the exactly decoded image, and the time to decode and resize.
 
 :data:`clip_udfs.images.preprocessing.MIN_SCALED` is the smallest multiple at which photographs stay above 0.9995 with
 ViT-B-32 and with the built-in model. Patterns as fine as a pixel do not with the latter, whose input is small.
@@ -50,7 +49,7 @@ def large_photos(count: int) -> list[bytes]:
 
 
 def patterns(size: tuple[int, int]) -> list[bytes]:
-    """What is hard to scale: rings that grow finer outwards, stripes of a few pixels, noise."""
+    """Images that are hard to scale: rings that get finer outwards, stripes of a few pixels, noise."""
     across, down = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     rings = np.cos((across**2 + down**2) / 900)
     stripes = np.sign(np.sin(across * 2.1) * np.sin(down * 0.9))
@@ -62,7 +61,7 @@ def patterns(size: tuple[int, int]) -> list[bytes]:
 
 
 def measure(bundle: Bundle, contents: Sequence[bytes]) -> list[dict[str, float]]:
-    """For each of :data:`MULTIPLES`: share of scaled pictures, smallest cosine, milliseconds a picture."""
+    """For each of :data:`MULTIPLES`: share of scaled images, smallest cosine, milliseconds per image."""
     encoder = OnnxEncoder(bundle, "image", 0)
 
     def vectors(pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""From LAION's published files to a table that can be queried: the guide's way against import-laion, in one run.
+"""From LAION's published files to a searchable table: the guide's method compared with import-laion, in one run.
 
-The guide's way is a Python script that joins the three files with pandas and writes a CSV file with the vectors as
+The guide's method is a Python script that joins the three files with pandas and writes a CSV file with the vectors as
 lists of decimal numbers, and an INSERT from that file. Run with ``python -m benchmarks.laion [--rows N]``.
 """
 
@@ -26,7 +26,7 @@ image_embedding Array(Float32), text_embedding Array(Float32)) ENGINE = MergeTre
 
 @dataclass(frozen=True)
 class Step:
-    """One process of a way.
+    """One process of a method.
 
     Attributes:
         name: What it does.
@@ -41,14 +41,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """Both ways on the same part.
+    """Both methods on the same part.
 
     Attributes:
         rows: Rows of the part.
-        guide: The steps of the guide's way.
+        guide: The steps of the guide's method.
         ours: import-laion, one step.
         csv_mebibytes: Size of the guide's intermediate file.
-        ratio: Seconds of the guide's way for one of ours.
+        ratio: Seconds of the guide's method divided by ours.
     """
 
     rows: int
@@ -82,7 +82,7 @@ def make_part(folder: Path, rows: int) -> None:
 
 
 def guide_to_csv(folder: Path, target: Path) -> None:
-    """What the guide's script does: everything in memory, row by row, quotes out of the captions, CSV."""
+    """The guide's script: everything in memory, row by row, quotes removed from captions, CSV."""
     import pandas as pd
 
     frame = pd.read_parquet(folder / "metadata" / "metadata_0.parquet")
@@ -105,10 +105,10 @@ def guide_insert(csv: Path, data: Path) -> None:
 
 
 def compare(rows: int) -> Result:
-    """Run both ways on a part of ``rows`` rows, each step in a process of its own."""
+    """Run both methods on a part of ``rows`` rows, each step in its own process."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        # In a process of its own: a child's peak starts with what its parent holds.
+        # In a separate process: a child's peak starts with its parent's memory.
         _timed("make the part", "-m", "benchmarks.laion", "--rows", rows, "--make", place / "laion")
         csv = place / "0.csv"
         guide = (
@@ -124,7 +124,7 @@ def compare(rows: int) -> Result:
 
 
 def _timed(name: str, *arguments: object) -> Step:
-    os.sync()  # what the step before has left to write must not slow this one
+    os.sync()  # pending writes of the previous step must not slow this one
     began = time.monotonic()
     process = os.posix_spawn(
         sys.executable,
@@ -154,7 +154,7 @@ def markdown(result: Result) -> str:
 
 
 def main() -> None:
-    """Compare, or be one step of the guide's way."""
+    """Compare, or run one step of the guide's method."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

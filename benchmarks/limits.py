@@ -1,7 +1,7 @@
-"""What the limits of values cost: a worker as it is beside one without them, in turns, on the same blocks.
+"""The cost of limits: a normal worker compared with one without limits, in turns, on the same blocks.
 
 ``python -m benchmarks.limits [BUNDLE]`` needs no ClickHouse. Without limits, images are decoded in threads of the
-worker, and texts are cleaned by ftfy alone. The smaller the model, the more the limits weigh: give the bundle that you
+worker, and texts are cleaned by ftfy alone. The smaller the model, the more the limits cost: pass the bundle that you
 use.
 """
 
@@ -35,7 +35,7 @@ ALLOWED = 1.03
 
 
 class Unlimited:
-    """In the place of the processes that decode images: the same work, in the worker's own threads."""
+    """Replaces the decoding processes: the same work, in the worker's own threads."""
 
     def __init__(self, work: Callable[[bytes, int], bytes]) -> None:
         """Do ``work``."""
@@ -59,7 +59,7 @@ class Unlimited:
 
 
 def serve_without_limits(arguments: Sequence[str]) -> int:
-    """Be a worker whose images and texts nothing limits."""
+    """Run a worker without limits on images and texts."""
     import html
 
     from ftfy import fix_text
@@ -77,7 +77,7 @@ def serve_without_limits(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Turn:
-    """One block: seconds of a clock, and CPU seconds of the worker and its processes."""
+    """One block: wall-clock seconds, and CPU seconds of the worker and its processes."""
 
     seconds: float
     cpu: float
@@ -105,7 +105,7 @@ class Worker:
             stdin.flush()
 
         cpu, began = self._cpu(), time.perf_counter()
-        sender = threading.Thread(target=send)  # the worker answers while it is sent more
+        sender = threading.Thread(target=send)  # the worker answers while it receives more
         sender.start()
         if len(stdout.read(expected)) != expected:
             raise SystemExit("the worker has ended")
@@ -132,7 +132,7 @@ def compare(work: str, values: Sequence[bytes], bundle: Path, turns: int, place:
         worker.encode(values[:8], dimension)
     found: dict[bool, list[Turn]] = {True: [], False: []}
     for turn in range(turns):
-        for limited in (True, False) if turn % 2 else (False, True):  # neither is always the first
+        for limited in (True, False) if turn % 2 else (False, True):  # alternate who is first
             found[limited].append(workers[limited].encode(values, dimension))
     for worker in workers.values():
         worker.close()

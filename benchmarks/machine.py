@@ -1,4 +1,4 @@
-"""The machine that the figures belong to."""
+"""The machine on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe() -> dict[str, str]:
 
 
 def load() -> float:
-    """Average number of runnable processes in the last minute: above the number of cores, figures are blurred."""
+    """Average number of runnable processes in the last minute: above the number of cores, figures are inaccurate."""
     return os.getloadavg()[0]
 
 

@@ -1,4 +1,4 @@
-"""What is encoded: captions as long as LAION's, and JPEGs with the structure and sizes of photographs."""
+"""The material to encode: captions as long as LAION's, and JPEGs with the structure and sizes of photographs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-# Width and height; a LAION picture is rarely above two megapixels.
+# Width and height; a LAION image is rarely above two megapixels.
 SIZES = ((640, 480), (480, 640), (800, 533), (1024, 768), (768, 1024), (1200, 800), (1280, 960), (1600, 1067))
 _SCENES = 6
 _CANVAS = (2048, 1536)
@@ -48,9 +48,9 @@ def captions(count: int, seed: int = 1) -> list[str]:
 
 
 def pictures(directory: Path, count: int, seed: int = 2) -> list[Path]:
-    """JPEGs of several photo sizes: skies, hills and textured objects with the spectrum of natural pictures.
+    """JPEGs of several photo sizes: skies, hills and textured objects with the spectrum of natural images.
 
-    Those that are there already are kept.
+    Existing files are kept.
     """
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"{number:04d}.jpg" for number in range(count)]

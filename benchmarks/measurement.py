@@ -1,4 +1,4 @@
-"""What works give and need: measurements, how much work, and where it is done."""
+"""What the works share: measurements, the amount of work, and the environment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Measurement:
 
     Attributes:
         work: What was done.
-        contender: Who did it.
+        contender: The contender.
         unit: ``s/row`` and ``s`` (less is better), ``bytes`` (less is better), ``share`` (of the peak), ``cosine``.
         values: Each repetition; measured in turns with the other contenders.
         rows: Rows of one repetition.

@@ -15,7 +15,7 @@ class Memory:
 
     Attributes:
         pss: Its share of everything that it maps: pages used by n processes count for 1/n.
-        private: Pages that no other process uses: what goes when it ends.
+        private: Pages that no other process uses, freed when it ends.
     """
 
     pss: int
@@ -38,13 +38,13 @@ def workers_of(engine: int) -> list[int]:
 
 
 def peak(pid: int) -> int:
-    """The most memory in bytes that a process has had resident."""
+    """Peak resident memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 class Worker:
-    """A worker outside ClickHouse, fed over its pipe as ClickHouse does."""
+    """A worker outside ClickHouse, driven over its pipe as by ClickHouse."""
 
     def __init__(self, command: Sequence[str | Path]) -> None:
         """Start it."""
@@ -53,7 +53,7 @@ class Worker:
         )
 
     def answer(self, rows: Sequence[str], *, header: bool) -> None:
-        """Send rows of TabSeparated and wait for as many."""
+        """Send TabSeparated rows and wait for as many answers."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None

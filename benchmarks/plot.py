@@ -1,4 +1,4 @@
-"""The ratios as a picture."""
+"""The ratios as a chart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.report import find, ratio
 
 
 def plot(measurements: Sequence[Measurement], labels: dict[str, str], target: Path, caption: str) -> bool:
-    """Write a bar chart of every work that a peer does too; False where matplotlib is not installed."""
+    """Write a bar chart of every work that a peer does too; False if matplotlib is not installed."""
     try:
         import matplotlib
 

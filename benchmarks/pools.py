@@ -21,7 +21,7 @@ _BATCH = {"text": 64, "path": 8, "bytes": 8}
 
 
 def four_at_once(bench: Bench) -> Iterator[Measurement]:
-    """One query alone and four together, in turns, on the same pool; then all pools are filled and weighed."""
+    """One query alone and four together, in turns, on the same pool; then the memory of all pools, filled."""
     models = bench.deployment.models
     deployment = empty(bench.deployment.data.parent.parent / "pools", models)
     launcher = install(deployment, models.bundle(), bench.pictures[0].parent, "--pool-size", POOL)
@@ -40,7 +40,7 @@ def four_at_once(bench: Bench) -> Iterator[Measurement]:
 
 def _alone_and_together(engine: Engine, function: str, work: str, rows: int, turns: int) -> Iterator[Measurement]:
     def query(slice_of: int) -> str:
-        # Texts must be new, or a worker answers from memory; pictures are never remembered.
+        # Texts must be new, or a worker answers from its cache; images are never cached.
         first = slice_of * rows if work == "captions" else 0
         part = f"SELECT value FROM {work} WHERE id >= {first} ORDER BY id LIMIT {rows}"
         return f"SELECT count(), sum(length({function}(value))) FROM ({part})"
@@ -64,7 +64,7 @@ def _alone_and_together(engine: Engine, function: str, work: str, rows: int, tur
 
 
 def _memory(engine: Engine, bench: Bench, settings: WorkerSettings) -> Measurement:
-    """All workers with a model running, each after a batch: what they take together, and what the plan says."""
+    """All workers with a model, each after a batch: their total memory, and what the plan says."""
     place = bench.pictures[0].parent
     for function in ENCODERS.values():
         if function.source == "bytes":

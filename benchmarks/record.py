@@ -1,7 +1,7 @@
 """The record of a run, and the pages that show it.
 
 ``python -m benchmarks.record NAME RESULTS.json`` keeps the results of a run as ``benchmarks/records/NAME.json`` and
-puts their tables into the pages; without arguments it writes the tables of what is kept once more. In a page they stand
+puts their tables into the pages; without arguments it writes the tables of the kept records again. In a page they are
 between ``<!-- figures: NAME, begin -->`` and ``<!-- figures: NAME, end -->``, and a test compares.
 """
 
@@ -69,7 +69,7 @@ def markdown(record: Mapping[str, Any]) -> str:
 
 
 def short(record: Mapping[str, Any]) -> str:
-    """The main works beside the peers, in Markdown, with the command and the machine."""
+    """The main works compared with the peers, in Markdown, with the command and the machine."""
     machine, load = record["machine"], record["load_average"]
     return "\n".join(
         [
@@ -108,7 +108,7 @@ PAGES = {
 def _with_notes(
     measurements: Sequence[Measurement], heading: list[str], lines: list[list[str]]
 ) -> tuple[list[str], list[list[str]]]:
-    """The table with a last column of what else was seen, where anything was."""
+    """The table with a last column of notes, if there are any."""
     noted = []
     for line in lines:
         notes = [one.notes for one in measurements if one.work == line[0]][-1]

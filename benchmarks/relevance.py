@@ -1,6 +1,6 @@
-"""What the views' relevance is worth, on the demo: ``python -m benchmarks.relevance demo [--plot FILE]``.
+"""How good the views' relevance is, on the demo: ``python -m benchmarks.relevance demo [--plot FILE]``.
 
-Queries with an answer among the pictures must keep it at a cut of 0.5; queries without one must return nothing. The
+Queries with an answer among the images must keep it at a threshold of 0.5; queries without one must return nothing. The
 constants of ``sql/templates/macros/search.sql.j2`` were chosen on the ``choosing`` queries; ``test`` only judges,
 and ``blind``, written afterwards, was tried once.
 """
@@ -24,10 +24,10 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 def best_relevance(database: Database, query: str, answer: str | None) -> float | None:
-    """The best relevance of a right picture among the first ten, or of any picture where no picture is right.
+    """The best relevance of a right image in the top ten, or of any image if no image is right.
 
     Returns:
-        None where the search does not find the right picture at all, so that no cut could keep it.
+        None if the search does not find the right image at all, so that no threshold could keep it.
     """
     found = database.rows(
         "SELECT caption, relevance FROM search_by_text(query = {query:String}, k = {k:UInt32})",
@@ -49,7 +49,7 @@ def table(scores: list[tuple[str, str | None, float | None]]) -> str:
 
 
 def plot(scores: list[tuple[str, str | None, float | None]], path: Path) -> None:
-    """Draw both shares over the cut."""
+    """Plot both shares over the threshold."""
     from matplotlib.figure import Figure
 
     cuts = [step / 100 for step in range(1, 100)]
@@ -73,7 +73,7 @@ def plot(scores: list[tuple[str, str | None, float | None]], path: Path) -> None
 @click.argument("demo", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw a png, svg or pdf file.")
 def main(demo: Path, picture: Path | None) -> None:
-    """Judge the relevance of the demonstration in DEMO."""
+    """Judge relevance on the demonstration in DEMO."""
     queries = json.loads(QUERIES.read_text(encoding="utf-8"))
     with ConnectionOptions(server_config=demo / "etc" / "clickhouse-server").connect() as database:
         for name in ("choosing", "test", "blind"):

@@ -1,4 +1,4 @@
-"""From measurements to what people read: a table with ratios, and the targets of the design beside them."""
+"""Reports for people: a table with ratios, and the targets of the design."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIN_COSINE = 0.99999
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio that the design asks for: how many times less than ``peer`` our ``work`` shall take."""
+    """A target of the design: how many times less than ``peer`` our ``work`` should take."""
 
     work: str
     peer: str
@@ -47,7 +47,7 @@ def typical(measurement: Measurement) -> float:
 
 
 def ratio(ours: Measurement, peer: Measurement) -> float:
-    """How many times less ours is: the median over the pairs that were measured one after the other."""
+    """How many times less ours takes: the median over pairs measured one after the other."""
     if len(ours.values) == len(peer.values):
         return statistics.median(theirs / own for own, theirs in zip(ours.values, peer.values, strict=True))
     return typical(peer) / typical(ours)
@@ -59,7 +59,7 @@ def find(measurements: Sequence[Measurement], work: str, contender: str) -> Meas
 
 
 def against_targets(measurements: Sequence[Measurement]) -> list[dict[str, object]]:
-    """Each target of the design that was measured: what was asked, what was reached, and whether it is enough."""
+    """Each measured target of the design: what was asked, what was reached, and whether that is enough."""
     found: list[dict[str, object]] = []
     for target in TARGETS:
         ours, peer = find(measurements, target.work, "ours"), find(measurements, target.work, target.peer)
@@ -71,7 +71,7 @@ def against_targets(measurements: Sequence[Measurement]) -> list[dict[str, objec
         found.append(_verdict(share.work, "fp32 matmul peak", SHARE_OF_PEAK, reached, reached >= SHARE_OF_PEAK))
     for work, most in WIRE.items():
         if wire := find(measurements, work, "ours"):
-            # The quickest repetition: the cost of the format, not of the neighbours.
+            # The fastest repetition: the cost of the format, not of other load.
             microseconds = min(wire.values) * 1e6
             found.append(_verdict(work, "at most, µs a row", most * 1e6, microseconds, microseconds <= most * 1e6))
     found += _of_growth(measurements)
@@ -85,7 +85,7 @@ def against_targets(measurements: Sequence[Measurement]) -> list[dict[str, objec
 
 
 def _of_growth(measurements: Sequence[Measurement]) -> Iterator[dict[str, object]]:
-    """A straight line, and flat memory: the most rows against the fewest."""
+    """Linear time and flat memory: the most rows compared with the fewest."""
     grown = sorted((one for one in measurements if one.work.startswith("growth, ")), key=lambda one: one.rows)
     if len(grown) < 2:
         return
@@ -127,7 +127,7 @@ def spoken(value: float, unit: str) -> str:
 
 
 def rows(measurements: Sequence[Measurement], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
-    """One line a work, one column a contender that did any of them, each with how many times it takes of ours.
+    """One row per work, one column per contender that did any of them, each with its multiple of ours.
 
     Returns:
         The heading, and the lines.

@@ -1,7 +1,7 @@
-"""The search page under load: sixteen visitors type and look, on a server of its own, for a minute.
+"""The search page under load: sixteen visitors search for a minute, on a dedicated server.
 
-``python -m benchmarks.search_page`` needs ``make demo``. Each visitor asks once a second, as a browser does: for a
-search that was not asked before, and for the thumbnails of six images that it found. Nothing but this machine is asked.
+``python -m benchmarks.search_page`` needs ``make demo``. Once a second, each visitor sends what a browser sends: a new
+search, and requests for the thumbnails of six results. No other machine is involved.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TEXTS = [
 
 @dataclass
 class Visitor:
-    """One browser: its connection, and how long its requests took."""
+    """One browser: its connection, and the times of its requests."""
 
     host: str
     port: int
@@ -94,7 +94,7 @@ class Visitor:
 @click.option("--visitors", type=click.IntRange(1, 64), default=16, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, _MOST_SECONDS), default=60, show_default=True)
 def main(server_config: Path, visitors: int, seconds: int) -> None:
-    """Load the search page of the demo, and print what it took."""
+    """Put load on the search page of the demo, and print the times."""
     with trial_server(server_config, "127.0.0.1", 0, 0) as server:
         crowd = [Visitor(server.addresses.host, server.addresses.http_port, number) for number in range(visitors)]
         crowd[0].warm_up()

@@ -1,7 +1,7 @@
 """Where the time of a first query goes: a worker's steps until its first vector, timed in a fresh process.
 
-``python -m benchmarks.start SETTINGS`` prints them for the ``worker.json`` of an installed model. What a single import
-takes, and on whose behalf, shows ``python -X importtime -m benchmarks.start SETTINGS``.
+``python -m benchmarks.start SETTINGS`` prints them for the ``worker.json`` of an installed model. ``python -X
+importtime -m benchmarks.start SETTINGS`` shows how long each import takes and where it comes from.
 """
 
 from __future__ import annotations

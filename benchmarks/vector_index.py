@@ -1,8 +1,8 @@
-"""What a vector costs in ClickHouse, in seconds of one core: to index, to search, to read as QBit.
+"""The cost of a vector in ClickHouse, in seconds of one core: to index, to search, to read as QBit.
 
 ``python -m benchmarks.vector_index`` prints one JSON object, which ``clip-udfs estimate`` computes with. Seconds are
-CPU time of the process, not of a clock, so that a busy neighbour changes them little. Vectors lie in clusters, as those
-of pictures do, and every search is held against brute force.
+CPU time of the process, not wall-clock time, so other load changes them little. Vectors are clustered, like those of
+images, and every search is compared with brute force.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from benchmarks import machine
 
 K = 10
-_CANDIDATES = 4 * K  # what the search views order exactly
+_CANDIDATES = 4 * K  # what the search views rank exactly
 _CLUSTERS = 2000
 
 
@@ -160,7 +160,7 @@ class Table:
         }
 
     def brute_force(self) -> dict[str, Any]:
-        """What comparing with every vector takes."""
+        """The cost of comparing with every vector."""
         return {
             "kind": "brute force",
             "rows": self._rows,
@@ -168,7 +168,7 @@ class Table:
         }
 
     def _search(self, source: str, distance: str, settings: str) -> tuple[list[set[str]], float]:
-        """Neighbours of every query, and the median of the core seconds that one takes."""
+        """Neighbours of every query, and the median core seconds of one."""
         found, seconds = [], []
         for query in self._queries:
             statement = f"SELECT id FROM {source} ORDER BY {distance} LIMIT {K} {settings}".replace("{query}", query)

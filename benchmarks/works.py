@@ -1,4 +1,4 @@
-"""The works that contenders are measured at; each gives :class:`Measurement` rows."""
+"""The works on which contenders are measured; each yields :class:`Measurement` rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from benchmarks.pools import four_at_once
 from benchmarks.precision import int8
 from benchmarks.start import start
 
-# Enough that a worker has batches encoded side by side.
+# Enough for a worker to encode batches in parallel.
 TEXTS_OF_WORKERS, PICTURES_OF_WORKERS = 256, 64
 
 
 def first_query(bench: Bench) -> Iterator[Measurement]:
-    """From a query to its answer where no worker runs yet; the engine itself is up."""
+    """From a query to its result when no worker runs yet, but chDB does."""
     seconds: dict[str, list[float]] = {one.name: [] for one in bench.deployment.contenders}
     for turn in range(bench.scale.starts):
         for contender in bench.deployment.contenders:
@@ -153,7 +153,7 @@ def search(bench: Bench) -> Iterator[Measurement]:
 
 
 def engine_only(bench: Bench) -> Iterator[Measurement]:
-    """Pictures through the engine alone, as a share of the fp32 matrix product that this machine reaches."""
+    """Images through the engine alone, as a share of this machine's fp32 matrix throughput."""
     (bundle,) = (bench.deployment.data / "user_scripts/clip_udfs").glob("*/*/bundle")
     command = [sys.executable, "-m", "benchmarks.engine_only", str(bundle), str(bench.scale.rounds)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -161,12 +161,12 @@ def engine_only(bench: Bench) -> Iterator[Measurement]:
 
 
 def growth(bench: Bench) -> Iterator[Measurement]:
-    """More and more texts on one worker: seconds a row, and the worker's memory afterwards."""
+    """More and more texts on one worker: seconds per row, and the worker's memory afterwards."""
     engine = bench.engine()
     engine.run("SELECT encode_text('warm')")
     for rows in bench.scale.growth:
         answer = engine.run(
-            # New texts of equal length: a digit more would be a token more.
+            # New texts of equal length: one more digit would be one more token.
             f"SELECT sum(length(encode_text(concat('picture number ', leftPad(toString(number + {rows}), 7, '0'))))) "
             f"FROM numbers({rows}) SETTINGS max_threads = 1"
         )

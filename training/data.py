@@ -1,4 +1,4 @@
-"""The rendered pictures and how batches of them are drawn."""
+"""The rendered images, and how batches of them are drawn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class PictureSet:
 
 
 def colour_is_meaning(concept: Concept) -> bool:
-    """Whether another colour would make it another emoji: flags and everything named after its colour."""
+    """Whether another colour would make it another emoji: flags, and everything named after its colour."""
     words = set(concept.label["en"].lower().split())
     return concept.subgroup.endswith("flag") or bool(words & COLOUR_WORDS)
 

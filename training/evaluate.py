@@ -1,4 +1,4 @@
-"""Figures of the shipped checkpoint, loaded as anybody would: `python -m training.evaluate`."""
+"""Figures of the shipped checkpoint, loaded like any user would: `python -m training.evaluate`."""
 
 import json
 from pathlib import Path

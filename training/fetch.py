@@ -26,7 +26,7 @@ GALLERY_STYLES = ("fxemoji", "openmoji", "fluent-emoji-flat")
 
 
 def install_packages() -> Path:
-    """Install the pinned npm packages below the cache; answers their `node_modules`."""
+    """Install the pinned npm packages below the cache; return their `node_modules`."""
     paths.NPM.mkdir(parents=True, exist_ok=True)
     (paths.NPM / "package.json").write_text("{}")
     wanted = [f"{source.package}@{source.version}" for source in SOURCES] + ["@".join(EMOJIBASE), "@".join(EMOJILIB)]
@@ -52,7 +52,7 @@ def icons_of(source: Source, modules: Path, index: NameIndex) -> dict[str, tuple
 
 
 def manners_of(source: Source, modules: Path, concept: Concept) -> tuple[str, ...]:
-    """In which manners an icon is drawn: flags as they are, monochrome sets without a second outline."""
+    """The variants in which an icon is drawn: flags unchanged, monochrome sets without a second outline."""
     if concept.subgroup.endswith("-flag") or concept.subgroup == "flag":
         return ("plain",)
     info = json.loads((modules / source.package / "info.json").read_text())
@@ -60,7 +60,7 @@ def manners_of(source: Source, modules: Path, concept: Concept) -> tuple[str, ..
 
 
 def drawing(job: tuple[dict, dict, str, float]) -> np.ndarray | None:
-    """One job of the pool; None where the renderer refuses the icon."""
+    """One job of the pool; None if the renderer refuses the icon."""
     icon, defaults, manner, stroke = job
     try:
         return premultiplied(redraw(icon, defaults, manner, RENDER_SIZE, stroke))

@@ -18,7 +18,7 @@ LENGTH_GROUPS = 4
 
 
 def register_config(config: Path = MODEL_CONFIG) -> str:
-    """Make the configuration known to open_clip; answers its name."""
+    """Register the configuration with open_clip; return its name."""
     open_clip.add_model_config(config)
     return config.stem
 
@@ -147,7 +147,7 @@ def shipped_state(model: TrainableClip, vocabulary: Vocabulary) -> dict[str, Ten
 
 
 def save_shipped(model: TrainableClip, vocabulary: Vocabulary, path: Path) -> None:
-    """Write the checkpoint in one step, so that a reader never sees half a file."""
+    """Write the checkpoint atomically, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(shipped_state(model, vocabulary), partial)

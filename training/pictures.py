@@ -70,7 +70,7 @@ def add(archive: zipfile.ZipFile, name: str, content: bytes | str) -> None:
 
 
 def pack(output: Path) -> int:
-    """Write the archive; answers the number of pictures."""
+    """Write the archive; return the number of images."""
     modules = paths.NPM / "node_modules"
     concepts = load_concepts(paths.DATA / "concepts.json")
     index = NameIndex(concepts, modules / EMOJIBASE[0])

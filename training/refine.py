@@ -1,8 +1,8 @@
 """Second phase, text only: `python -m training.refine` tunes the text tower to the frozen image tower.
 
-It is done twice from the same weights, and the two text towers are averaged: one pass draws captions by concept, so
-that words which many emoji share come up more often, the other draws every text equally often, so that rare words
-are learned too.
+It runs twice from the same weights, and the two text towers are averaged: one pass draws captions by concept, so that
+    words shared by many emoji come up more often; the other draws every text equally often, so that rare words are
+    learned too.
 """
 
 import copy

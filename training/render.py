@@ -1,4 +1,4 @@
-"""Drawing SVG icons as pixels, also redrawn in other manners than their own."""
+"""Renders SVG icons as pixels, unchanged or in other styles."""
 
 import io
 import re
@@ -22,7 +22,7 @@ def drawn(width: float) -> str:
 
 
 def plain(width: float) -> str:
-    """CSS: the drawing as its artist left it."""
+    """CSS: the original drawing."""
     del width
     return ""
 
@@ -62,6 +62,6 @@ def premultiplied(pixels: np.ndarray) -> np.ndarray:
 
 
 def redraw(icon: dict, defaults: dict, manner: str, size: int, stroke: float = 0.028) -> np.ndarray:
-    """One icon in one manner: uint8 RGBA (size, size, 4); `stroke` is a share of the icon's width."""
+    """One icon in one style: uint8 RGBA (size, size, 4); `stroke` is a share of the icon's width."""
     svg, width = svg_of(icon, defaults)
     return render(svg, size, MANNERS[manner](stroke * width))

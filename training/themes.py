@@ -1,4 +1,4 @@
-"""What people call whole families of emoji, by prefix of the emojibase subgroup: English and Chinese."""
+"""Names for whole families of emoji, by prefix of the emojibase subgroup: English and Chinese."""
 
 THEMES: dict[tuple[str, ...], dict[str, list[str]]] = {
     ("food", "drink"): {"en": ["food and drink"], "zh": ["饮食", "吃的喝的"]},
@@ -110,7 +110,7 @@ TEMPLATES: dict[str, list[str]] = {
     "zh": ["{}的图片", "一张{}的照片", "{}表情", "一个{}", "画着{}", "{}图标"],
 }
 
-# What people write around a word that may be a noun or an adjective.
+# Phrases around a word that may be a noun or an adjective.
 PHRASES = (
     "something {}",
     "something that is {}",

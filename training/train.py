@@ -1,4 +1,4 @@
-"""Train the model: `python -m training.train`; started again, it goes on from its last checkpoint."""
+"""Train the model: `python -m training.train`; started again, it resumes from its last checkpoint."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result, next to the data and the seed."""
+    """Everything that determines the result, besides the data and the seed."""
 
     steps: int
     batch: int = 128
@@ -130,7 +130,7 @@ class Trainer:
         return self.pictures.augmented(drawn, self.dice), torch.from_numpy(concepts), rows, targets
 
     def train_step(self) -> list[float]:
-        """One update; answers the three losses."""
+        """One update; return the three losses."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * self.recipe.rate(self.step)
         pictures, concepts, rows, targets = self.batch()
@@ -159,7 +159,7 @@ class Trainer:
         return model
 
     def save(self, path: Path) -> None:
-        """Everything needed to go on, in one step."""
+        """Save everything needed to resume, atomically."""
         state = {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -173,7 +173,7 @@ class Trainer:
         path.with_suffix(".partial").replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on where `save` stopped."""
+        """Resume from what `save` wrote."""
         state = torch.load(path, weights_only=False)
         self.step, self.average.updates = state["step"], state["updates"]
         self.model.load_state_dict(state["model"])
@@ -222,7 +222,7 @@ def run_steps(trainer: Trainer, run: Path, output: Path, every: int, style: str)
 
 @dataclass(frozen=True)
 class Job:
-    """What the command line says about a run."""
+    """A run, as given on the command line."""
 
     steps: int
     every: int

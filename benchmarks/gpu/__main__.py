@@ -1,8 +1,8 @@
 """``python -m benchmarks.gpu``: measure what one GPU encodes, step by step, in at most ``--seconds``.
 
 Needs PyTorch, torchvision, open_clip and this repository with its default dependencies; neither ClickHouse nor weights
-nor a network. The model is a ViT-B-32 with random weights: its speed is that of trained ones. Steps run in the order of
-their worth and are written as they finish, so that a run that is cut short leaves its figures.
+nor a network. The model is a ViT-B-32 with random weights: its speed is that of trained ones. Steps run in order of
+importance and are written as they finish, so that an interrupted run leaves its figures.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def main() -> None:
 
 
 def plan(bundle: Path, pictures: list[Path], device: str, scale: model.Scale) -> Iterator[tuple[str, Step]]:
-    """The steps by name, the most telling first."""
-    from benchmarks.gpu import towers  # not above: processes that decode import this module, and would wait for torch
+    """The steps by name, the most important first."""
+    from benchmarks.gpu import towers  # not at the top: decoding processes import this module and would load torch
 
     yield "towers by precision", partial(towers.precisions, bundle, device, scale)
     yield "whole workers", partial(workers.whole, bundle, pictures, device, scale)
@@ -64,7 +64,7 @@ def plan(bundle: Path, pictures: list[Path], device: str, scale: model.Scale) ->
 
 
 def write(folder: Path, device: str, figures: list[Figure]) -> None:
-    """Put what is known so far into ``gpu.json`` and ``gpu.md``."""
+    """Write the figures so far into ``gpu.json`` and ``gpu.md``."""
     record = {
         "device": model.device_name(device),
         "machine": machine.describe(),
@@ -83,7 +83,7 @@ def say(line: str) -> None:
 def _guarded(name: str, step: Step) -> Iterator[Figure]:
     try:
         yield from step()
-    except Exception as error:  # one step that this machine cannot do must not cost the others
+    except Exception as error:  # a step that fails on this machine must not prevent the others
         say(f"  {name} ended early: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 

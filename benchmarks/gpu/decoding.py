@@ -20,7 +20,7 @@ _NVJPEG_BATCH = 64
 
 
 def decoders(bundle: Path, pictures: Sequence[Path], device: str) -> Iterator[Figure]:
-    """Files a second of each way; Pillow's are exact, nvJPEG's are not open_clip's pixels."""
+    """Files per second of each method; Pillow's pixels are exact, nvJPEG's are not open_clip's."""
     image = Bundle.open(bundle).manifest.image
     for number in sorted({1, (os.cpu_count() or 1) // 2 or 1, os.cpu_count() or 1}):
         for name, pool in (("threads", _threads), ("processes", _processes)):
@@ -48,7 +48,7 @@ def _processes(number: int) -> Executor:
 
 
 def _size(image: ImageManifest, path: Path) -> int:
-    """Decode one file; only a number crosses from a process, as shared memory would carry the pixels."""
+    """Decode one file; only a number leaves the process, because shared memory would carry the pixels."""
     return decode(path.read_bytes(), image, WorkerSettings(Path()).max_image_pixels).nbytes
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """What one way of doing the work reached.
+    """The figure of one method.
 
     Attributes:
         work: What was done.
-        way: How: precision, batch size, number of processes.
+        way: The method: precision, batch size, number of processes.
         rows_a_second: Median over the repetitions.
         notes: What else was seen, such as the smallest cosine with the CPU's float32 vectors, or bytes of GPU memory.
     """
@@ -45,7 +45,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def rate(work: Callable[[], object], rows: int, repetitions: int) -> float:
-    """Rows a second of ``work``, which does ``rows``: the median of ``repetitions`` after one that is not counted."""
+    """Rows per second of ``work`` on ``rows``: the median of ``repetitions`` after one that is not counted."""
     work()
     seconds = []
     for _ in range(repetitions):

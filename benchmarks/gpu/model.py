@@ -1,4 +1,4 @@
-"""What a GPU run works on: a model with random weights, captions, and JPEGs."""
+"""The material of a GPU run: a model with random weights, captions, and JPEGs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Scale:
 
     Attributes:
         batches: Rows of an engine run, each tried.
-        batch: Rows of an engine run where the size is not what is measured.
+        batch: Rows of an engine run if the size is not being measured.
         repetitions: Runs whose median counts.
         compared: Rows whose vectors are compared with the CPU's.
         captions: Captions that a worker is sent in one block.

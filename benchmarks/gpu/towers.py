@@ -29,7 +29,7 @@ PRECISIONS = ("fp32", "tf32", *_AUTOCAST, *_WHOLE, "fp16 channels-last")
 
 
 def precisions(bundle: Path, device: str, scale: Scale) -> Iterator[Figure]:
-    """Each precision at one batch size, from arrays of the host to arrays of the host, as a worker has them."""
+    """Each precision at one batch size, from host arrays to host arrays, as in a worker."""
     for tower in TOWERS:
         for precision in PRECISIONS:
             run = _Run(bundle, tower, device, precision)
@@ -63,7 +63,7 @@ def compiled(bundle: Path, device: str, scale: Scale) -> Iterator[Figure]:
 
 
 def graphs(bundle: Path, device: str, scale: Scale) -> Iterator[Figure]:
-    """The image tower replayed as a CUDA graph; small batches are what it could help."""
+    """The image tower replayed as a CUDA graph, which could help small batches."""
     if not device.startswith("cuda"):
         return
     run = _Run(bundle, "image", device, "fp16")

@@ -27,7 +27,7 @@ _PIXELS = "encode_image_bytes"
 
 
 def whole(bundle: Path, pictures: Sequence[Path], device: str, scale: Scale) -> Iterator[Figure]:
-    """One worker of each kind: captions, JPEG files by path, and images that take nothing to decode."""
+    """One worker of each kind: captions, JPEG files by path, and images that need no decoding."""
     for work, function, values in _works(bundle, pictures, scale):
         yield _measured(work, function, values, bundle, device, 1)
 
@@ -47,7 +47,7 @@ def _works(bundle: Path, pictures: Sequence[Path], scale: Scale) -> Iterator[tup
 
 
 def _bitmaps(bundle: Path, scale: Scale) -> list[bytes]:
-    """Uncompressed images of the model's own size: to decode one is to copy it."""
+    """Uncompressed images of the model's input size: decoding only copies them."""
     size = Bundle.open(bundle).manifest.image.size
     distinct = []
     for number in range(min(scale.pictures, 64)):
@@ -138,7 +138,7 @@ def _send(process: subprocess.Popen[bytes], values: Sequence[bytes]) -> None:
 
 
 def _free(device: str) -> int | None:
-    """Bytes of GPU memory that nobody has; None without a GPU."""
+    """Bytes of free GPU memory; None without a GPU."""
     if not device.startswith("cuda"):
         return None
     import torch

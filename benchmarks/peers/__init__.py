@@ -1,1 +1,1 @@
-"""What else an analyst could install: scripts that ClickHouse starts, on the same weights as ours."""
+"""Alternatives that an analyst could install: scripts that ClickHouse starts, with the same weights as ours."""

@@ -1,4 +1,4 @@
-"""What a careful user writes: block headers, batches of 64, either open_clip or transformers.
+"""What a careful user would write: block headers, batches of 64, with open_clip or transformers.
 
 Started by ClickHouse as ``batches.py open_clip|transformers text|path|bytes CHECKPOINT``.
 """

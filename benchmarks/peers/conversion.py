@@ -1,4 +1,4 @@
-"""open_clip's weights in the names that transformers gives them."""
+"""open_clip's weights under transformers' names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def transformers_model(weights: dict[str, Any], *, end_token: int) -> Any:
     """A ``CLIPModel`` of transformers with the weights of open_clip's ViT-B-32-quickgelu."""
     from transformers import CLIPConfig, CLIPModel
 
-    config = CLIPConfig()  # its defaults are this very architecture
+    config = CLIPConfig()  # its defaults are this architecture
     config.text_config.eos_token_id = end_token
     model = CLIPModel(config).eval()
     missing, unexpected = model.load_state_dict(_renamed(weights), strict=False)

@@ -1,4 +1,4 @@
-"""No model at all: what the wire alone costs. ``null_model.py TabSeparated|RowBinary|list``.
+"""No model: the cost of the wire alone. ``null_model.py TabSeparated|RowBinary|list``.
 
 The first two are the package's own reader and writer, the third prints Python lists as the guide does.
 """
@@ -23,7 +23,7 @@ class _NullPipeline:
         self.matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
 
     def encode(self, values: Iterator[Value]) -> Iterator[Vectors]:
-        """The same vectors again and again."""
+        """Return the same vectors again and again."""
         while taken := len(list(islice(values, WINDOW))):
             yield Vectors(self.matrix[:taken], np.ones(taken, np.bool_))
 

@@ -1,4 +1,4 @@
-"""The manner of ClickHouse's LAION guide: load the model, loop over the rows, print each vector as a list.
+"""Like ClickHouse's LAION guide: load the model, loop over the rows, print each vector as a list.
 
 Started by ClickHouse as ``row_by_row.py text|path CHECKPOINT``; one row of TabSeparated in, one out.
 """
