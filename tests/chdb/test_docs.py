@@ -21,7 +21,7 @@ import pytest
 
 from clip_installer import resources
 from clip_installer.clickhouse.sql import literal
-from clip_installer.commands.sql import split_statements
+from clip_installer.commands.trial.sql import split_statements
 from tests import documents
 from tests.documents import REPOSITORY, Block
 from tests.laion_parts import write_part

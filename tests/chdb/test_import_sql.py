@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clip_installer import resources
-from clip_installer.commands.sql import split_statements
+from clip_installer.commands.trial.sql import split_statements
 from clip_installer.tables.schema import SchemaParameters, table_statements
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.laion_parts import write_part

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clip_installer import resources
-from clip_installer.commands.sql import split_statements
+from clip_installer.commands.trial.sql import split_statements
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
 from clip_installer.tables.views import VIEWS
 from clip_udfs.functions import FUNCTIONS

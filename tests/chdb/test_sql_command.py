@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from clip_installer.commands.sql import split_statements
+from clip_installer.commands.trial.sql import split_statements
 from tests.chdb.conftest import ServerTree
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clip_installer import resources
 from clip_installer.models.build import build_model
 from clip_installer.models.build.parity import TEXTS, distance, golden_pictures
-from clip_installer.models.build.source import load_source
+from clip_installer.models.build.source.model import load_source
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
 from clip_udfs.images.preprocessing import decode

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from clip_installer.cli import run
-from clip_installer.commands.build_model import build_model
+from clip_installer.commands.models.build_model import build_model
 from clip_installer.errors import MissingExtra, ModelError
-from clip_installer.models.build import activation
-from clip_installer.models.build import source as sources
-from clip_installer.models.build.activation import check_activation
-from clip_installer.models.build.source import load_source
+from clip_installer.models.build.source import activation
+from clip_installer.models.build.source import model as sources
+from clip_installer.models.build.source.activation import check_activation
+from clip_installer.models.build.source.model import load_source
 from clip_udfs.integrity import sha256
 from tests.models.families import save
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clip_installer.models.build import RANDOM, build_model
-from clip_installer.models.build.source import SourceModel, load_source
+from clip_installer.models.build.source.model import SourceModel, load_source
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
 from clip_udfs.images.preprocessing import decode

@@ -18,12 +18,13 @@ from open_clip.pretrained import _PRETRAINED
 from safetensors.torch import save_file
 
 from clip_installer.cli import run
-from clip_installer.commands.install import install
+from clip_installer.commands.installation.install import install
 from clip_installer.errors import ModelError
-from clip_installer.models.build import RANDOM, weights
-from clip_installer.models.build.available import available
-from clip_installer.models.build.hub import hub_answers_or_is_off, is_out_of_reach
-from clip_installer.models.build.source import SourceModel, load_source, quiet
+from clip_installer.models.build import RANDOM
+from clip_installer.models.build.source import weights
+from clip_installer.models.build.source.available import available
+from clip_installer.models.build.source.hub import hub_answers_or_is_off, is_out_of_reach
+from clip_installer.models.build.source.model import SourceModel, load_source, quiet
 from tests.conftest import TINY_CLIP
 from tests.server_trees import GLOB, make_config
 

@@ -13,7 +13,7 @@ import pytest
 
 from clip_installer import cli, crash
 from clip_installer.cli import program
-from clip_installer.commands.install import install
+from clip_installer.commands.installation.install import install
 from clip_installer.errors import SqlError
 from clip_udfs import __version__
 

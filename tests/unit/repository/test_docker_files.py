@@ -157,7 +157,7 @@ def test_the_schema_is_made_with_any_password_or_not_at_all(tmp_path: Path) -> N
 
 
 def test_the_options_in_the_scripts_are_the_installers() -> None:
-    from clip_installer.commands.install import install
+    from clip_installer.commands.installation.install import install
 
     known = {option for parameter in install.params for option in (*parameter.opts, *parameter.secondary_opts)}
     lines = "\n".join(path.read_text() for path in (*SCRIPTS, DOCKERFILE, DOCKER / "compose.cluster.yaml"))

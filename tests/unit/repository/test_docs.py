@@ -17,7 +17,7 @@ import yaml
 from lxml import etree
 
 from clip_installer.cli import program
-from clip_installer.commands.install import install
+from clip_installer.commands.installation.install import install
 from clip_installer.install.request.config_file import tomllib
 from clip_installer.tables.schema import SchemaParameters, objects
 from clip_udfs import __version__

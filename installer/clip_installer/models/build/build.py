@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from clip_installer.errors import ModelError
-from clip_installer.models.build.source import RANDOM, SourceModel, load_source
+from clip_installer.models.build.source.model import RANDOM, SourceModel, load_source
 from clip_udfs.bundle import Bundle
 from clip_udfs.integrity import sha256
 from clip_udfs.manifest import FLOAT32, INT8, MANIFEST, TOKENIZER, TORCH_FOLDER, FileRecord, Manifest

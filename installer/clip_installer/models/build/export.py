@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clip_installer.errors import ModelError
-from clip_installer.models.build.source import SourceModel, quiet
+from clip_installer.models.build.source.model import SourceModel, quiet
 from clip_udfs.encoders.onnx import INPUT, OUTPUT
 from clip_udfs.encoders.packing import ENDS, ORIGINS, PLACES, POSITIONS, TOKENS, pack
 from clip_udfs.encoders.prepared import MODEL

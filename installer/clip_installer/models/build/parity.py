@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from clip_installer.errors import ModelError
-from clip_installer.models.build.source import SourceModel, quiet
+from clip_installer.models.build.source.model import SourceModel, quiet
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import open_encoder
 from clip_udfs.images.preprocessing import decode

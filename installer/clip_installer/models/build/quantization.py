@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clip_installer.errors import ModelError
 from clip_installer.models.build.calibration import Feed, samples
-from clip_installer.models.build.source import quiet
+from clip_installer.models.build.source.model import quiet
 from clip_udfs.encoders.prepared import MODEL, TOWERS
 from clip_udfs.errors import one_line
 from clip_udfs.manifest import ImageManifest, TextManifest

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clip_installer.errors import ModelError
-from clip_installer.models.build.source import SourceModel
+from clip_installer.models.build.source.model import SourceModel
 from clip_udfs.manifest import TextManifest
 from clip_udfs.text.tokenizer import Tokenizer
 

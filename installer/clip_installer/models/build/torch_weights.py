@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clip_installer.models.build.source import SourceModel
+from clip_installer.models.build.source.model import SourceModel
 from clip_udfs.manifest import TEXT_CONFIG_FOLDER
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from clip_installer.commands.estimate import estimate
+from clip_installer.commands.installation.estimate import estimate
 from clip_installer.errors import ConfigurationError, UsageProblem
 from clip_installer.planning.capacity import index_estimate, rows_in_memory
 from clip_installer.planning.encoding import encoding_estimates

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from clip_installer.commands.install import install
-from clip_installer.commands.status import status
+from clip_installer.commands.installation.install import install
+from clip_installer.commands.installation.status import status
 from clip_installer.install.request.options import Options, changes
 from clip_udfs.settings import WorkerSettings
 from tests.server_trees import GLOB, make_bundle
-from tests.unit.installer.commands.test_install import call
+from tests.unit.installer.commands.installation.test_install import call
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.errors import MissingExtra, ModelError
-from clip_installer.models.build.activation import check_activation
-from clip_installer.models.build.hub import hub, hub_answers_or_is_off, is_out_of_reach
 from clip_installer.models.build.preprocessing import image_of
-from clip_installer.models.build.weights import (
+from clip_installer.models.build.source.activation import check_activation
+from clip_installer.models.build.source.hub import hub, hub_answers_or_is_off, is_out_of_reach
+from clip_installer.models.build.source.weights import (
     FOLDER_CONFIG,
     RANDOM,
     find_weights,

@@ -13,7 +13,7 @@ import pytest
 from clip_installer.cli import run
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.clickhouse.database import Database
-from clip_installer.commands.install import install
+from clip_installer.commands.installation.install import install
 from clip_installer.errors import SqlError
 from clip_installer.install import session
 from clip_installer.install.disk.disk import STATE_VARIABLE

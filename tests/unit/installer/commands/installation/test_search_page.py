@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from lxml import etree
 
 from clip_installer.clickhouse.connection import ConnectionOptions
-from clip_installer.commands.search_page import search_page
+from clip_installer.commands.installation.search_page import search_page
 from clip_installer.errors import ConflictError, UsageProblem
 from tests.unit.installer.tables.search_page.test_page import Server
 

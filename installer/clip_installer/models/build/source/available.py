@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clip_installer.errors import MissingExtra
-from clip_installer.models.build.source import quiet
+from clip_installer.models.build.source.model import quiet
 from clip_udfs.functions import Tower
 
 _FLOAT_BYTES = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clip_installer.cli import program, run
-from clip_installer.commands.install import install
+from clip_installer.commands.installation.install import install
 from clip_installer.install.records.records import load_records
 from clip_installer.server.config import ServerConfig
 from tests.server_trees import make_bundle, make_config

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clip_installer.errors import ModelError
-from clip_installer.models.build.weights import FOLDER_CONFIG
+from clip_installer.models.build.source.weights import FOLDER_CONFIG
 from clip_udfs.integrity import sha256
 
 _TWIN = "-quickgelu"

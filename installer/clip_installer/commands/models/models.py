@@ -83,7 +83,7 @@ def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
 
 
 def _available(part: str) -> Iterator[dict[str, Any]]:
-    from clip_installer.models.build.available import available
+    from clip_installer.models.build.source.available import available
     from clip_installer.planning.sizing import without_weights
 
     own = without_weights()

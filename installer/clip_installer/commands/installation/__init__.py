@@ -1,0 +1,1 @@
+"""Commands for the functions of a server: plan, install, inspect, remove."""

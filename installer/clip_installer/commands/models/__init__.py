@@ -1,0 +1,1 @@
+"""Commands for models: build, list and try them."""

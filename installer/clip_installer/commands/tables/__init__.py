@@ -1,0 +1,1 @@
+"""Commands for tables: fill, index, search and check them."""

@@ -1,0 +1,1 @@
+"""Commands to try things out: a demonstration, a server for evaluation, SQL."""

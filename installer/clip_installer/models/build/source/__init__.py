@@ -1,0 +1,1 @@
+"""open_clip's model: its weights, its activation, its parts on the Hugging Face hub."""
