@@ -51,7 +51,7 @@ lint: $(VENV)/test
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
-# The minute before a commit.
+# Run before a commit; takes about a minute.
 check: lint
 	$(BIN)/python $(PYTEST) tests/unit
 
@@ -97,7 +97,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Brought by locks/lint.txt; whether that is up to date does not matter to whoever renews it.
+# uv comes from locks/lint.txt; it does not matter whether that lock is up to date.
 $(BIN)/uv:
 	$(MAKE) $(VENV)/lint
 

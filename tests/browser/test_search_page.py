@@ -200,7 +200,7 @@ def test_filters_hide_what_they_should(visit: Visit, site: RunningServer) -> Non
     assert set(visitor.ids) == wide
     visitor.page.locator("#licence").select_option("?")
     visitor.settled()
-    visitor.page.get_by_text("Nothing found that passes the filters.").wait_for()
+    visitor.page.get_by_text("No result passes the filters.").wait_for()
 
 
 def test_the_sql_behind_a_result_gives_that_result(visit: Visit, site: RunningServer) -> None:
