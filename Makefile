@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo server test check lint lock test-latest test-lowest versions soak fuzz bench dist man clean
+.PHONY: demo server test check lint lock test-latest test-lowest versions soak fuzz bench dist packages man clean
 
 demo: $(VENV)/demo
 	$(BIN)/clip-udfs demo --output demo
@@ -56,13 +56,15 @@ check: lint
 	$(BIN)/python $(PYTEST) tests/unit
 
 # Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in.
-COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \
-	--custom-compile-command 'make lock' pyproject.toml locks/backend.in
+COMPILE_ONE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \
+	--custom-compile-command 'make lock'
+COMPILE := $(COMPILE_ONE) pyproject.toml locks/backend.in
 lock: | $(BIN)/uv
 	$(COMPILE) --constraints locks/constraints.in --extra test --output-file locks/test.txt
 	$(COMPILE) --constraints locks/test.txt --extra embedded --output-file locks/demo.txt
 	$(COMPILE) --constraints locks/test.txt --extra lint --output-file locks/lint.txt
 	$(COMPILE) --constraints locks/test.txt --extra release --output-file locks/release.txt
+	$(COMPILE_ONE) --constraints locks/test.txt --output-file locks/host.txt pyproject.toml
 	set -e; for part in text image file; do $(BIN)/uv pip compile --quiet --no-annotate --no-header \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraints locks/test.txt \
 		--output-file config_templates/cloud/requirements-$$part.txt locks/cloud-$$part.in; done
@@ -71,19 +73,29 @@ bench: $(VENV)/test
 	$(BIN)/python -m benchmarks
 
 # The wheel is built from the sdist, installed into an environment of its own, and has to run the demo in an empty directory.
-dist: $(VENV)/release
-	rm -rf dist
+# The SBOM lists the default installation, as that environment is before the demo's packages come.
+dist: $(VENV)/release man
+	rm -rf dist release
+	mkdir release
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
-	$(MAKE) man
 	set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; wheel=$$(ls $(CURDIR)/dist/*.whl); \
-	$(PYTHON) -m venv "$$place/venv"; \
-	"$$place/venv/bin/python" -m pip install --quiet --require-hashes --requirement locks/demo.txt; \
-	"$$place/venv/bin/python" -m pip install --quiet --no-deps "$$wheel"; \
-	mkdir "$$place/empty"; cd "$$place/empty"; \
+	$(PYTHON) -m venv --without-pip "$$place/venv"; pip="$(BIN)/python -m pip --python $$place/venv/bin/python install --quiet"; \
+	$$pip --require-hashes --requirement locks/host.txt; \
+	$$pip --no-deps "$$wheel"; \
 	said=$$("$$place/venv/bin/clip-udfs" --version); echo "$$said"; \
 	case "$$wheel" in *"-$${said##* }-"*) ;; *) echo "the wheel's name has another version"; exit 1 ;; esac; \
+	$(BIN)/cyclonedx-py environment "$$place/venv/bin/python" --output-reproducible --output-format JSON \
+		--output-file "release/clickhouse-clip-udfs-$${said##* }.cdx.json"; \
+	$$pip --require-hashes --requirement locks/demo.txt; \
+	mkdir "$$place/empty"; cd "$$place/empty"; \
 	"$$place/venv/bin/clip-udfs" demo
+
+# A .deb and an .rpm for the system's Python of this machine; packages/try installs and removes them in an empty Debian.
+packages: $(VENV)/release man
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
+	$(BIN)/python packages/build build/wheel/*.whl --output release
 
 # A page for each command, from its help.
 man: $(VENV)/release
@@ -92,7 +104,7 @@ man: $(VENV)/release
 		write_man_pages('clip-udfs', program, version=__version__, target_dir='man')"
 
 clean:
-	rm -rf $(VENV) demo dist man
+	rm -rf $(VENV) build demo dist man release
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

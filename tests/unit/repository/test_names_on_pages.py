@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_installer.cli import program
+from clip_installer.models.published import PUBLISHED, published
 from clip_installer.planning.sizing import MIB, without_weights
 from clip_installer.tables.monitoring import MONITORING_VIEWS
 from clip_installer.tables.schema import SchemaParameters, objects
@@ -123,3 +124,19 @@ def test_the_security_pages_limits_are_the_workers() -> None:
         f"the vectors of the last {settings.text_cache} texts",
     ):
         assert said in page, said
+
+
+def test_the_models_page_has_the_licences_and_figures_of_the_list() -> None:
+    """``clip-udfs models --available`` says of a model what the page says."""
+    rows = re.findall(
+        r"^\| `([^`]+)`[^|]*\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|", text_of("docs/models.md"), re.MULTILINE
+    )
+    listed = {(name, tag): f"{published(name, tag)}" for name, tag, *_ in rows}
+    on_page = {}
+    for name, tag, licence, imagenet, crossmodal in rows:
+        mean = crossmodal.partition("/")[0].strip(" %")
+        known = [licence.replace("*", "").strip()]
+        known += [f"ImageNet {imagenet.strip()}"] if imagenet.strip() else []
+        on_page[name, tag] = ", ".join([*known, *([f"Crossmodal-3600 {mean} %"] if mean else [])])
+    assert on_page == listed
+    assert PUBLISHED.keys() <= listed.keys()

@@ -84,6 +84,7 @@ def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
 
 def _available(part: str) -> Iterator[dict[str, Any]]:
     from clip_installer.models.build.source.available import available
+    from clip_installer.models.published import published
     from clip_installer.planning.sizing import without_weights
 
     own = without_weights()
@@ -95,6 +96,7 @@ def _available(part: str) -> Iterator[dict[str, Any]]:
             "function": "",
             "dimension": model.dimension,
             "tags": list(model.tags),
+            "published": {tag: vars(known) for tag in model.tags if (known := published(model.name, tag))},
             "bytes": sum(weights.values()) if weights else None,
             "worker_bytes": {tower: own[tower] + size for tower, size in weights.items()} if weights else None,
         }
@@ -119,6 +121,7 @@ def _row(manifest: Any, where: str, size: int, engine: str, threads: int = 1, fu
 
 
 def _line(row: dict[str, Any]) -> str:
+    from clip_installer.models.published import Published
     from clip_installer.planning.sizing import spoken
     from clip_udfs.errors import printable
 
@@ -133,4 +136,6 @@ def _line(row: dict[str, Any]) -> str:
         sizes = f"{about}{spoken(row['bytes'])} on disk, {text} a text worker, {image} an image worker"
     line = f"{row['name']}  {where}, vectors of {row['dimension']} numbers, {sizes}"
     tags = f"tags: {', '.join(row['tags'])}" if row.get("tags") else None
-    return "\n    ".join(filter(None, (line, row.get("precision_loss"), printable(row.get("notice", "")), tags)))
+    known = (f"{tag}: {Published(**values)}" for tag, values in row.get("published", {}).items())
+    said = (line, row.get("precision_loss"), printable(row.get("notice", "")), tags, *known)
+    return "\n    ".join(filter(None, said))
