@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from clip_installer.commands.options import counted, json_option, optional_connection_options
+from clip_installer.tables.schema import QUANTIZATIONS
 from clip_udfs import __version__
 from clip_udfs.settings import ENGINES, FORMATS, IMAGE_FORMATS, JPEG_DECODINGS, MOST_IMAGE_PIXELS
 
@@ -168,7 +169,11 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option("--table", help="Table that the views search [default: laion, or laion_SUFFIX].")
 @click.option("--cluster", help="Cluster for the schema: ON CLUSTER, replicated and distributed tables.")
-@click.option("--quantization", help="Quantization of the vector indexes [default: bf16].")
+@click.option(
+    "--quantization",
+    type=click.Choice(QUANTIZATIONS),
+    help="Number format of the vectors in the indexes, for the plan and the printed SQL [default: bf16].",
+)
 @click.option(
     "--rows", metavar="COUNT", callback=counted, help="Rows to size the indexes for, such as 50M [default: 1M]."
 )
