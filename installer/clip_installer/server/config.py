@@ -75,6 +75,11 @@ class ServerConfig:
             destdir=destdir,
         )
 
+    @property
+    def is_staged(self) -> bool:
+        """Whether the tree is for another machine."""
+        return self.destdir != Path("/")
+
     def on_disk(self, path: Path) -> Path:
         """Where ``path`` of the server is on this machine."""
         return _below(self.destdir, path)

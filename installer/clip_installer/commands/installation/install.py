@@ -230,7 +230,7 @@ def install(
         verify=verify, deep=deep, uninstall=uninstall, every=every, suffix=suffix, planned=dry_run or diff
     )
     if connection is not None and destdir != _ROOT:
-        raise click.UsageError("--destdir stages files for another place: no ClickHouse can be reached for it")
+        raise click.UsageError("--destdir stages files for another machine: omit --url and --embedded")
     if given.values.get("device") is not None and given.values.get("engine", "torch") != "torch":
         raise click.UsageError("--device applies only to --engine torch; ONNX Runtime runs on the CPU")
     request = InstallRequest(

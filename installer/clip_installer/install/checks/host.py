@@ -70,7 +70,7 @@ def check_files(
         elif not is_private(status):
             wrong += 1
             yield problem("file", f"{path} can be changed by others", "run install-udfs again")
-        elif config.destdir == Path("/") and (reason := _unreadable(path, status, user)):
+        elif not config.is_staged and (reason := _unreadable(path, status, user)):
             wrong += 1
             yield problem("file", f"{path} cannot be read by {user.name}: {reason}", "correct the permissions")
     if not wrong:

@@ -49,7 +49,7 @@ def check_host(plan: Plan) -> Iterator[Finding]:
             f"this user may not write to {scripts}",
             "run install-udfs as root, or as the owner of that directory",
         )
-    if flags & os.ST_NOEXEC and plan.config.destdir == Path("/"):
+    if flags & os.ST_NOEXEC and not plan.config.is_staged:
         yield problem(
             "scripts",
             f"{scripts} is on a file system that is mounted noexec, so ClickHouse could start nothing there",

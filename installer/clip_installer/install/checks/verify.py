@@ -50,7 +50,7 @@ def verify_host(
         edited: Files whose edits are known and not a problem.
         installed: Whether all files are in place; otherwise, only what they start is checked.
     """
-    if config.destdir != Path("/"):
+    if config.is_staged:
         yield from check_files(config, model, user, edited) if installed else ()
         return
     interpreter = check_interpreter(model, user)
@@ -107,7 +107,7 @@ def verify_server(
         yield problem("settings", str(error), "run install-udfs again")
         return
     yield from check_definitions(database, definitions)
-    root = settings.image_roots[0] if config.destdir == Path("/") and settings.image_roots[0].is_dir() else None
+    root = settings.image_roots[0] if not config.is_staged and settings.image_roots[0].is_dir() else None
     yield from check_calls(database, settings, golden, deep=deep, root=root)
 
 

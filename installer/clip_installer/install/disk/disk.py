@@ -127,7 +127,7 @@ def state_directory(config: ServerConfig) -> Path:
             raise ConfigurationError(f"{STATE_VARIABLE} is {given!r}: make it an absolute path")
         return Path(os.path.normpath(given)) / key
     kept = ROOTS_STATE / key
-    if os.geteuid() == 0 or config.destdir != Path("/"):
+    if os.geteuid() == 0 or config.is_staged:
         return kept
     try:
         owner = config.on_disk(kept).stat().st_uid

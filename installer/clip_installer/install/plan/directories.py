@@ -27,7 +27,7 @@ def missing_directories(disk: Disk, user: ServerUser, paths: Iterable[Path]) -> 
             if config.on_disk(directory).exists():
                 break
             missing.add(directory)
-    if config.path in missing and config.destdir == Path("/") and not user.is_current:
+    if config.path in missing and not config.is_staged and not user.is_current:
         raise ConfigurationError(
             f"the server's data directory {config.path} does not exist: start the server once, or create it with"
             f" install -d -o {user.name} {config.path}"

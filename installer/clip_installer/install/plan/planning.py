@@ -73,7 +73,7 @@ def plan_install(
         recorded = known[1].sha256 if step.action == "keep" and known else file.digest
         own.append(OwnFile(file.path, recorded))
         steps.append(step)
-    if config.destdir == Path("/"):  # a staged tree is copied to its host, where its files have other identities
+    if not config.is_staged:  # a staged tree is copied to its host, where its files have other identities
         steps.append(record_of_hashes(disk, installation.placement, wanted, steps))
     paths = {file.path for file in wanted}
     for old in before.files if before else ():
@@ -92,7 +92,7 @@ def plan_install(
         backups=tuple(backups.values()),
         drops=drops,
         # The user who stages a tree is not the user its server will run as.
-        user="" if config.destdir != Path("/") and user.is_current else user.name,
+        user="" if config.is_staged and user.is_current else user.name,
         revision=installation.placement.revision,
         options=options.to_record(),
         effective=dict(effective or {}),

@@ -28,7 +28,7 @@ def make_directory(disk: Disk, path: Path, user: ServerUser) -> None:
     """
     config = disk.config
     servers = path in (config.path, config.user_files_path) or path in config.path.parents
-    if servers and config.destdir == Path("/") and not user.is_current:
+    if servers and not config.is_staged and not user.is_current:
         user.make_directory(config.on_disk(path))
         return
     in_state = path == disk.places.state or disk.places.state in path.parents
