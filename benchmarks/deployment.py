@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.peers.row_by_row import ARCHITECTURE
+from clip_udfs.settings import ROW_BINARY, TAB_SEPARATED
 
 ROOT = Path(__file__).parent.parent
 _CONFIG = """<clickhouse>
@@ -31,6 +32,7 @@ _FUNCTION = """<functions>
         <name>{name}</name>
         <argument><type>String</type><name>value</name></argument>
         <return_type>Array(Float32)</return_type>
+        <return_name>embedding</return_name>
         <format>{form}</format>
         <command>{command}</command>
         <pool_size>1</pool_size>
@@ -146,7 +148,7 @@ def deploy(place: Path, models: Models, pictures: Path, say: Callable[[str], Non
         command = ["batches", "transformers"]
         contenders.append(_peer(config, scripts, "transformers", "transformers, batch 64", command, checkpoint))
     for form in ("TabSeparated", "RowBinary", "list"):
-        wire = "RowBinary" if form == "RowBinary" else "TabSeparated"
+        wire = ROW_BINARY if form == "RowBinary" else TAB_SEPARATED
         _install(config, scripts, f"null_{form}", _command(["null_model"], form), wire, header=True)
     return replace(deployment, contenders=tuple(contenders))
 
@@ -164,7 +166,7 @@ def _peer(
     commands = {kind: _command(program, kind, checkpoint) for kind in kinds}
     header = name != "guide"
     for kind, function in functions.items():
-        _install(config, scripts, function, commands[kind], "TabSeparated", header=header)
+        _install(config, scripts, function, commands[kind], TAB_SEPARATED, header=header)
     return Contender(name, label, functions, commands, header)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
 
 ROOT = Path(__file__).parent.parent
 _TEXT = b"first query"
@@ -63,7 +63,7 @@ class Kind:
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdin, process.stdout, process.stderr:
-            process.stdin.write(b"1\n" + bytes([len(_TEXT)]) + _TEXT)
+            process.stdin.write(b"1\n" + _TEXT + b"\n")
             vector = process.stdout.read(1 << 16)
             seconds = time.perf_counter() - begun
             process.stdin.close()
@@ -78,7 +78,7 @@ class Kind:
 def kinds(settings: Path, before: str | None = None) -> Iterator[dict[str, Kind]]:
     """The kinds of workers for ``settings``, the installed first; with those of the commit ``before`` where given."""
     with tempfile.TemporaryDirectory(prefix="clip-udfs-first-") as scratch:
-        worker = replace(WorkerSettings.load(settings), format="RowBinary")
+        worker = replace(WorkerSettings.load(settings), format=TAB_SEPARATED)
         installed, copied = Path(scratch) / "installed.json", Path(scratch) / "copied.json"
         bundle = Path(scratch) / "bundle"  # beside which there is no record
         bundle.symlink_to(worker.bundle)

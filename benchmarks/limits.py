@@ -14,11 +14,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,8 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.material import captions, pictures
+from benchmarks.worker_pipe import ask
 from clip_installer import resources
-from clip_udfs.pipe.wire import leb128
 from clip_udfs.settings import WorkerSettings
 
 WORKS = {"captions": "encode_text", "images": "encode_image_bytes"}
@@ -92,24 +90,10 @@ class Worker:
         command = [sys.executable, "-m", *module, function, "--settings", str(settings)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def encode(self, values: Sequence[bytes], dimension: int) -> Turn:
+    def encode(self, values: Sequence[bytes]) -> Turn:
         """Encode one block of ``values``."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        block = b"%d\n" % len(values) + b"".join(chain.from_iterable((leb128(len(one)), one) for one in values))
-        expected = len(values) * (len(leb128(dimension)) + 4 * dimension)
-
-        def send() -> None:
-            stdin.write(block)
-            stdin.flush()
-
         cpu, began = self._cpu(), time.perf_counter()
-        sender = threading.Thread(target=send)  # the worker answers while it receives more
-        sender.start()
-        if len(stdout.read(expected)) != expected:
-            raise SystemExit("the worker has ended")
-        sender.join()
+        ask(self._process, values)
         return Turn(time.perf_counter() - began, self._cpu() - cpu)
 
     def close(self) -> None:
@@ -126,14 +110,13 @@ def compare(work: str, values: Sequence[bytes], bundle: Path, turns: int, place:
     """Encode the same block ``turns`` times with limits and without, in turns; medians of the ratios of each pair."""
     settings = place / f"{work}.json"
     settings.write_text(WorkerSettings(bundle=bundle, text_cache=0, image_roots=(place,)).to_json())
-    dimension = json.loads((bundle / "manifest.json").read_bytes())["dimension"]
     workers = {limited: Worker(WORKS[work], settings, limited=limited) for limited in (True, False)}
     for worker in workers.values():
-        worker.encode(values[:8], dimension)
+        worker.encode(values[:8])
     found: dict[bool, list[Turn]] = {True: [], False: []}
     for turn in range(turns):
         for limited in (True, False) if turn % 2 else (False, True):  # alternate who is first
-            found[limited].append(workers[limited].encode(values, dimension))
+            found[limited].append(workers[limited].encode(values))
     for worker in workers.values():
         worker.close()
     pairs = list(zip(found[True], found[False], strict=True))

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.worker_pipe import ask
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -52,9 +54,12 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
-    def answer(self, rows: Sequence[str], *, header: bool) -> None:
-        """Send TabSeparated rows and wait for as many answers."""
+    def answer(self, rows: Sequence[str], *, header: bool, binary: bool = False) -> None:
+        """Send rows, as TabSeparated unless ``binary``, and wait for as many answers."""
         process = self._process
+        if binary:
+            ask(process, [row.encode() for row in rows])
+            return
         assert process.stdin is not None
         assert process.stdout is not None
         lines = ([str(len(rows))] if header else []) + list(rows)
@@ -78,14 +83,16 @@ class Worker:
                     pipe.close()
 
 
-def grown(command: Sequence[str | Path], rows: Sequence[str], *, header: bool, workers: int = 2) -> list[Memory]:
+def grown(
+    command: Sequence[str | Path], rows: Sequence[str], *, header: bool, binary: bool, workers: int = 2
+) -> list[Memory]:
     """Memory of each worker right after it has answered ``rows``, one started after another."""
     running: list[Worker] = []
     found: list[Memory] = []
     try:
         for _ in range(workers):
             running.append(Worker(command))
-            running[-1].answer(rows, header=header)
+            running[-1].answer(rows, header=header, binary=binary)
             found.append(running[-1].memory())
     finally:
         for worker in running:

@@ -29,6 +29,7 @@ _IMPORTS = (
     "clip_udfs.text.merges",
     "clip_udfs.pipe.text_pipeline",
     "clip_udfs.pipe.wire",
+    "clip_udfs.pipe.row_binary",
     "clip_udfs.encoders.onnx",
 )
 

@@ -93,7 +93,9 @@ def worker_memory(bench: Bench) -> Iterator[Measurement]:
         for contender in bench.deployment.contenders:
             # Row by row, more rows take more time but no more memory.
             batch = rows if contender.header else rows[:4]
-            first, second = grown(contender.commands[kind], batch, header=contender.header)
+            first, second = grown(
+                contender.commands[kind], batch, header=contender.header, binary=contender.name == "ours"
+            )
             tower = "text" if kind == "text" else "image"
             notes = {"pss": first.pss}
             yield Measurement(f"first worker, {tower}", contender.name, "bytes", (first.private,), 1, notes)

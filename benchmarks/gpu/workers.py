@@ -1,4 +1,4 @@
-"""Whole workers as ClickHouse starts them, driven over their pipes with RowBinary blocks."""
+"""Whole workers as ClickHouse starts them, driven over their pipes with binary blocks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from PIL import Image
 from benchmarks import material
 from benchmarks.gpu.figure import Figure
 from benchmarks.gpu.model import Scale
+from benchmarks.worker_pipe import ask
 from clip_udfs.bundle import Bundle
-from clip_udfs.pipe.wire import leb128
 from clip_udfs.settings import WorkerSettings
 
 _TEXT_BATCH, _IMAGE_BATCH = 256, 64
@@ -90,7 +90,6 @@ def worker(bundle: Path, function: str, values: Sequence[bytes], device: str) ->
         bundle,
         engine="torch",
         device=device,
-        format="RowBinary",
         image_roots=roots,
         text_batch=_TEXT_BATCH,
         image_batch=_IMAGE_BATCH,
@@ -105,36 +104,6 @@ def worker(bundle: Path, function: str, values: Sequence[bytes], device: str) ->
         yield process
     finally:
         process.communicate()
-
-
-def ask(process: subprocess.Popen[bytes], values: Sequence[bytes]) -> None:
-    """Send ``values`` as one block and read as many vectors.
-
-    Raises:
-        RuntimeError: The worker ended; its reason is on standard error.
-    """
-    sender = threading.Thread(target=_send, args=(process, values))
-    sender.start()
-    assert process.stdout is not None
-    numbers = shift = 0
-    for length in iter(lambda: process.stdout.read(1), b""):  # type: ignore[union-attr]
-        numbers |= (length[0] & 0x7F) << shift
-        shift += 7
-        if length[0] < 0x80:
-            break
-    row = len(leb128(numbers)) + 4 * numbers
-    rest = len(values) * row - len(leb128(numbers))
-    if not numbers or len(process.stdout.read(rest)) < rest:
-        raise RuntimeError(f"a worker ended with {process.wait()}")
-    sender.join()
-
-
-def _send(process: subprocess.Popen[bytes], values: Sequence[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.write(b"%d\n" % len(values))
-    for value in values:
-        process.stdin.write(leb128(len(value)) + value)
-    process.stdin.flush()
 
 
 def _free(device: str) -> int | None:

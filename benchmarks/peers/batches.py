@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.peers.conversion import transformers_model
 from benchmarks.peers.row_by_row import ARCHITECTURE
-from clip_udfs.pipe.wire import unescape
+from clip_udfs.pipe.tab_separated import unescape
 
 BATCH = 64
 

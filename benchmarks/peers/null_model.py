@@ -1,16 +1,18 @@
-"""No model: the cost of the wire alone. ``null_model.py TabSeparated|RowBinary|list``.
+"""No model: the cost of the wire alone. ``null_model.py RowBinary|TabSeparated|list``.
 
 The first two are the package's own reader and writer, the third prints Python lists as the guide does.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
-from clip_udfs.pipe.wire import RowBinaryReader, TabSeparatedReader, Value, Vectors
+from clip_udfs.functions import FUNCTIONS
+from clip_udfs.pipe.wire import Value, Vectors
+from clip_udfs.settings import ROW_BINARY, TAB_SEPARATED, WorkerSettings
 from clip_udfs.worker import serve
 
 DIMENSION = 512
@@ -39,13 +41,8 @@ def main(form: str) -> None:
                 sys.stdout.flush()
         return
 
-    def read(size: int) -> bytes:
-        return os.read(0, size)
-
-    reader = (
-        RowBinaryReader(read, 1 << 20, nullable=False) if form == "RowBinary" else TabSeparatedReader(read, 1 << 20)
-    )
-    serve(reader, pipeline, form, 1)
+    settings = WorkerSettings(Path("/none"), format=TAB_SEPARATED if form == TAB_SEPARATED else ROW_BINARY)
+    serve(FUNCTIONS["encode_text"], settings, pipeline.encode, 1)
 
 
 if __name__ == "__main__":

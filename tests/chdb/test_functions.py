@@ -12,6 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests import row_binary_blocks
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import corpus
@@ -247,14 +248,14 @@ def test_a_constant_in_with_reaches_the_worker_once(tmp_path: Path, tiny_bundle:
     query = f"WITH encode_text('cat') AS q SELECT count() FROM ({inner})"
     assert engine.rows(query) == [(100,)]
     assert engine.close() == 0
-    assert log.read_bytes() == b"1\n\x03cat"
+    assert log.read_bytes() == row_binary_blocks.texts(b"cat")
 
 
-def test_the_torch_engine_answers_in_row_binary_what_the_default_answers(
+def test_the_torch_engine_answers_in_tab_separated_what_the_default_answers(
     engine: Engine, tmp_path: Path, tiny_bundle: Path
 ) -> None:
     server = make_tree(tmp_path / "host")
-    server.install("--model", str(tiny_bundle), "--engine", "torch", "--device", "cpu", "--wire-format", "RowBinary")
+    server.install("--model", str(tiny_bundle), "--engine", "torch", "--device", "cpu", "--wire-format", "TabSeparated")
     other = server.engine()
     query = "SELECT encode_text(arrayJoin(['cat', '', '猫']))"
     ours, theirs = (np.array([row[0] for row in one.rows(query)]) for one in (engine, other))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clip_udfs.settings import FORMATS
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing
@@ -24,7 +25,7 @@ def photograph() -> bytes:
     return content.getvalue()
 
 
-@pytest.fixture(scope="module", params=["TabSeparated", "RowBinary"])
+@pytest.fixture(scope="module", params=FORMATS)
 def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine with the functions, a photograph and a text file below the image root."""
     tree: ServerTree = make_tree(tmp_path_factory.mktemp("images"))

@@ -100,6 +100,11 @@ def test_a_signal_is_a_cause_and_keeps_its_number(watched: Engine) -> None:
         " Stderr: encode_text: row 1: NULL cannot be encoded: While executing FunctionToAggregate": (
             "encode_text: row 1: NULL cannot be encoded"
         ),
+        "Code: 754. DB::Exception: User defined function 'encode_text' failed. Command: 'a/launch', Arguments: [\"b\"]."
+        " Original error: Code: 32. DB::Exception: Attempt to read after eof: (while reading header): While": (
+            "Attempt to read after eof: (while reading header)"
+        ),
+        "Code: 32. DB::Exception: Attempt to read after eof: (at row 3): While executing BinaryRowInputFormat": "",
         "Code: 62. DB::Exception: Syntax error": "",
     }
     rows = ", ".join("('" + said.replace("'", "\\'") + "')" for said in given)

@@ -134,10 +134,10 @@ def _image(content: bytes) -> Outcome:
 
 def _wire(content: bytes) -> Outcome:
     refusals = []
-    for nullable in (None, False, True):
-        whole, in_pieces = (_read_blocks(source, nullable) for source in (_source(content, 0), _source(content, 1)))
+    for form in ("TabSeparated", "RowBinary"):
+        whole, in_pieces = (_read_blocks(source, form) for source in (_source(content, 0), _source(content, 1)))
         if whole != in_pieces:
-            return Outcome("broken", f"{nullable}: in pieces {in_pieces!r}, in one {whole!r}"[:400])
+            return Outcome("broken", f"{form}: in pieces {in_pieces!r}, in one {whole!r}"[:400])
         refusals.append(whole[-1])
     return Outcome("refused" if all(refusals) else "answered", str(refusals))
 
@@ -154,15 +154,17 @@ def _source(content: bytes, pieces: int) -> Callable[[int], bytes]:
     return read
 
 
-def _read_blocks(read: Callable[[int], bytes], nullable: bool | None) -> list[Any]:
+def _read_blocks(read: Callable[[int], bytes], form: str) -> list[Any]:
     from clip_udfs.errors import ProtocolError
-    from clip_udfs.pipe.wire import RowBinaryReader, TabSeparatedReader
+    from clip_udfs.pipe.row_binary import RowBinaryReader
+    from clip_udfs.pipe.tab_separated import TabSeparatedReader
 
-    reader = TabSeparatedReader(read, MAX_VALUE) if nullable is None else RowBinaryReader(read, MAX_VALUE, nullable)
+    reader = (TabSeparatedReader if form == "TabSeparated" else RowBinaryReader)(read, MAX_VALUE)
     seen: list[Any] = []
     try:
         while (rows := reader.next_block()) is not None:
             seen.append(rows)
+            reader.read_columns()
             for _ in range(rows):
                 value = reader.value()
                 if isinstance(value, bytes) and len(value) > MAX_VALUE:

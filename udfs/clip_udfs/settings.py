@@ -12,7 +12,7 @@ from clip_udfs.errors import SettingsError
 
 ENGINES = ("onnx", "torch")
 # The first is the default for installations, because the settings of a query change what TabSeparated means.
-FORMATS = ("RowBinary", "TabSeparated")
+ROW_BINARY, TAB_SEPARATED = FORMATS = ("RowBinaryWithNamesAndTypes", "TabSeparated")
 JPEG_DECODINGS = ("exact", "scaled")
 # The decoders of these are bounded, and written in C except for run-length BMPs, which are limited in size.
 DEFAULT_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -33,7 +33,7 @@ class WorkerSettings:
         engine: ``onnx`` (ONNX Runtime on CPU) or ``torch`` (open_clip, on a GPU if there is one).
         device: Device for the torch engine, e.g. ``cuda:0``; None chooses.
         threads: Engine threads of one worker; 0 gives it all cores of the machine.
-        format: ClickHouse format of the pool, ``TabSeparated`` or ``RowBinary``.
+        format: ClickHouse format of the pool, one of :data:`FORMATS`.
         normalize: L2-normalise the vectors, as LAION's own are.
         image_roots: Directories that ``encode_image`` may read; the first one resolves relative paths.
         max_text_bytes: Longest text in bytes that is tokenized; longer ones are refused.
@@ -55,7 +55,7 @@ class WorkerSettings:
     engine: str = "onnx"
     device: str | None = None
     threads: int = 0
-    format: str = FORMATS[0]
+    format: str = ROW_BINARY
     normalize: bool = True
     image_roots: tuple[Path, ...] = ()
     max_text_bytes: int = 1_048_576
@@ -80,7 +80,7 @@ class WorkerSettings:
         if self.engine not in ENGINES:
             raise SettingsError(f"engine {self.engine!r} is not one of {', '.join(ENGINES)}")
         if self.format not in FORMATS:
-            raise SettingsError(f"format {self.format!r} is not one of {', '.join(FORMATS)}")
+            raise SettingsError(f"format {self.format!r} is not one of {', '.join(FORMATS)}: install again")
         if self.jpeg_decoding not in JPEG_DECODINGS:
             raise SettingsError(f"jpeg_decoding {self.jpeg_decoding!r} is not one of {', '.join(JPEG_DECODINGS)}")
         for name in (

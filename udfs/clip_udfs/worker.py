@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import Encoder, engine_files, likely_engine_files, open_encoder, tokenizer_files
@@ -25,19 +25,20 @@ from clip_udfs.images import work as image_work
 from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.integrity import Digests, vouched
 from clip_udfs.manifest import TOKENIZER
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
 from clip_udfs.verified import VerifiedFiles
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from clip_udfs.pipe.image_functions import ImageAnswer, ImageFunctionPipeline
+    from clip_udfs.images.info import ImageAnswer
+    from clip_udfs.pipe.image_functions import ImageFunctionPipeline
     from clip_udfs.pipe.image_pipeline import ImagePipeline
     from clip_udfs.pipe.pipeline import Pipeline
+    from clip_udfs.pipe.row_binary import RowBinaryWriter
+    from clip_udfs.pipe.tab_separated import TabSeparatedWriter
     from clip_udfs.pipe.text_pipeline import TextPipeline
     from clip_udfs.pipe.wire import Reader
-
-_Answers = TypeVar("_Answers")
 
 _MAX_PATH_BYTES = 4096
 
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
     parser = _Parser(prog="python -m clip_udfs", description=__doc__)
     parser.add_argument("function", choices=FUNCTIONS)
     parser.add_argument("--settings", type=Path, required=True, help="the JSON file that the installer wrote")
+    parser.add_argument(
+        "--header-written", action="store_true", help="the header of the first answer is written already"
+    )
     name = "clip_udfs"
     decoders: DecoderPool | None = None
     try:
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
         if function.source != "text":  # before anything here starts a thread
             decoders = image_work.start_decoders(function, settings, bundle, (answers, reasons))
         threading.Thread(target=_end_when_nobody_reads, args=(answers, decoders), daemon=True).start()
-        _serve_function(function, settings, bundle, decoders, answers)
+        _serve_function(function, settings, bundle, decoders, answers, header_written=options.header_written)
     except ClipUdfError as error:
         return _fail(name, str(error), reasons)
     except MemoryError:
@@ -81,47 +85,54 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
 
 
 def _serve_function(
-    function: Function, settings: WorkerSettings, bundle: Bundle | None, decoders: DecoderPool | None, answers: int
+    function: Function,
+    settings: WorkerSettings,
+    bundle: Bundle | None,
+    decoders: DecoderPool | None,
+    answers: int,
+    *,
+    header_written: bool,
 ) -> None:
+    encode: Callable[[Iterator[Any]], Iterator[Any]]
     if bundle is None:
-        from clip_udfs.pipe import image_functions as images
-
         assert decoders is not None
-        formatted = {"RowBinary": images.format_row_binary, "TabSeparated": images.format_tab_separated}
-        pipeline = _image_function(function, settings, decoders)
-        serve(function, settings, pipeline.encode, formatted[settings.format], answers)
+        encode = _image_function(function, settings, decoders).encode
     else:
-        from clip_udfs.pipe import wire
-
-        vectors = {"RowBinary": wire.format_row_binary, "TabSeparated": wire.format_tab_separated}
         encode = open_pipeline(function, settings, bundle, decoders).encode
-        serve(function, settings, encode, vectors[settings.format], answers)
+    serve(function, settings, encode, answers, header_written=header_written)
 
 
 def serve(
     function: Function,
     settings: WorkerSettings,
-    answer: Callable[[Iterator[Any]], Iterator[_Answers]],
-    formatted: Callable[[_Answers], bytes],
+    answer: Callable[[Iterator[Any]], Iterator[Any]],
     descriptor: int,
+    *,
+    header_written: bool = False,
 ) -> None:
     """Answer block after block until the input ends.
 
     Args:
-        function: The function, which defines what a row of the input looks like.
-        settings: The limits of a value.
+        function: The function, which defines what rows and answers look like.
+        settings: The format of the pipe, and the limits of a value.
         answer: Takes the rows of a block and yields their answers in order, in pieces.
-        formatted: Turns a piece into bytes of the wire format.
-        descriptor: Where the bytes go.
+        descriptor: Where the answers go.
+        header_written: Whether the header of the first block's answer is already written.
 
     Raises:
         ClipUdfError: The first error that must fail the query; rows before it may have been written.
     """
     from clip_udfs.pipe.wire import write_all
 
-    reader = _reader(function, settings)
+    reader, writer = _reader(function, settings), _writer(function, settings)
     row = reader.sized if function.takes_size else reader.value
+    formatted: Callable[[Any], bytes] = writer.images if function.tower is None else writer.vectors
+    header = b"" if header_written else writer.header
     while (rows := reader.next_block()) is not None:
+        # Before anything can fail: while ClickHouse reads a header, it does not tell why a worker ended.
+        write_all(descriptor, header)
+        header = writer.header
+        reader.read_columns()
         for piece in answer(row() for _ in range(rows)):
             write_all(descriptor, formatted(piece))
 
@@ -210,16 +221,28 @@ def _image_function(function: Function, settings: WorkerSettings, decoders: Deco
 
 
 def _reader(function: Function, settings: WorkerSettings) -> Reader:
-    from clip_udfs.pipe.wire import RowBinaryReader, TabSeparatedReader
-
     limit = {
         "text": settings.max_text_bytes,
         "path": _MAX_PATH_BYTES,
         "bytes": settings.max_image_bytes,
     }[function.source]
-    if settings.format == "RowBinary":
-        return RowBinaryReader(_read, limit, nullable=not function.strict)
-    return TabSeparatedReader(_read, limit)
+    if settings.format == TAB_SEPARATED:
+        from clip_udfs.pipe.tab_separated import TabSeparatedReader
+
+        return TabSeparatedReader(_read, limit)
+    from clip_udfs.pipe.row_binary import RowBinaryReader
+
+    return RowBinaryReader(_read, limit, columns=len(function.arguments))
+
+
+def _writer(function: Function, settings: WorkerSettings) -> TabSeparatedWriter | RowBinaryWriter:
+    if settings.format == TAB_SEPARATED:
+        from clip_udfs.pipe.tab_separated import TabSeparatedWriter
+
+        return TabSeparatedWriter()
+    from clip_udfs.pipe.row_binary import RowBinaryWriter
+
+    return RowBinaryWriter(function.return_name, function.return_type)
 
 
 def _end_when_nobody_reads(answers: int, decoders: DecoderPool | None) -> None:

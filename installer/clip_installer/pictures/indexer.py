@@ -37,6 +37,7 @@ _WORKER_FAILED = (
     "Pipe read timeout",
     "Cannot read from pipe",
     "Cannot write into pipe",
+    "Attempt to read after eof: (while reading header)",
 )
 # Rows of a block, set by the pace.
 _BLOCK_ROWS = ("max_block_size", "merge_tree_min_rows_for_concurrent_read", "min_joined_block_size_rows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip_udfs.pipe.wire import unescape
+from clip_udfs.pipe.tab_separated import unescape
 from tests.fuzz.__main__ import STREAMS, TEXTS
 from tests.fuzz.target import TRIED
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from PIL import Image
 
 from clip_udfs.functions import FUNCTIONS
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.settings import FORMATS, WorkerSettings
+from tests import row_binary_blocks
 
 
 @pytest.fixture
@@ -33,13 +35,13 @@ def settings(tiny_bundle: Path, tmp_path: Path) -> WorkerSettings:
 
 
 def run(
-    settings: WorkerSettings, function: str, data: bytes, *, file: Path | None = None
+    settings: WorkerSettings, function: str, data: bytes, *options: str, file: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     path = file or settings.image_roots[0].parent / "worker.json"
     if file is None:
         path.write_text(settings.to_json())
     return subprocess.run(
-        [sys.executable, "-I", "-m", "clip_udfs", function, "--settings", str(path)],
+        [sys.executable, "-I", "-m", "clip_udfs", function, "--settings", str(path), *options],
         input=data,
         capture_output=True,
         env={},
@@ -66,19 +68,25 @@ def test_blocks_are_answered_row_for_row_and_the_end_of_input_is_a_clean_exit(
 
 
 def test_row_binary_gives_the_same_bits(settings: WorkerSettings) -> None:
-    from dataclasses import replace
+    binary = replace(settings, format=FORMATS[0])
+    wanted = np.array(vectors(run(settings, "encode_text", b"2\ncat\ndog\n").stdout), "<f4")
+    answered = row_binary_blocks.vectors(run(binary, "encode_text", row_binary_blocks.texts(b"cat", b"dog")).stdout)
+    assert np.array(answered, "<f4").tobytes() == wanted.tobytes()
+    nullable = row_binary_blocks.vectors(run(binary, "try_encode_text", row_binary_blocks.texts(b"cat", None)).stdout)
+    assert nullable == [answered[0], ()]
 
-    text = run(settings, "encode_text", b"2\ncat\ndog\n")
-    binary = run(replace(settings, format="RowBinary"), "encode_text", b"2\n\3cat\3dog")
-    wanted = np.array(vectors(text.stdout), "<f4")
-    assert binary.stdout == b"".join(b"\x80\x04" + row.tobytes() for row in wanted)
-    nullable = run(replace(settings, format="RowBinary"), "try_encode_text", b"2\n\0\3cat\1")
-    assert nullable.stdout == b"\x80\x04" + wanted[0].tobytes() + b"\0"
+
+def test_the_header_of_an_answer_comes_before_anything_can_fail(settings: WorkerSettings) -> None:
+    """While ClickHouse reads it, it does not tell why a worker ended; the launcher writes that of the first answer."""
+    sent = row_binary_blocks.texts(b"cat") + row_binary_blocks.block(["UInt8"], b"7")
+    done = run(replace(settings, format=FORMATS[0]), "encode_text", sent, "--header-written")
+    assert done.stdout.count(row_binary_blocks.ANSWER) == 1
+    assert done.stdout.endswith(row_binary_blocks.ANSWER)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"encode_text: text is of the type 'UInt8'")
 
 
 def test_a_switch_gives_the_raw_vectors(settings: WorkerSettings) -> None:
-    from dataclasses import replace
-
     unit = np.array(vectors(run(settings, "encode_text", b"1\ncat\n").stdout)[0])
     raw = np.array(vectors(run(replace(settings, normalize=False), "encode_text", b"1\ncat\n").stdout)[0])
     assert np.linalg.norm(raw) != pytest.approx(1, abs=0.01)
@@ -124,8 +132,6 @@ def test_bytes_and_file_give_the_same_bits(settings: WorkerSettings) -> None:
 
 
 def test_limits_are_hit_before_memory_is_spent(settings: WorkerSettings) -> None:
-    from dataclasses import replace
-
     small = replace(settings, max_image_bytes=100, max_image_pixels=50, max_text_bytes=10)
     assert b"at most 100 are read" in run(small, "encode_image", b"1\ngood.png\n").stderr
     large = replace(settings, max_image_pixels=50)
@@ -141,8 +147,6 @@ def test_without_a_block_header_it_refuses_to_guess(settings: WorkerSettings) ->
 
 
 def test_a_broken_installation_is_one_line(settings: WorkerSettings, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     cases = {
         "not a model bundle": replace(settings, bundle=tmp_path / "nowhere").to_json(),
         "unknown key 'colour'": json.dumps({"bundle": "/x", "colour": 1}),
@@ -163,7 +167,6 @@ def test_a_bundle_that_is_not_as_it_was_built_is_refused(
     settings: WorkerSettings, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     import shutil
-    from dataclasses import replace
 
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
     settings = replace(settings, bundle=copy)
@@ -234,8 +237,6 @@ def test_the_default_engine_imports_neither_torch_nor_the_installer(settings: Wo
 
 
 def test_the_torch_engine_gives_the_same_vectors(settings: WorkerSettings) -> None:
-    from dataclasses import replace
-
     torch_settings = replace(settings, engine="torch", device="cpu")
     for function, data in (("encode_text", b"3\ncat\n\nlonger text\n"), ("encode_image", b"1\ngood.png\n")):
         onnx = np.array(vectors(run(settings, function, data).stdout))

@@ -45,6 +45,10 @@ class ImageInfo:
     reason: str = ""
 
 
+# What a function without a model answers: a thumbnail's file, or what is known of an image.
+ImageAnswer = bytes | ImageInfo
+
+
 def image_info(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> ImageInfo:
     """Size, format, EXIF and hash of an image; the hash needs decoding, so damage is detected.
 

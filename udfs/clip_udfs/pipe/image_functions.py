@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timezone
 from typing import NamedTuple
 
 from clip_udfs.errors import BlockOverrun, ValueRefused
 from clip_udfs.images.budget import BlockBudget
-from clip_udfs.images.info import ImageInfo
+from clip_udfs.images.info import ImageAnswer
 from clip_udfs.pipe.image_pipeline import AHEAD, AHEAD_BYTES
 from clip_udfs.pipe.pipeline import RowRefused, refusal
-from clip_udfs.pipe.wire import Sized, Value, escape, leb128
-
-ImageAnswer = bytes | ImageInfo
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from clip_udfs.pipe.wire import Sized, Value
 
 
 class _Pending(NamedTuple):
@@ -98,46 +93,3 @@ class ImageFunctionPipeline:
         if self._strict:
             raise RowRefused(row, str(outcome))
         return self._empty(str(outcome))
-
-
-def format_row_binary(answers: Sequence[ImageAnswer]) -> bytes:
-    """Rows as RowBinary: ``String`` for bytes, a tuple for what is known of an image."""
-    return b"".join(_binary_string(one) if isinstance(one, bytes) else _binary_info(one) for one in answers)
-
-
-def format_tab_separated(answers: Sequence[ImageAnswer]) -> bytes:
-    """The same as TabSeparated."""
-    return b"".join((escape(one) if isinstance(one, bytes) else _text_info(one)) + b"\n" for one in answers)
-
-
-def _binary_string(value: bytes) -> bytes:
-    return leb128(len(value)) + value
-
-
-def _binary_info(info: ImageInfo) -> bytes:
-    time = b"\1" if info.taken is None else struct.pack("<?q", False, _seconds(info.taken))
-    return b"".join(
-        (
-            struct.pack("<II", info.width, info.height),
-            _binary_string(info.format.encode()),
-            _binary_string(info.mode.encode()),
-            struct.pack("<B", info.orientation),
-            time,
-            struct.pack("<Q", info.hash),
-            _binary_string(_encoded(info.reason)),
-        )
-    )
-
-
-def _text_info(info: ImageInfo) -> bytes:
-    time = "NULL" if info.taken is None else f"'{info.taken:%Y-%m-%d %H:%M:%S}'"
-    known = f"({info.width},{info.height},'{info.format}','{info.mode}',{info.orientation},{time},{info.hash},"
-    return known.encode() + b"'" + escape(_encoded(info.reason)) + b"')"
-
-
-def _seconds(time: datetime) -> int:
-    return int((time.replace(tzinfo=timezone.utc) - _EPOCH).total_seconds())
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "replace")

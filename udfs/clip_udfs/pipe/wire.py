@@ -1,8 +1,8 @@
-r"""Bytes on the pipe: ClickHouse blocks with ``send_chunk_header``, in TabSeparated or RowBinary.
+r"""What both formats of the pipe share: ClickHouse's blocks with ``send_chunk_header``.
 
-ClickHouse writes ``N\n`` and then N rows of one column; it must get exactly N rows back. Both formats are described in
-https://clickhouse.com/docs/en/interfaces/formats; the block header in
-https://clickhouse.com/docs/en/engines/table-functions/executable (``send_chunk_header``).
+ClickHouse writes ``N\n`` and then N rows; it must get exactly N rows back. The header of a block is described in
+https://clickhouse.com/docs/en/engines/table-functions/executable (``send_chunk_header``), the formats in
+https://clickhouse.com/docs/en/interfaces/formats.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from clip_udfs.errors import EngineError, ProtocolError
 
 READ_SIZE = 1 << 20
 _MAX_HEADER = 20
-_MAX_SHIFT = 63
-_NUMBER_BYTES = 4  # of a UInt32
+ENDED = "the input ended in the middle of a block"
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,13 @@ class Sized(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads blocks of one column, or of two where the second is a number."""
+    """Reads blocks: of one column with ``value``, or of two, the second a number, with ``sized``."""
 
     def next_block(self) -> int | None:
         """Number of rows of the next block, None at the end of input."""
+
+    def read_columns(self) -> None:
+        """Read what a block says of its columns before the first row."""
 
     def value(self) -> Value:
         """The next row: its bytes, None for NULL, or :class:`Oversized`."""
@@ -115,7 +116,7 @@ class _Input:
         return True
 
 
-class _BlockReader:
+class BlockReader:
     """What both formats share: the source, the limit of a value, and the header of a block."""
 
     def __init__(self, read: Callable[[int], bytes], max_value: int) -> None:
@@ -140,128 +141,13 @@ class _BlockReader:
             )
         return int(header)
 
-
-class TabSeparatedReader(_BlockReader):
-    r"""Reads one column of TabSeparated rows: escaped bytes, one row a line, ``\N`` for NULL."""
-
-    def value(self) -> Value:
-        """See :class:`Reader`.
-
-        Raises:
-            ProtocolError: The input ends inside the block, or the row has more than one column.
-        """
-        line = self._line()
-        if not isinstance(line, Oversized) and b"\t" in line:
-            raise ProtocolError("a row has more than one column: this function takes one argument")
-        return self._unescaped(line)
-
-    def sized(self) -> Sized:
-        """See :class:`Reader`.
-
-        Raises:
-            ProtocolError: The input ends inside the block, or the row has not two columns, the second a number.
-        """
-        line = self._line()
-        if isinstance(line, Oversized):
-            return Sized(line, 0)
-        field, _, size = line.rpartition(b"\t")
-        if not size.isdigit() or b"\t" in field:
-            raise ProtocolError("a row has not two columns, the second a number: this function takes two arguments")
-        return Sized(self._unescaped(field), int(size))
-
-    def _line(self) -> bytes | Oversized:
-        line = self._source.line(2 * self._max_value)
-        if line is None:
-            raise ProtocolError("the input ended in the middle of a block")
-        # ClickHouse escapes a value's own CR, so this one is of output_format_tsv_crlf_end_of_line.
-        return line if isinstance(line, Oversized) else line.removesuffix(b"\r")
-
-    def _unescaped(self, field: bytes | Oversized) -> Value:
-        if isinstance(field, Oversized) or field == b"\\N":
-            return field if isinstance(field, Oversized) else None
-        value = unescape(field) if b"\\" in field else field
-        return Oversized(len(value)) if len(value) > self._max_value else value
-
-
-_ESCAPES = (
-    (b"\\n", b"\n"),
-    (b"\\t", b"\t"),
-    (b"\\0", b"\0"),
-    (b"\\r", b"\r"),
-    (b"\\b", b"\b"),
-    (b"\\f", b"\f"),
-    (b"\\'", b"'"),
-)
-
-
-def unescape(field: bytes) -> bytes:
-    r"""Undo the escapes of a TabSeparated field: ``\t \n \\ \0 \b \f \r \'``.
-
-    Escaped backslashes split the field into parts in which each remaining escape stands alone, so that every kind is
-    one pass at C speed; pictures sent as bytes have tens of thousands of them.
-    """
-    parts = field.split(b"\\\\")
-    for index, part in enumerate(parts):
-        if b"\\" in part:
-            for escape, byte in _ESCAPES:
-                part = part.replace(escape, byte)
-            parts[index] = part
-    return b"\\".join(parts)
-
-
-def escape(value: bytes) -> bytes:
-    """A value as a TabSeparated field, with the escapes that :func:`unescape` undoes."""
-    field = value.replace(b"\\", b"\\\\")
-    for escaped, byte in _ESCAPES:
-        field = field.replace(byte, escaped)
-    return field
-
-
-class RowBinaryReader(_BlockReader):
-    """Reads one column of RowBinary strings: length as LEB128, then the bytes; one flag byte before where nullable."""
-
-    def __init__(self, read: Callable[[int], bytes], max_value: int, nullable: bool) -> None:
-        """Read from ``read(size)``; values of more than ``max_value`` bytes become :class:`Oversized`."""
-        super().__init__(read, max_value)
-        self._nullable = nullable
-
-    def value(self) -> Value:
-        """See :class:`Reader`.
-
-        Raises:
-            ProtocolError: The input ends inside the block, or a length is none.
-        """
-        if self._nullable and self._byte() == 1:
-            return None
-        size = shift = 0
-        while (byte := self._byte()) & 0x80:
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if shift > _MAX_SHIFT:
-                raise ProtocolError("the length of a value has more than 64 bits: the input is not RowBinary")
-        size |= byte << shift
-        if size > self._max_value:
-            if not self._source.skip(size):
-                raise ProtocolError("the input ended in the middle of a block")
-            return Oversized(size)
-        return self._exactly(size)
-
-    def sized(self) -> Sized:
-        """See :class:`Reader`.
-
-        Raises:
-            ProtocolError: As :meth:`value`.
-        """
-        value = self.value()
-        return Sized(value, int.from_bytes(self._exactly(_NUMBER_BYTES), "little"))
-
-    def _byte(self) -> int:
-        return self._exactly(1)[0]
+    def read_columns(self) -> None:
+        """See :class:`Reader`; there is nothing to read in a format without names and types."""
 
     def _exactly(self, size: int) -> bytes:
         taken = self._source.exactly(size)
         if taken is None:
-            raise ProtocolError("the input ended in the middle of a block")
+            raise ProtocolError(ENDED)
         return taken
 
 
@@ -278,50 +164,19 @@ class Vectors:
     present: NDArray[np.bool_]
 
 
-def _checked(vectors: Vectors) -> NDArray[np.float32]:
+def finite(vectors: Vectors) -> NDArray[np.float32]:
+    """The matrix of ``vectors``, contiguous.
+
+    Raises:
+        EngineError: A vector is not finite.
+    """
     if not np.isfinite(vectors.matrix[vectors.present]).all():
         raise EngineError("the model returned a vector that is not finite (NaN or infinity): the bundle is damaged")
     return np.ascontiguousarray(vectors.matrix, dtype=np.float32)
 
 
-def format_tab_separated(vectors: Vectors) -> bytes:
-    """Rows as TabSeparated ``Array(Float32)``: the shortest decimals that give each float32 back exactly.
-
-    Raises:
-        EngineError: A vector is not finite.
-    """
-    matrix = _checked(vectors)
-    if vectors.present.all():
-        if not len(matrix):
-            return b""
-        text = orjson.dumps(matrix, option=orjson.OPT_SERIALIZE_NUMPY)
-        return text[1:-1].replace(b"],[", b"]\n[") + b"\n"
-    return b"".join(
-        (orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) if present else b"[]") + b"\n"
-        for row, present in zip(matrix, vectors.present, strict=True)
-    )
-
-
-def format_row_binary(vectors: Vectors) -> bytes:
-    """Rows as RowBinary ``Array(Float32)``: length as LEB128, then little-endian float32.
-
-    Raises:
-        EngineError: A vector is not finite.
-    """
-    matrix = _checked(vectors).astype("<f4", copy=False)
-    prefix = leb128(matrix.shape[1])
-    if vectors.present.all():
-        rows = np.empty((len(matrix), len(prefix) + matrix.shape[1] * 4), np.uint8)
-        rows[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
-        rows[:, len(prefix) :] = matrix.view(np.uint8).reshape(len(matrix), -1)
-        return rows.tobytes()
-    return b"".join(
-        prefix + row.tobytes() if present else b"\0" for row, present in zip(matrix, vectors.present, strict=True)
-    )
-
-
 def leb128(number: int) -> bytes:
-    """A length as RowBinary writes it: seven bits a byte, the lowest first."""
+    """A length as ClickHouse's binary formats write it: seven bits a byte, the lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

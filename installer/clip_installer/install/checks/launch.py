@@ -14,8 +14,9 @@ from clip_installer.errors import CheckFailed, ConflictError
 from clip_installer.install.disk.folder import Folder, is_private
 from clip_installer.server.user import ServerUser, user_name
 from clip_udfs.errors import printable
-from clip_udfs.pipe.wire import escape, leb128
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.pipe.row_binary import header, string
+from clip_udfs.pipe.tab_separated import escape
+from clip_udfs.settings import ROW_BINARY, WorkerSettings
 
 
 def answers(
@@ -26,10 +27,11 @@ def answers(
     Raises:
         CheckFailed: The worker does not start or does not answer; the text is its own last line.
     """
-    binary = settings.format == "RowBinary"
-    rows = (leb128(len(value)) + value if binary else escape(value) + b"\n" for value in values)
+    binary = settings.format == ROW_BINARY
+    rows = b"".join(string(one) if binary else escape(one) + b"\n" for one in values)
+    begin = header("value", "String") if binary else b""
     refuse_changeable_program(launcher, user)
-    completed = user.run([str(launcher), function], b"%d\n" % len(values) + b"".join(rows))
+    completed = user.run([str(launcher), function], b"%d\n" % len(values) + begin + rows)
     if completed.returncode != 0:
         raise CheckFailed(last_line(completed.stderr) or f"exit status {completed.returncode}")
     try:
@@ -94,7 +96,10 @@ def _tab_separated(output: bytes) -> Iterator[list[float]]:
 
 
 def _row_binary(output: bytes) -> Iterator[list[float]]:
-    position = 0
+    columns, position = _length(output, 0)
+    for _ in range(2 * columns):  # a name and a type
+        size, position = _length(output, position)
+        position += size
     while position < len(output):
         count, start = _length(output, position)
         numbers = np.frombuffer(output, dtype="<f4", offset=start, count=count)

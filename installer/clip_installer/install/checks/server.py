@@ -45,7 +45,6 @@ _EMPTY: dict[Answer, str] = {
 }
 _EMPTY_IN_WORDS: dict[Answer, str] = {"vector": "[]", "thumbnail": "''", "info": "the reason"}
 # A version that changed something, and what that means for these functions.
-_CASTS = (26, 7)
 _STATUS_TABLE = (26, 2)
 _INDEX_GA = (25, 8)
 _SHORT_POOL_WAIT = (26, 8)
@@ -84,12 +83,6 @@ def check_server(database: Database) -> Iterator[Finding]:
 def check_definitions(database: Database, expected: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """Whether the server loaded each function with what its definition says, ``expected``."""
     version = str(database.value("SELECT version()"))
-    if _version(version) < _CASTS and any(one.get("format") == "RowBinary" for one in expected.values()):
-        yield problem(
-            "format",
-            f"ClickHouse {version} does not cast arguments to their declared types, which RowBinary needs",
-            "install again with --wire-format TabSeparated",
-        )
     if _version(version) < _STATUS_TABLE:
         return
     names = ", ".join(literal(name) for name in expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from clip_installer import resources
 from clip_installer.errors import ConfigurationError
 from clip_installer.tables.label import ModelLabel
-from clip_udfs.functions import Function
+from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.settings import FORMATS, ROW_BINARY
 
 if TYPE_CHECKING:
     import jinja2
@@ -30,7 +32,7 @@ _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "name": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
     "return_type": re.compile(r"\S.*"),
     "return_name": re.compile(r"\w+"),
-    "format": re.compile(r"TabSeparated|RowBinary"),
+    "format": re.compile("|".join(FORMATS)),
     "command": re.compile(r"(?!/|.*\.\./)[A-Za-z0-9._/-]+ [a-z_]+ \d+ [0-9a-f]{12}(?: upright)?"),
     "execute_direct": _FLAG,
     "send_chunk_header": _FLAG,
@@ -44,6 +46,8 @@ _FUNCTION_KEYS: dict[str, re.Pattern[str]] = {
     "check_exit_code": _FLAG,
     "lifetime": _NUMBER,
 }
+# What printf and a shell's single quotes leave as it is.
+_PLAIN = frozenset(string.ascii_letters + string.digits + "(), _")
 _ARGUMENT_KEYS = {"type": re.compile(r"\S.*"), "name": re.compile(r"\w+")}
 
 
@@ -99,7 +103,7 @@ def function_xml(definition: FunctionDefinition) -> str:
     return text
 
 
-def launcher(model: str, python: Path, settings: Path, own: Sequence[Path] = ()) -> str:
+def launcher(model: str, python: Path, settings: Path, own: Sequence[Path] = (), *, wire_format: str) -> str:
     """The shell script that ClickHouse starts: it names the interpreter and the settings, both absolute.
 
     Args:
@@ -107,8 +111,24 @@ def launcher(model: str, python: Path, settings: Path, own: Sequence[Path] = ())
         python: The interpreter.
         settings: The settings of every function except those in ``own``.
         own: Files ``FUNCTION.json`` with the settings of single functions.
+        wire_format: ClickHouse format of the pools; one with a header has the launcher write that of the first answer.
     """
-    return rendered("launch.j2", model=model, python=python, settings=settings, own=own)
+    headers = _answer_headers() if wire_format == ROW_BINARY else []
+    return rendered("launch.j2", model=model, python=python, settings=settings, own=own, headers=headers)
+
+
+def _answer_headers() -> list[tuple[list[str], str]]:
+    """The functions of each kind of answer, and the header of that answer as an argument for printf."""
+    from clip_udfs.pipe.row_binary import header
+
+    functions: dict[str, list[str]] = {}
+    for function in FUNCTIONS.values():
+        octal = "".join(
+            chr(byte) if chr(byte) in _PLAIN else f"\\{byte:03o}"
+            for byte in header(function.return_name, function.return_type)
+        )
+        functions.setdefault(f"'{octal}'", []).append(function.name)
+    return [(names, printed) for printed, names in functions.items()]
 
 
 def drop_in_xml(pattern: str) -> str:

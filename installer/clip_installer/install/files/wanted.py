@@ -164,7 +164,7 @@ def _launch_files(installation: Installation) -> Iterator[WantedFile]:
     placement = installation.placement
     name = installation.bundle.manifest.name
     own = [placement.own_settings(function) for function in installation.own_settings]
-    text = render.launcher(name, installation.python, placement.settings, own)
+    text = render.launcher(name, installation.python, placement.settings, own, wire_format=installation.settings.format)
     yield WantedFile(placement.settings, READABLE, "worker settings", installation.settings.to_json().encode())
     for function, settings in installation.own_settings.items():
         path = placement.own_settings(function)

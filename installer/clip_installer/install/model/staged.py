@@ -14,7 +14,8 @@ from clip_installer.install.checks.launch import last_line
 from clip_installer.install.files.wanted import Installation
 from clip_installer.server.user import ServerUser
 from clip_installer.tables.comparison import KINDS
-from clip_udfs.pipe.wire import escape
+from clip_udfs.pipe.tab_separated import escape
+from clip_udfs.settings import TAB_SEPARATED
 
 _FUNCTIONS = {kind.name: kind.function for kind in KINDS}
 
@@ -26,7 +27,7 @@ class StagedModel:
         """Encode with the current bundle of ``installation`` and its settings."""
         self._python = installation.python
         self._settings = replace(
-            installation.settings, bundle=installation.bundle.directory, format="TabSeparated", text_cache=0
+            installation.settings, bundle=installation.bundle.directory, format=TAB_SEPARATED, text_cache=0
         )
 
     def __call__(self, kind: str, values: Sequence[str]) -> list[Sequence[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from clip_installer.install.records.records import InstalledModel
 from clip_udfs.functions import FUNCTIONS
 
 _MOST_BYTES = 1 << 20
+# Of a definition: what the workers of the new directory speak.
+_FORMAT = re.compile(rb"<format>\w+</format>")
 
 
 class Move:
     """The move of a model's files from the directory of one revision to the next, keeping edits where possible.
 
     If only the directory changes in an edited definition or launcher, the edit is kept with the new directory, so that
-    it does not block an upgrade.
+    it does not block an upgrade. A definition also gets the new format.
     """
 
     def __init__(self, disk: Disk, before: InstalledModel, installation: Installation) -> None:
@@ -57,6 +60,8 @@ class Move:
                 f"{on_disk} was edited since it was installed, and has to change; --force keeps a copy and replaces it"
             )
         self._carried.add(source)
+        if definition and (form := _FORMAT.search(file.content)):
+            content = _FORMAT.sub(form[0], content)
         reason = f"{file.reason}: your edit stays, and it names the new directory"
         return WantedFile(file.path, file.mode, reason, content.replace(old, new))
 

@@ -15,7 +15,7 @@ from typing import Any
 from clip_installer.errors import ConfigurationError
 from clip_installer.models.source import BUILTIN_MODEL
 from clip_udfs.functions import FUNCTIONS
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.settings import FORMATS, ROW_BINARY, WorkerSettings
 
 FUNCTIONS_KEY = "functions"
 EVERYTHING = "all"
@@ -115,8 +115,13 @@ class Options:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Options:
-        """The options that :meth:`to_record` gave."""
+        """The options that :meth:`to_record` gave.
+
+        A format of the pipe that there is no more gives way to the default.
+        """
         values = {name: value for name, value in record.items() if name in DEFAULTS}
+        if values.get("wire-format", ROW_BINARY) not in FORMATS:
+            del values["wire-format"]
         return cls(values, record.get(FUNCTIONS_KEY, {}))
 
 

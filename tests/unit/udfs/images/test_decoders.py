@@ -17,9 +17,9 @@ from PIL import Image
 
 from clip_udfs.errors import BlockOverrun
 from clip_udfs.images.budget import BlockBudget
-from clip_udfs.pipe.wire import leb128
 from clip_udfs.settings import IMAGE_FORMATS, WorkerSettings
 from tests.broken_pictures import encoded, odd_but_whole, png, refused
+from tests.row_binary_blocks import texts, vectors
 
 # Runs in a process of its own, as a pool is forked from a process without threads. Each content is a Python expression.
 PROGRAM = """
@@ -102,19 +102,15 @@ def test_a_block_may_take_a_reserve_and_a_share_for_each_image() -> None:
 
 @pytest.fixture
 def settings(tiny_bundle: Path, tmp_path: Path) -> WorkerSettings:
-    return WorkerSettings(
-        tiny_bundle, format="RowBinary", image_roots=(tmp_path,), image_formats=IMAGE_FORMATS, max_image_seconds=1
-    )
+    return WorkerSettings(tiny_bundle, image_roots=(tmp_path,), image_formats=IMAGE_FORMATS, max_image_seconds=1)
 
 
 def served(settings: WorkerSettings, function: str, contents: list[bytes]) -> subprocess.CompletedProcess[bytes]:
     path = settings.image_roots[0] / "worker.json"
     path.write_text(settings.to_json())
-    flag = b"\0" if function.startswith("try_") else b""
-    rows = b"".join(flag + leb128(len(content)) + content for content in contents)
     return subprocess.run(
         [sys.executable, "-I", "-m", "clip_udfs", function, "--settings", str(path)],
-        input=b"%d\n" % len(contents) + rows,
+        input=texts(*contents),
         capture_output=True,
         env={},
         cwd="/",
@@ -123,12 +119,7 @@ def served(settings: WorkerSettings, function: str, contents: list[bytes]) -> su
 
 
 def lengths(output: bytes) -> list[int]:
-    found = []
-    while output:
-        size = output[0] if output[0] < 0x80 else (output[0] & 0x7F) | output[1] << 7
-        found.append(size)
-        output = output[(1 if output[0] < 0x80 else 2) + 4 * size :]
-    return found
+    return [len(vector) for vector in vectors(output)]
 
 
 def chunks_without_end() -> bytes:
@@ -195,7 +186,7 @@ def test_no_decoder_outlives_its_worker(settings: WorkerSettings, kill: bool) ->
     )
     assert worker.stdin is not None
     slow = chunks_without_end()
-    worker.stdin.write(b"1\n" + leb128(len(slow)) + slow)
+    worker.stdin.write(texts(slow))
     worker.stdin.close()
     processes: list[psutil.Process] = []
     while len(processes) < 2:  # the supervisor and a decoder

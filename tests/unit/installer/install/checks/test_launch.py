@@ -16,7 +16,7 @@ from clip_installer.install.checks.launch import answers, closed_directory
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.user import ServerUser
 from clip_udfs.errors import BundleError
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.settings import FORMATS, WorkerSettings
 from tests.server_trees import make_bundle
 
 ME = ServerUser.current("test")
@@ -26,14 +26,15 @@ import os, struct, sys
 count, row = sys.stdin.buffer.read().split(b"\\n", 1)
 # Python itself sets LC_CTYPE where there is no locale.
 vector = [len(row), len(set(os.environ) - {{"LC_CTYPE"}}), len(os.getcwd())]
+head = b"\\1\\11embedding\\16Array(Float32)"
 if sys.argv[1] == "rowbinary":
-    sys.stdout.buffer.write((bytes([3]) + struct.pack("<3f", *vector)) * int(count))
+    sys.stdout.buffer.write(head + (bytes([3]) + struct.pack("<3f", *vector)) * int(count))
 elif sys.argv[1] == "fails":
     sys.exit("first line\\nthe reason")
 elif sys.argv[1] == "chatters":
     print("hello")
 elif sys.argv[1] == "half":
-    sys.stdout.buffer.write(bytes([3]) + struct.pack("<2f", 1, 2))
+    sys.stdout.buffer.write(head + bytes([3]) + struct.pack("<2f", 1, 2))
 else:
     print(*[vector] * int(count), sep="\\n")
 """
@@ -59,9 +60,10 @@ def test_tab_separated(worker: Path, value: bytes, sent: int) -> None:
 
 @pytest.mark.parametrize(("value", "sent"), [(b"cat", 4), (b"x" * 300, 302), (b"\n\\\0", 4)])
 def test_row_binary(worker: Path, value: bytes, sent: int) -> None:
-    settings = WorkerSettings(bundle=Path("/none"), format="RowBinary")
-    assert answers(worker, "rowbinary", [value], settings, ME) == [[sent, 0, 1]]
-    assert answers(worker, "rowbinary", [value] * 200, settings, ME) == [[200 * sent, 0, 1]] * 200
+    """15 bytes are the number of columns, the name and the type."""
+    settings = WorkerSettings(bundle=Path("/none"), format=FORMATS[0])
+    assert answers(worker, "rowbinary", [value], settings, ME) == [[15 + sent, 0, 1]]
+    assert answers(worker, "rowbinary", [value] * 100, settings, ME) == [[15 + 100 * sent, 0, 1]] * 100
 
 
 @pytest.mark.parametrize(("function", "said"), [("fails", "^the reason$"), ("chatters", "not a vector")])
@@ -72,7 +74,7 @@ def test_failures(worker: Path, function: str, said: str) -> None:
 
 def test_half_a_vector_is_refused(worker: Path) -> None:
     with pytest.raises(CheckFailed, match="not a vector"):
-        answers(worker, "half", [b""], WorkerSettings(bundle=Path("/none"), format="RowBinary"), ME)
+        answers(worker, "half", [b""], WorkerSettings(bundle=Path("/none"), format=FORMATS[0]), ME)
 
 
 def test_a_launcher_that_cannot_start(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from clip_installer.install.files import render
 from clip_installer.install.transaction.apply import applied
 from clip_installer.models.build import build_model
 from clip_udfs.functions import FUNCTIONS
-from clip_udfs.pipe.wire import escape
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.pipe.tab_separated import escape
+from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
 from tests import no_network
 from tests.conftest import TINY_CLIP
 from tests.messages import SOURCES
@@ -62,9 +62,9 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Pat
     place = tmp_path_factory.mktemp("launch")
     (place / "pictures").mkdir()
     settings = place / "worker.json"
-    settings.write_text(WorkerSettings(tiny_bundle, image_roots=(place / "pictures",), format="TabSeparated").to_json())
+    settings.write_text(WorkerSettings(tiny_bundle, image_roots=(place / "pictures",), format=TAB_SEPARATED).to_json())
     file = place / "launch"
-    file.write_text(render.launcher("tiny", Path(sys.executable), settings))
+    file.write_text(render.launcher("tiny", Path(sys.executable), settings, wire_format=TAB_SEPARATED))
     file.chmod(0o755)
     return file
 

@@ -13,7 +13,10 @@ from clip_installer import resources
 from clip_installer.errors import ConfigurationError
 from clip_installer.install.files import render
 from clip_installer.tables.label import ModelLabel, label_of_command, label_of_comment
-from clip_udfs.functions import FUNCTIONS
+from clip_udfs.functions import FUNCTIONS, Function
+from clip_udfs.pipe.row_binary import RowBinaryWriter
+from clip_udfs.settings import FORMATS, ROW_BINARY
+from tests import row_binary_blocks
 
 
 def definition(**changes: object) -> render.FunctionDefinition:
@@ -96,25 +99,37 @@ def test_drop_in_is_added_not_substituted_and_escaped() -> None:
     assert element.text == "a&b/<*>.xml"
 
 
+@pytest.mark.parametrize("wire_format", FORMATS)
 @pytest.mark.parametrize("name", ["plain", "with space", "quo'te", 'dou"ble', "dollar$HOME", "back`tick`", "ünï 中"])
-def test_the_launcher_passes_any_path(tmp_path: Path, name: str) -> None:
+def test_the_launcher_passes_any_path(tmp_path: Path, name: str, wire_format: str) -> None:
+    """And with the format that has one, it writes the header of the first answer, whatever fails after that."""
     folder = tmp_path / name
     folder.mkdir()
     python, launch, settings = folder / "python", folder / "launch", folder / "worker.json"
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    launch.write_text(render.launcher("model", python, settings))
+    launch.write_text(render.launcher("model", python, settings, wire_format=wire_format))
     for path in (python, launch):
         path.chmod(0o755)
-    done = subprocess.run([launch, "encode_text"], env={}, cwd="/", capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["-I", "-m", "clip_udfs", "encode_text", "--settings", str(settings)]
+    header, written = (row_binary_blocks.ANSWER, [b"--header-written"]) if wire_format == ROW_BINARY else (b"", [])
+    done = subprocess.run([launch, "encode_text"], env={}, cwd="/", capture_output=True, check=True)
+    arguments = [b"-I", b"-m", b"clip_udfs", b"encode_text", b"--settings", str(settings).encode(), *written]
+    assert done.stdout == header + b"".join(argument + b"\n" for argument in arguments)
     assert shlex.split(launch.read_text().splitlines()[-1])[0] == "exec"
     python.unlink()
-    failed = subprocess.run(
-        [launch, "encode_text"], env={}, input="1\ncat\n", capture_output=True, text=True, check=False
-    )
-    assert (failed.returncode, failed.stdout) == (127, "")
+    failed = subprocess.run([launch, "encode_text"], env={}, input=b"1\ncat\n", capture_output=True, check=False)
+    assert (failed.returncode, failed.stdout) == (127, header)
     reason = f"encode_text: the interpreter {python} is not there: install the package again, then run install-udfs\n"
-    assert failed.stderr == reason
+    assert failed.stderr.decode() == reason
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_the_launcher_writes_the_header_that_the_worker_would_write(tmp_path: Path, function: Function) -> None:
+    """In the words of the function's own definition."""
+    launch = tmp_path / "launch"
+    launch.write_text(render.launcher("model", Path("/bin/true"), tmp_path, wire_format=ROW_BINARY))
+    launch.chmod(0o755)
+    done = subprocess.run([launch, function.name], env={}, capture_output=True, check=True)
+    assert done.stdout == RowBinaryWriter(function.return_name, function.return_type).header
 
 
 def test_the_command_says_that_images_are_turned_and_the_label_reads_it() -> None:

@@ -161,6 +161,16 @@ def test_an_edited_file_is_kept_and_reported(tmp_path: Path) -> None:
     assert "<pool_size>2<" in edited.read_text()
 
 
+def test_an_edited_definition_gets_the_format_that_the_new_workers_speak(tmp_path: Path) -> None:
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
+    install(directory, bundle, format="TabSeparated")
+    edited = directory / "encode_text_function.xml"
+    edited.write_text(edited.read_text().replace("<pool_size>2<", "<pool_size>9<"))
+    install(directory, bundle, format="RowBinaryWithNamesAndTypes")
+    assert "<pool_size>9<" in edited.read_text()
+    assert "<format>RowBinaryWithNamesAndTypes<" in edited.read_text()
+
+
 def test_a_wrong_mode_is_corrected(tmp_path: Path) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     install(directory, bundle)

@@ -11,7 +11,7 @@ import pytest
 from clip_installer.commands.installation.install import install
 from clip_installer.commands.installation.status import status
 from clip_installer.install.request.options import Options, changes
-from clip_udfs.settings import WorkerSettings
+from clip_udfs.settings import ROW_BINARY, WorkerSettings
 from tests.server_trees import GLOB, make_bundle
 from tests.unit.installer.commands.installation.test_install import call
 
@@ -65,6 +65,19 @@ def test_only_what_is_given_changes_and_the_plan_says_from_what(
     assert code == 0
     assert "~ pool-size" in out
     assert "5 -> 6" in out
+
+
+def test_a_format_that_there_is_no_more_becomes_the_default(
+    tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the plan says; RowBinary was misread before ClickHouse 26.7."""
+    run(capsys, *tree, "--model", make_bundle(tmp_path / "bundle").directory, "--wire-format", "TabSeparated")
+    (record,) = Path(str(tree[1])).glob("**/installed.json")
+    record.write_text(record.read_text().replace('"TabSeparated"', '"RowBinary"'))
+    changed = run(capsys, *tree)
+    assert changed["options"] == {"wire-format": {"old": "RowBinary", "new": ROW_BINARY}}
+    (settings,) = workers(tree).values()
+    assert settings.format == ROW_BINARY
 
 
 def test_reset_gives_an_option_its_default_again(
