@@ -31,8 +31,9 @@ test-lowest: | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct pip --editable '.[test]'
 	.venv-lowest/bin/python $(PYTEST) $(OPTIONS)
 
+# Each ClickHouse that is promised, out of chDB's wheels; writes docs/versions.md.
 versions: $(VENV)/test
-	$(BIN)/python -m tests.versions
+	$(BIN)/python -m tests.versions $(OPTIONS)
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak --statements 100000

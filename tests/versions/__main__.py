@@ -6,15 +6,18 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from clip_installer.tables.deploy import Schema
 from clip_installer.tables.schema import SchemaParameters
-from tests.chdb.conftest import make_tree
+from tests.chdb.conftest import ServerTree, make_tree
 from tests.documents import REPOSITORY
+from tests.versions.probe import REFUSED
 
 PAGE = REPOSITORY / "docs" / "versions.md"
 WHEELS = REPOSITORY / ".versions"
@@ -31,19 +34,30 @@ PACKAGES = {
 }
 # What a version cannot do for a reason that is not the functions': a part of what it says, and what to write.
 KNOWN = {
+    "vector similarity index is disabled": "behind a setting before 25.8",
     "Unknown Index type 'vector_similarity'": "not in this wheel",
     "vector_similarity' is disabled": "not in this wheel",
     "the index is not used": "not in this wheel",
-    "user_defined_functions": "no `system.user_defined_functions` before 26.2",
-    "query_log": "chDB keeps no `query_log`",
+    "identifier 'system.query_log'": "not tried: this wheel keeps no `query_log`",
+    "identifier 'system.user_defined_functions'": "no `system.user_defined_functions` before 26.2",
 }
+# What the monitoring views read, and chDB keeps only where it is told to.
+LOG = "<query_log><database>system</database><table>query_log</table></query_log></clickhouse>"
+# What a version's checks give beside their outcomes.
+FACTS = ("version", "message")
 SECONDS = 600
 HEAD = """# Versions of ClickHouse
 
 Tested on {date} by `make versions`, which takes each version's engine out of chDB's wheels on PyPI, installs the
-functions with `install-udfs`, and writes this page. Before 26.7 they are installed with
-`--wire-format TabSeparated`. Official
-servers of all these versions have vector indexes; the wheels of some do not.
+functions with `install-udfs` and no option, and writes this page. {oldest} and newer are supported, with the same
+answers and the same messages of the worker. Official servers of all these have vector indexes; the wheels of some do
+not. What differs:
+
+* Before 26.7 ClickHouse does not convert arguments: a number or a date is an error that says so, not its text.
+* Before 26.8 a query waits for a free worker ten times as long as the definition says.
+* Before 26.2 there is no `system.user_defined_functions`: the plan leaves out the monitoring views, and `--verify`
+  relies on calls.
+* Before 25.8 vector indexes are experimental, and 24.8 does not load the functions.
 
 """
 
@@ -59,36 +73,23 @@ def wheel(package: str) -> Path:
     return place
 
 
-def try_version(package: str, wire_format: str) -> dict[str, str]:
+def try_version(package: str, tree: ServerTree, statements: Path) -> dict[str, str]:
     """What one version's checks gave; a version that cannot start says so under ``version``."""
-    with tempfile.TemporaryDirectory(prefix="versions-") as place:
-        tree = make_tree(Path(place))
-        tree.install("--no-ddl", "--wire-format", wire_format)
-        statements = Path(place) / "statements.json"
-        statements.write_text(json.dumps(schema()))
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(Path(__file__).with_name("probe.py")),
-                str(tree.main_file),
-                str(tree.data),
-                statements,
-            ],
-            env={**os.environ, "PYTHONPATH": str(wheel(package))},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("probe.py")), tree.main_file, tree.data, statements],
+        env={**os.environ, "PYTHONPATH": str(wheel(package))},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    for path in tree.data.iterdir():  # what this version has stored is nothing for the next one
+        if path.name not in ("user_scripts", "user_files"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not done.stdout:
         return {"version": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
     answers: dict[str, str] = json.loads(done.stdout)
     return answers
-
-
-def wire_format(version: str) -> str:
-    """RowBinary where ClickHouse casts arguments to their declared types, which it needs."""
-    return "RowBinary" if tuple(map(int, version.split("."))) >= (26, 7) else "TabSeparated"
 
 
 def schema() -> dict[str, list[str]]:
@@ -108,13 +109,32 @@ def told(answer: str) -> str:
 
 def page(results: dict[str, dict[str, str]], date: str) -> str:
     """The whole page."""
-    checks = list(dict.fromkeys(check for answers in results.values() for check in answers if check != "version"))
-    lines = ["| ClickHouse | package | " + " | ".join(checks) + " |", "|---" * (len(checks) + 2) + "|"]
-    for version, answers in results.items():
-        cells = [told(answers.get(check, "")).replace("|", "\\|")[:160] for check in checks]
-        shown = answers["version"] if check_ran(answers) else f"{version}: does not run: {answers['version']}"
-        lines.append("| " + " | ".join([shown, f"`{PACKAGES[version][0]}`", *cells]) + " |")
-    return HEAD.format(date=date) + "\n".join(lines) + "\n"
+    oldest = next(version for version, (_, promised) in PACKAGES.items() if promised)
+    checks = list(dict.fromkeys(check for answers in results.values() for check in answers if check not in FACTS))
+    versions = [answers["version"] if check_ran(answers) else version for version, answers in results.items()]
+    lines = ["| | " + " | ".join(versions) + " |", "|---" * (len(versions) + 1) + "|"]
+    lines.append("| package | " + " | ".join(f"`{PACKAGES[version][0]}`" for version in results) + " |")
+    for check in checks:
+        cells = [outcome(answers, check) for answers in results.values()]
+        lines.append(f"| {check} | " + " | ".join(cells) + " |")
+    return HEAD.format(date=date, oldest=oldest) + "\n".join(lines) + "\n" + "".join(messages(results))
+
+
+def messages(results: dict[str, dict[str, str]]) -> Iterator[str]:
+    """What a client sees of a refused row, in the oldest and in the newest version that is promised."""
+    ran = [answers for version, answers in results.items() if PACKAGES[version][1] and check_ran(answers)]
+    for answers in (ran[0], ran[-1]) if ran else ():
+        said = "".join(f"    {line}\n" for line in answers["message"].splitlines())
+        yield f"\n{answers['version']} says of `{REFUSED}`:\n\n{said}"
+
+
+def outcome(answers: dict[str, str], check: str) -> str:
+    """The cell of a check in a version."""
+    if not check_ran(answers):
+        return "does not start"
+    if "encode_text' does not exist" in answers["the six functions"]:
+        return "does not load the functions"
+    return told(answers[check]).replace("|", "\\|")[:160]
 
 
 def check_ran(answers: dict[str, str]) -> bool:
@@ -130,7 +150,7 @@ def faults(results: dict[str, dict[str, str]]) -> list[str]:
         if PACKAGES[version][1]
         for check, answer in answers.items()
         if (check == "version" and not check_ran(answers))
-        or (check != "version" and answer != "yes" and told(answer) == answer)
+        or (check not in FACTS and answer != "yes" and told(answer) == answer)
     ]
 
 
@@ -141,10 +161,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write no page")
     options = parser.parse_args()
     results = {}
-    for version in options.only:
-        results[version] = try_version(PACKAGES[version][0], wire_format(version))
-        sys.stdout.write(f"{version}: {json.dumps(results[version])}\n")
-        sys.stdout.flush()
+    with tempfile.TemporaryDirectory(prefix="versions-") as place:
+        statements = Path(place) / "statements.json"
+        statements.write_text(json.dumps(schema()))
+        tree = make_tree(Path(place) / "server")
+        tree.main_file.write_text(tree.main_file.read_text().replace("</clickhouse>", LOG))
+        tree.install("--no-ddl")
+        for version in options.only:
+            results[version] = try_version(PACKAGES[version][0], tree, statements)
+            sys.stdout.write(f"{version}: {json.dumps(results[version])}\n")
+            sys.stdout.flush()
     if not options.check:
         PAGE.write_text(page(results, datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()))
     found = faults(results)

@@ -1,6 +1,6 @@
 """The checks of one version, run with that version's chDB first on the path: ``probe.py CONFIG DATA STATEMENTS``.
 
-Prints one JSON object: the version, and for each check "yes" or what ClickHouse said.
+Prints one JSON object: the version, what a refused row tells a client, and for each check "yes" or the error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 # A grey picture of 8 x 8 pixels.
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEElEQVR4nGNoaGjAihiGlgQAf+tIARhB1x8AAAAASUVORK5CYII="
+REFUSED = "SELECT encode_image('missing.png')"
 
 
 def main(config: str, data: str, statements: str) -> None:
@@ -42,13 +43,16 @@ def main(config: str, data: str, statements: str) -> None:
 
         return check
 
+    def message(sql: str) -> str:
+        try:
+            return f"answers {ask(sql)[:40]}"
+        except Exception as error:
+            return str(error).split(", Stack trace")[0]
+
     def refused(sql: str, reason: str) -> Callable[[], str | None]:
         def check() -> str | None:
-            try:
-                got = ask(sql)
-            except Exception as error:
-                return None if reason in str(error) else str(error)
-            return f"answers {got[:40]}"
+            said = message(sql)
+            return None if reason in said else said
 
         return check
 
@@ -63,7 +67,7 @@ def main(config: str, data: str, statements: str) -> None:
         return check
 
     (Path(data) / "user_files" / "grey.png").write_bytes(base64.b64decode(PICTURE))
-    bytes_ = f"base64Decode('{PICTURE}')"
+    bytes_ = f"unhex('{base64.b64decode(PICTURE).hex()}')"
     near = "SELECT id FROM laion ORDER BY cosineDistance(image_embedding, encode_text('7')) LIMIT 1"
     checks: dict[str, Callable[[], str | None]] = {
         "the six functions": equal(
@@ -79,9 +83,7 @@ def main(config: str, data: str, statements: str) -> None:
             "SELECT groupArray(length(try_encode_image(p))) FROM (SELECT arrayJoin(['grey.png', NULL, 'x']) AS p)",
             "[512,0,0]",
         ),
-        "the reason in the message": refused(
-            "SELECT encode_image('missing.png')", "encode_image: row 1: 'missing.png': no such file"
-        ),
+        "the reason in the message": refused(REFUSED, "encode_image: row 1: 'missing.png': no such file"),
         "a right query after a failed one": equal("SELECT length(encode_image('grey.png'))", "512"),
         "100 000 rows": equal(
             "SELECT sum(length(encode_text(toString(number % 100)))) FROM numbers(100000)", "51200000"
@@ -104,9 +106,9 @@ def main(config: str, data: str, statements: str) -> None:
         "the index is used": lambda: (
             None if "vector_similarity" in ask(f"EXPLAIN indexes = 1 {near}") else "the index is not used"
         ),
-        "monitoring views": run("monitoring"),
+        "monitoring views": lambda: ask("SYSTEM FLUSH LOGS") or run("monitoring")(),
     }
-    results: dict[str, Any] = {"version": ask("SELECT version()")}
+    results: dict[str, Any] = {"version": ask("SELECT version()"), "message": message(REFUSED)}
     for name, check in checks.items():
         results[name] = attempt(check)
     out.write(json.dumps(results) + "\n")
