@@ -202,6 +202,11 @@ class RunningServer:
         """A client of clickhouse-driver, logged in as ``user``."""
         return self._kept(NativeClient(self.host, self.tcp_port, user, PASSWORDS[user]))
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The port of each protocol."""
+        return {"http": self.http_port, "native": self.tcp_port}
+
     def url(self, user: str = "admin") -> str:
         """The DSN for ``--url``."""
         return f"http://{user}:{PASSWORDS[user]}@{self.host}:{self.http_port}"

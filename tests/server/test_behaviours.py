@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import psutil
@@ -10,9 +12,17 @@ import pytest
 
 from tests import behaviours
 from tests.chdb.driver import QueryFailed
-from tests.server.running import Client, RunningServer, ServerPlace
+from tests.server.running import PASSWORDS, Client, RunningServer, ServerPlace
 
 Connect = Callable[[str], Client]
+# Programs that ask a statement: arguments are host, port, password and statement.
+GOES_AWAY = {
+    "native": "import sys, clickhouse_driver as d; host, port, password, statement = sys.argv[1:];"
+    "d.Client(host=host, port=int(port), user='admin', password=password).execute(statement)",
+    "http": "import sys, clickhouse_connect as c; host, port, password, statement = sys.argv[1:];"
+    "c.get_client(host=host, port=int(port), username='admin', password=password)"
+    ".query(statement, settings={'readonly': 2, 'cancel_http_readonly_queries_on_client_close': 1})",
+}
 
 
 def kill_workers(place: ServerPlace) -> None:
@@ -57,10 +67,45 @@ def test_a_user_with_no_grant_on_the_table_reads_nothing_of_it(server: RunningSe
         client.rows("SELECT url FROM laion")
 
 
+def test_a_user_with_a_grant_on_a_view_only_searches_where_the_view_has_a_definer(server: RunningServer) -> None:
+    """As docs/dba.md says; the table stays closed."""
+    search = "SELECT count() <= 3 FROM search_by_text(query = 'cat', k = 3)"
+    with pytest.raises(QueryFailed, match="Not enough privileges"):
+        server.http("searcher").rows(search)
+    server.rows("ALTER TABLE search_by_text MODIFY SQL SECURITY DEFINER DEFINER = admin")
+    try:
+        for client in (server.http("searcher"), server.native("searcher")):
+            assert client.rows(search) == [(1,)]
+            with pytest.raises(QueryFailed, match="Not enough privileges"):
+                client.rows("SELECT url FROM laion")
+    finally:
+        server.rows("ALTER TABLE search_by_text MODIFY SQL SECURITY INVOKER")
+
+
 def test_a_statement_that_is_killed_or_out_of_time_ends_and_harms_nothing(server: RunningServer) -> None:
     long = "SELECT count(encode_text(toString(number))) FROM numbers(3000000) SETTINGS max_block_size = 500"
     with pytest.raises(QueryFailed, match="Timeout exceeded"):
         server.native().rows(long, max_execution_time=1)
+    behaviours.a_text_is_a_unit_vector(server.http())
+
+
+@pytest.mark.parametrize("protocol", ["http", "native"])
+def test_a_client_that_goes_away_takes_its_statement_with_it(server: RunningServer, protocol: str) -> None:
+    """Over HTTP where `cancel_http_readonly_queries_on_client_close` is set; what is asked next is right."""
+    running = (
+        "SELECT count() FROM system.processes WHERE query LIKE '%numbers(3000001)%' AND query NOT LIKE '%processes%'"
+    )
+    long = "SELECT count(encode_text(toString(number))) FROM numbers(3000001) SETTINGS max_block_size = 200"
+    client = subprocess.Popen(
+        [sys.executable, "-c", GOES_AWAY[protocol], server.host, str(server.ports[protocol]), PASSWORDS["admin"], long],
+        stderr=subprocess.DEVNULL,
+    )
+    while server.rows(running) != [(1,)]:
+        assert client.poll() is None
+    client.kill()
+    client.wait()
+    while server.rows(running) != [(0,)]:
+        pass
     behaviours.a_text_is_a_unit_vector(server.http())
 
 
@@ -70,6 +115,14 @@ def test_a_statement_beyond_the_memory_limit_fails_alone(server: RunningServer) 
             "SELECT groupArray(encode_text(toString(number))) FROM numbers(20000)", max_memory_usage=30_000_000
         )
     behaviours.a_text_is_a_unit_vector(server.http())
+
+
+def test_verify_reads_an_image_by_its_path(server: RunningServer, place: ServerPlace) -> None:
+    """As an analyst's query does; the file that it puts there is gone afterwards."""
+    before = sorted(place.pictures.parent.rglob("*"))
+    said = server.install("--verify", "--deep")
+    assert "answers the model's own vector for an image read by its path below" in said
+    assert sorted(place.pictures.parent.rglob("*")) == before
 
 
 def test_functions_stay_out_of_keys_and_indexes(server: RunningServer) -> None:

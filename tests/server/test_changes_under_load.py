@@ -117,6 +117,15 @@ def test_an_option_changes(server: RunningServer, models: dict[str, np.ndarray])
     assert set(seen.counts) == {"emoji"}, seen
 
 
+def test_functions_are_reloaded(server: RunningServer, models: dict[str, np.ndarray]) -> None:
+    """A statement that is under way keeps its workers; the next ones get new workers."""
+    with queried(server, models) as seen:
+        for _ in range(3):
+            server.rows("SYSTEM RELOAD FUNCTIONS")
+            time.sleep(1)
+    assert set(seen.counts) == {"emoji"}, seen
+
+
 def test_a_model_changes_while_its_table_is_empty(
     server: RunningServer, models: dict[str, np.ndarray], tiny_bundle: Path
 ) -> None:
