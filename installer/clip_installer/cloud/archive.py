@@ -16,6 +16,7 @@ from clip_udfs import __version__
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import Tower
 from clip_udfs.manifest import MANIFEST, TOKENIZER
+from clip_udfs.pipe.row_binary import header
 from clip_udfs.settings import WorkerSettings
 
 MAIN, REQUIREMENTS, SETTINGS, BUNDLE = "main.py", "requirements.txt", "worker.json", "bundle"
@@ -46,7 +47,8 @@ def write_archive(path: Path, function: CloudFunction, bundle: Bundle, settings:
 
 def _members(function: CloudFunction, bundle: Bundle, settings: WorkerSettings) -> Iterator[tuple[str, bytes | Path]]:
     tower = function.function.tower
-    values = {"sql_name": function.name, "function": function.function.name, "settings": SETTINGS}
+    begin = header(function.return_name, function.return_type)
+    values = {"sql_name": function.name, "function": function.function.name, "settings": SETTINGS, "header": begin}
     yield MAIN, rendered("cloud/main.py.j2", version=__version__, **values).encode()
     yield REQUIREMENTS, resources.templates() / "cloud" / f"requirements-{tower or 'file'}.txt"
     yield SETTINGS, replace(settings, bundle=Path(BUNDLE)).to_json().encode()
