@@ -76,8 +76,8 @@ bench: $(VENV)/test
 # The wheel is built from the sdist, installed into an environment of its own, and has to run the demo in an empty directory.
 # The SBOM lists the default installation, as that environment is before the demo's packages come.
 dist: $(VENV)/release man
-	rm -rf dist release
-	mkdir release
+	rm -rf dist release/*.cdx.json
+	mkdir -p release
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
 	set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; wheel=$$(ls $(CURDIR)/dist/*.whl); \
