@@ -86,7 +86,10 @@ dist: $(VENV)/release man
 	$$pip --no-deps "$$wheel"; \
 	said=$$("$$place/venv/bin/clip-udfs" --version); echo "$$said"; \
 	case "$$wheel" in *"-$${said##* }-"*) ;; *) echo "the wheel's name has another version"; exit 1 ;; esac; \
-	$(BIN)/cyclonedx-py environment "$$place/venv/bin/python" --output-reproducible --output-format JSON \
+	find "$$place/venv" -name direct_url.json -delete; \
+	sed "s/^dynamic = .*/version = \"$${said##* }\"/" pyproject.toml > "$$place/pyproject.toml"; \
+	$(BIN)/cyclonedx-py environment "$$place/venv/bin/python" --pyproject "$$place/pyproject.toml" \
+		--mc-type application --output-reproducible --output-format JSON \
 		--output-file "release/clickhouse-clip-udfs-$${said##* }.cdx.json"; \
 	$$pip --require-hashes --requirement locks/demo.txt; \
 	mkdir "$$place/empty"; cd "$$place/empty"; \
