@@ -20,7 +20,7 @@ CREATE OR REPLACE TABLE recipe_pictures (id Int64, url String, image_embedding A
 -- One row for each image and tag; deviations: how unusually well the tag fits
 CREATE OR REPLACE TABLE recipe_tagged (id Int64, url String, tag String, deviations Float32) ENGINE = MergeTree ORDER BY (tag, id);
 
--- There are few tags, so each inserted image is compared with all of their vectors
+-- There are few tags, so each inserted image is compared with every vector of theirs
 CREATE MATERIALIZED VIEW recipe_tagger TO recipe_tagged AS
 SELECT id, url, tag, (1 - cosineDistance(image_embedding, vector) - usual) / spread AS deviations
 FROM recipe_pictures

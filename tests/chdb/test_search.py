@@ -106,7 +106,7 @@ def test_every_function_and_view_is_in_clip_help_and_its_example_runs(laion: Eng
 def test_a_views_comment_begins_with_its_parameters(laion: Engine) -> None:
     ours = "engine = 'View' AND database = currentDatabase()"
     described = dict(laion.rows(f"SELECT name, comment FROM system.tables WHERE {ours}"))
-    assert described["search_by_text"].startswith("search_by_text(query String, k UInt32): pictures that show what")
+    assert described["search_by_text"].startswith("search_by_text(query String, k UInt32): images that match a text")
     declared = laion.rows("SELECT name, parameters FROM clip_help WHERE kind = 'view'")
     assert declared
     for name, parameters in declared:
