@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from clip_udfs.pipe.wire import Vectors
+from clip_udfs.pipe.vectors import Vectors
 
 
 def source(data: bytes, step: int = 1 << 20) -> Callable[[int], bytes]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from clip_udfs.functions import FUNCTIONS
-from clip_udfs.pipe.wire import Value, Vectors
+from clip_udfs.pipe.vectors import Vectors
+from clip_udfs.pipe.wire import Value
 from clip_udfs.settings import ROW_BINARY, TAB_SEPARATED, WorkerSettings
 from clip_udfs.worker import serve
 

@@ -31,7 +31,7 @@ from clip_udfs.verified import VerifiedFiles
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from clip_udfs.images.info import ImageAnswer
+    from clip_udfs.images.answers import ImageAnswer
     from clip_udfs.pipe.image_functions import ImageFunctionPipeline
     from clip_udfs.pipe.image_pipeline import ImagePipeline
     from clip_udfs.pipe.pipeline import Pipeline

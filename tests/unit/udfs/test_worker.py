@@ -223,14 +223,18 @@ def test_what_a_library_prints_reaches_no_pipe(settings: WorkerSettings, tmp_pat
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_default_engine_imports_neither_torch_nor_the_installer(settings: WorkerSettings, function: str) -> None:
+def test_a_worker_imports_only_what_its_function_needs(settings: WorkerSettings, function: str) -> None:
+    """No torch with the default engine; without a model, neither NumPy nor Pillow, which the decoders import."""
+    unwanted = {"torch", "open_clip", "clip_installer", "click", "chdb", "transformers"}
+    if FUNCTIONS[function].tower is None:
+        unwanted |= {"numpy", "PIL", "onnxruntime"}
     path = settings.image_roots[0].parent / "worker.json"
     path.write_text(settings.to_json())
     program = (
         "import sys; from clip_udfs.worker import main; "
         f"code = main([{function!r}, '--settings', {str(path)!r}], 1, 2); "
         "loaded = {name.split('.')[0] for name in sys.modules}; "
-        "print(sorted(loaded & {'torch', 'open_clip', 'clip_installer', 'click', 'chdb', 'transformers'}), code)"
+        f"print(sorted(loaded & {unwanted}), code)"
     )
     done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert done.stdout == b"[] 0\n"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clip_udfs.images.answers import ImageInfo
 from clip_udfs.images.exif import orientation, taken, upright
 from clip_udfs.images.preprocessing import opened
 from clip_udfs.images.thumbnails import reduced
@@ -18,35 +17,6 @@ from clip_udfs.settings import DEFAULT_IMAGE_FORMATS
 # The hash is computed from 32 x 32 pixels; a JPEG is decoded at about eight times that, which changes at most a bit.
 _SIDE, _KEPT = 32, 8
 _DECODED = 128
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """What :func:`image_info` finds.
-
-    Attributes:
-        width: Width in pixels, as stored.
-        height: Height in pixels, as stored.
-        format: ``JPEG``, ``PNG`` and so on, as Pillow calls it.
-        mode: Pillow's mode of the pixels, ``RGB`` or ``CMYK`` for example.
-        orientation: EXIF orientation, 1 (upright) to 8; 5 to 8 swap width and height.
-        taken: When it was taken, by the camera's clock; None if it does not say.
-        hash: Perceptual hash, 64 bits: those of near copies differ in few bits.
-        reason: Why the image was refused, with everything else 0, '' or None; '' if it was not.
-    """
-
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    mode: str = ""
-    orientation: int = 0
-    taken: datetime | None = None
-    hash: int = 0
-    reason: str = ""
-
-
-# What a function without a model answers: a thumbnail's file, or what is known of an image.
-ImageAnswer = bytes | ImageInfo
 
 
 def image_info(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMAGE_FORMATS) -> ImageInfo:

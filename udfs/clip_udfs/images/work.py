@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the decoders are forked before anything large is imported
 
     from clip_udfs.bundle import Bundle
     from clip_udfs.functions import Function
-    from clip_udfs.images.info import ImageInfo
+    from clip_udfs.images.answers import ImageInfo
     from clip_udfs.settings import WorkerSettings
 
 _Result = TypeVar("_Result")
@@ -110,7 +110,7 @@ def info(function: Function, settings: WorkerSettings, decoders: DecoderPool) ->
 
 def no_info(reason: str) -> ImageInfo:
     """The answer of a ``try_`` function for a refused image."""
-    from clip_udfs.images.info import ImageInfo
+    from clip_udfs.images.answers import ImageInfo
 
     return ImageInfo(reason=reason)
 
@@ -134,7 +134,7 @@ def _to_json(known: ImageInfo) -> bytes:
 
 
 def _from_json(content: bytes) -> ImageInfo:
-    from clip_udfs.images.info import ImageInfo
+    from clip_udfs.images.answers import ImageInfo
 
     values = json.loads(content)
     time = values["taken"]

@@ -8,10 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from clip_udfs.errors import BlockOverrun, ValueRefused
+from clip_udfs.images.answers import ImageAnswer
 from clip_udfs.images.budget import BlockBudget
-from clip_udfs.images.info import ImageAnswer
-from clip_udfs.pipe.image_pipeline import AHEAD, AHEAD_BYTES
-from clip_udfs.pipe.pipeline import RowRefused, refusal
+from clip_udfs.pipe.pipeline import AHEAD, AHEAD_BYTES, RowRefused, refusal
 from clip_udfs.pipe.wire import Sized, Value
 
 

@@ -15,14 +15,10 @@ from numpy.typing import NDArray
 from clip_udfs.encoders import Encoder
 from clip_udfs.errors import BlockOverrun, ValueRefused
 from clip_udfs.images.budget import BlockBudget
-from clip_udfs.pipe.pipeline import RowRefused, checked_vectors, refusal
+from clip_udfs.pipe.pipeline import AHEAD, AHEAD_BYTES, RowRefused, refusal
 from clip_udfs.pipe.scheduler import Scheduler
-from clip_udfs.pipe.wire import Value, Vectors
-
-# Bytes of images from which on no more are taken while they wait to be decoded.
-AHEAD_BYTES = 64 << 20
-# Images that are decoded ahead of an engine that takes one batch at a time; two batches where that is more, on a GPU.
-AHEAD = 16
+from clip_udfs.pipe.vectors import Vectors, checked_vectors
+from clip_udfs.pipe.wire import Value
 
 
 class _Pending(NamedTuple):

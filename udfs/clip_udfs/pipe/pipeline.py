@@ -1,15 +1,21 @@
-"""What the pipelines of both towers share: their interface, a row that is refused, vectors as they are answered."""
+"""What the pipelines share: their interface, how far they read ahead, and rows that are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from clip_udfs.errors import ValueRefused
+from clip_udfs.pipe.wire import Oversized, Value
 
-from clip_udfs.errors import BundleError, ValueRefused
-from clip_udfs.pipe.wire import Oversized, Value, Vectors
+if TYPE_CHECKING:
+    from clip_udfs.pipe.vectors import Vectors
+
+
+# Bytes of images from which on no more are taken while they wait to be decoded.
+AHEAD_BYTES = 64 << 20
+# Images that are decoded ahead of an engine that takes one batch at a time; two batches where that is more, on a GPU.
+AHEAD = 16
 
 
 class RowRefused(ValueRefused):
@@ -36,21 +42,3 @@ class Pipeline(Protocol):
 def refusal(value: Oversized | None) -> str:
     """What is wrong with a value that is not bytes."""
     return "NULL cannot be encoded" if value is None else f"{value.size} bytes are more than this function takes"
-
-
-def checked_vectors(vectors: NDArray[np.float32], dimension: int, normalize: bool) -> NDArray[np.float32]:
-    """An engine's vectors, of length one with ``normalize``.
-
-    Raises:
-        BundleError: They have another dimension than the manifest says.
-    """
-    if vectors.shape[1] != dimension:
-        raise BundleError(
-            f"the model gives vectors of {vectors.shape[1]} numbers, its manifest says {dimension}: "
-            "build the bundle again"
-        )
-    if not normalize:
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
-    return unit

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from clip_udfs.errors import ProtocolError, printable, shown
-from clip_udfs.pipe.wire import ENDED, BlockReader, Oversized, Sized, Value, Vectors, finite, leb128
+from clip_udfs.pipe.wire import ENDED, BlockReader, Oversized, Sized, Value, leb128
 from clip_udfs.settings import ROW_BINARY
 
 if TYPE_CHECKING:
-    from clip_udfs.images.info import ImageAnswer, ImageInfo
+    from clip_udfs.images.answers import ImageAnswer, ImageInfo
+    from clip_udfs.pipe.vectors import Vectors
 
 _MAX_SHIFT = 63
 _MAX_NAME = 1 << 20
@@ -161,7 +160,9 @@ class RowBinaryWriter:
         Raises:
             EngineError: A vector is not finite.
         """
-        matrix = finite(vectors).astype("<f4", copy=False)
+        import numpy as np  # not above: the workers of functions without a model start without it
+
+        matrix = vectors.finite().astype("<f4", copy=False)
         prefix = leb128(matrix.shape[1])
         if vectors.present.all():
             rows = np.empty((len(matrix), len(prefix) + matrix.shape[1] * 4), np.uint8)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from clip_udfs.errors import ProtocolError
-from clip_udfs.pipe.wire import ENDED, BlockReader, Oversized, Sized, Value, Vectors, finite
+from clip_udfs.pipe.wire import ENDED, BlockReader, Oversized, Sized, Value
 
 if TYPE_CHECKING:
-    from clip_udfs.images.info import ImageAnswer, ImageInfo
+    from clip_udfs.images.answers import ImageAnswer, ImageInfo
+    from clip_udfs.pipe.vectors import Vectors
 
 
 class TabSeparatedReader(BlockReader):
@@ -104,7 +105,7 @@ class TabSeparatedWriter:
         Raises:
             EngineError: A vector is not finite.
         """
-        matrix = finite(vectors)
+        matrix = vectors.finite()
         if vectors.present.all():
             if not len(matrix):
                 return b""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from clip_udfs.encoders import Encoder
 from clip_udfs.errors import ValueRefused, shown
-from clip_udfs.pipe.pipeline import RowRefused, checked_vectors, refusal
+from clip_udfs.pipe.pipeline import RowRefused, refusal
 from clip_udfs.pipe.scheduler import Scheduler
-from clip_udfs.pipe.wire import Value, Vectors
+from clip_udfs.pipe.vectors import Vectors, checked_vectors
+from clip_udfs.pipe.wire import Value
 from clip_udfs.text.tokenizer import Tokenizer
 
 # Texts that are tokenized, sorted and answered together.

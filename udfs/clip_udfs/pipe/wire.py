@@ -12,10 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clip_udfs.errors import EngineError, ProtocolError
+from clip_udfs.errors import ProtocolError
 
 READ_SIZE = 1 << 20
 _MAX_HEADER = 20
@@ -149,30 +146,6 @@ class BlockReader:
         if taken is None:
             raise ProtocolError(ENDED)
         return taken
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """Answers of consecutive rows.
-
-    Attributes:
-        matrix: float32, shape (rows, dimension).
-        present: bool, shape (rows,): False where the answer is ``[]`` and the matrix row is meaningless.
-    """
-
-    matrix: NDArray[np.float32]
-    present: NDArray[np.bool_]
-
-
-def finite(vectors: Vectors) -> NDArray[np.float32]:
-    """The matrix of ``vectors``, contiguous.
-
-    Raises:
-        EngineError: A vector is not finite.
-    """
-    if not np.isfinite(vectors.matrix[vectors.present]).all():
-        raise EngineError("the model returned a vector that is not finite (NaN or infinity): the bundle is damaged")
-    return np.ascontiguousarray(vectors.matrix, dtype=np.float32)
 
 
 def leb128(number: int) -> bytes:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from clip_udfs.errors import ValueRefused
-from clip_udfs.images.info import ImageInfo, image_info, perceptual_hash
+from clip_udfs.images.answers import ImageInfo
+from clip_udfs.images.info import image_info, perceptual_hash
 from tests.models.pictures import drawing
 
 PIXELS = 10**7

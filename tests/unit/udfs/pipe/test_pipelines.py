@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from clip_udfs.errors import BundleError, ValueRefused
 from clip_udfs.images.budget import BlockBudget
-from clip_udfs.pipe.image_pipeline import AHEAD, AHEAD_BYTES, ImagePipeline
-from clip_udfs.pipe.pipeline import RowRefused
+from clip_udfs.pipe.image_pipeline import ImagePipeline
+from clip_udfs.pipe.pipeline import AHEAD, AHEAD_BYTES, RowRefused
 from clip_udfs.pipe.scheduler import MANY_BATCHES, MOST_BATCHES
 from clip_udfs.pipe.text_pipeline import FIRST_TOKENS, TEXT_WINDOW, TOKENS_PER_ROW, WINDOW_BYTES, TextPipeline
-from clip_udfs.pipe.wire import Oversized, Value, Vectors
+from clip_udfs.pipe.vectors import Vectors
+from clip_udfs.pipe.wire import Oversized, Value
 
 BUDGET = BlockBudget(10)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_udfs.errors import EngineError, ProtocolError
-from clip_udfs.images.info import ImageInfo
+from clip_udfs.images.answers import ImageInfo
 from clip_udfs.pipe.row_binary import RowBinaryReader, RowBinaryWriter
 from clip_udfs.pipe.wire import Oversized, Sized, Value
 from tests import row_binary_blocks
