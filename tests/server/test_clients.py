@@ -15,8 +15,6 @@ from tests import documents
 from tests.server.running import PASSWORDS, RunningServer, ServerPlace
 
 SNIPPETS = [block for block in documents.blocks("docs/clients.md") if block.language != "sql"]
-# Packages that a snippet needs and that are not among those of the tests: it is skipped without them.
-OPTIONAL = ("polars", "sqlalchemy")
 # A folder with @clickhouse/client, which npm has made.
 NODE_MODULES = os.environ.get("NODE_MODULES", "")
 
@@ -57,9 +55,6 @@ def test_a_snippet_finds_pictures(
 
 
 def _python(code: str, place: Path) -> str:
-    for package in OPTIONAL:
-        if f"import {package}" in code or f"from {package}" in code:
-            pytest.importorskip(package)
     with redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "docs/clients.md", "exec"), {"__name__": "snippet"})
     return printed.getvalue()
