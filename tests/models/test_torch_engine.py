@@ -13,9 +13,15 @@ from click.testing import CliRunner
 from clip_installer.cli import program
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.torch import TorchEncoder
+from clip_udfs.errors import EngineError
 from clip_udfs.functions import Tower
 from clip_udfs.manifest import TOKENIZER
 from clip_udfs.text.tokenizer import Tokenizer
+
+
+def test_a_device_that_is_not_there_is_named(tiny_bundle: Path) -> None:
+    with pytest.raises(EngineError, match="cuda:7"):
+        TorchEncoder(Bundle.open(tiny_bundle), "text", "cuda:7", 1)
 
 
 @pytest.mark.parametrize("tower", ["text", "image"])

@@ -242,13 +242,10 @@ def test_a_worker_imports_only_what_its_function_needs(settings: WorkerSettings,
 
 def test_the_torch_engine_gives_the_same_vectors(settings: WorkerSettings) -> None:
     torch_settings = replace(settings, engine="torch", device="cpu")
-    for function, data in (("encode_text", b"3\ncat\n\nlonger text\n"), ("encode_image", b"1\ngood.png\n")):
-        onnx = np.array(vectors(run(settings, function, data).stdout))
-        torch = np.array(vectors(run(torch_settings, function, data).stdout))
-        assert np.abs(onnx - torch).max() < 1e-5
-    missing = run(replace(torch_settings, device="cuda:7"), "encode_text", b"1\ncat\n")
-    assert b"cuda:7" in missing.stderr
-    assert missing.returncode == 1
+    onnx, torch = (
+        np.array(vectors(run(one, "encode_image", b"1\ngood.png\n").stdout)) for one in (settings, torch_settings)
+    )
+    assert np.abs(onnx - torch).max() < 1e-5
 
 
 def test_a_worker_hashes_its_weights_during_the_slow_imports() -> None:
