@@ -22,7 +22,7 @@ from tests.documents import REPOSITORY
 
 PAGES = [*documents.pages(), *map(documents.translated, ["README.md", "docs/analyst.md"])]
 # Files that a command makes, and files of open_clip's repository.
-MADE, FOREIGN = ("demo/", "benchmarks/out"), ("docs/openclip_", "docs/PRETRAINED.md")
+MADE, FOREIGN = ("demo/", "benchmarks/out", "release/"), ("docs/openclip_", "docs/PRETRAINED.md")
 PROGRAMS = {"clip_udfs", "clip_installer"}
 VIEWS_MADE = {one.name for one in objects(SchemaParameters()) if one.kind == "VIEW"}
 SUFFIXES = re.compile("_(vit_l_14|next)$")
