@@ -121,7 +121,7 @@ def test_verify_reads_an_image_by_its_path(server: RunningServer, place: ServerP
     """As an analyst's query does; the file that it puts there is gone afterwards."""
     before = sorted(place.pictures.parent.rglob("*"))
     said = server.install("--verify", "--deep")
-    assert "answers the model's own vector for an image read by its path below" in said
+    assert "returns the model's own vector for an image read by its path below" in said
     assert sorted(place.pictures.parent.rglob("*")) == before
 
 
