@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from clip_installer.install.files.render import TERMINATION_SECONDS
 from tests.chdb import commands
 from tests.chdb.conftest import make_tree
 from tests.chdb.driver import Engine
@@ -34,11 +35,16 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The built-in model, installed, and from its archives under the suffix ``cloud``."""
+    """The built-in model, installed, and from its archives under the suffix ``cloud``.
+
+    With one thread each, so that both encode the same rows together on any machine.
+    """
     place = tmp_path_factory.mktemp("cloud")
     server, output = make_tree(place), place / "output"
-    server.install("--model", "emoji", "--no-ddl")
-    answer = commands.succeed("cloud-bundle", "--model", "emoji", "--suffix", "cloud", "--output", output, "--json")
+    server.install("--model", "emoji", "--no-ddl", "--threads", "1")
+    answer = commands.succeed(
+        "cloud-bundle", "--model", "emoji", "--suffix", "cloud", "--threads", 1, "--output", output, "--json"
+    )
     for one in answer.answer["functions"]:
         name = one["functionName"]
         home = server.data / "user_scripts" / name
@@ -86,6 +92,7 @@ def _definition(request: dict[str, Any], command: str) -> bytes:
         ("max_command_execution_time", request["maxCommandExecutionTime"]),
         ("command_read_timeout", request["commandReadTimeout"]),
         ("command_write_timeout", request["commandWriteTimeout"]),
+        ("command_termination_timeout", TERMINATION_SECONDS),
         ("command", command),
         ("execute_direct", 1),
     ):
