@@ -115,7 +115,7 @@ class ServerPlace:
 
     def processes(self) -> list[psutil.Process]:
         """The workers that run with this place's settings."""
-        return [process for process in psutil.process_iter() if str(self.data) in " ".join(_command(process))]
+        return [process for process in psutil.process_iter() if str(self.data) in " ".join(command_line(process))]
 
 
 class Client(ABC):
@@ -302,7 +302,7 @@ def written(place: ServerPlace) -> Iterator[Path]:
     yield from (path for path in place.data.glob("user_scripts/**/*") if path.name in ("launch", "worker.json"))
 
 
-def _command(process: psutil.Process) -> list[str]:
+def command_line(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:

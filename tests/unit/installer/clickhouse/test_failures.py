@@ -15,9 +15,10 @@ from tests.listeners import CERTIFICATES, answering, tls_proxy
 
 PAGE = "<html><head><title>Sign in</title></head><body>\n</body></html>"
 ANSWERS = {
-    "a page": (f"HTTP/1.1 200 OK\r\nContent-Length: {len(PAGE)}\r\n\r\n{PAGE}", "is not ClickHouse .*proxy"),
+    # Each closes the connection, and says so: a client that used it again would be told that it was lost.
+    "a page": (f"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{PAGE}", "is not ClickHouse .*proxy"),
     "an error page": (f"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n{PAGE}", "is not ClickHouse .*502.*proxy"),
-    "a redirection": ("HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", "is not ClickHouse"),
+    "a redirection": ("HTTP/1.1 302 Found\r\nLocation: /login\r\nConnection: close\r\n\r\n", "is not ClickHouse"),
     "an alert of TLS": ("\x15\x03\x01\x00\x02\x02F", "needs https"),
     "nothing": ("", "needs https"),
     "the native port": (
