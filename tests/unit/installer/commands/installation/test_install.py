@@ -206,32 +206,10 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
 
 def test_a_cluster_and_a_second_model_in_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
-    status, out, _ = call(
-        capsys,
-        "--server-config",
-        directory,
-        "--model",
-        bundle.directory,
-        "--dry-run",
-        "--suffix",
-        "vit_l_14",
-        "--cluster",
-        "main",
-        "--no-ddl",
-    )
+    second = ("--server-config", directory, "--model", bundle.directory, "--suffix", "vit_l_14", "--cluster", "main")
+    status, out, _ = call(capsys, *second, "--dry-run", "--no-ddl")
     assert (status, "ON CLUSTER" in out) == (0, False)
-    status, out, _ = call(
-        capsys,
-        "--server-config",
-        directory,
-        "--model",
-        bundle.directory,
-        "--dry-run",
-        "--suffix",
-        "vit_l_14",
-        "--cluster",
-        "main",
-    )
+    status, out, _ = call(capsys, *second, "--dry-run")
     assert status == 0
     assert "CREATE TABLE IF NOT EXISTS laion_vit_l_14_local ON CLUSTER main" in out
     assert "encode_text_vit_l_14_function.xml" in out
