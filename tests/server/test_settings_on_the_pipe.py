@@ -100,7 +100,7 @@ def test_a_format_setting_changes_no_answer(wire: tuple[str, RunningServer]) -> 
 
 
 def test_types_in_binary_are_an_error_that_leaves_nothing_behind(wire: tuple[str, RunningServer]) -> None:
-    """Also where ClickHouse is told not to compare the type of the answer, which it then reads in the wrong place."""
+    """Even if a setting stops ClickHouse from comparing the type of the answer, which it would then misread."""
     form, server = wire
     exact = ask(server)
     decode = {"input_format_binary_decode_types_in_binary_format": 1, "input_format_with_types_use_header": 0}

@@ -41,7 +41,7 @@ KNOWN = {
     "identifier 'system.query_log'": "not tried: this wheel keeps no `query_log`",
     "identifier 'system.user_defined_functions'": "no `system.user_defined_functions` before 26.2",
 }
-# What the monitoring views read, and chDB keeps only where it is told to.
+# The monitoring views read this table, which chDB writes only if the configuration says so.
 LOG = "<query_log><database>system</database><table>query_log</table></query_log></clickhouse>"
 # What a version's checks give beside their outcomes.
 FACTS = ("version", "message")

@@ -1,4 +1,4 @@
-"""One function as ClickHouse Cloud is told of it."""
+"""The description of one function for ClickHouse Cloud."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from clip_udfs.pipe.vectors import Vectors
 
 
-# Bytes of images from which on no more are taken while they wait to be decoded.
+# Bytes of images that may wait to be decoded; beyond that, no more are read.
 AHEAD_BYTES = 64 << 20
 # Images that are decoded ahead of an engine that takes one batch at a time; two batches where that is more, on a GPU.
 AHEAD = 16
