@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from tests.picture_files import BROKEN, spoil, write_picture, write_pictures
+from tests.processes import command_line, resident_bytes, without_children
 from tests.server.running import RunningServer, ServerPlace, running_server
 
 KILLED_AT = (0.15, 0.45)  # shares of the pictures in the table
@@ -53,8 +53,7 @@ def run(server: RunningServer, root: Path, *options: str, kill_at: int | None = 
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         watched = psutil.Process(process.pid)
         while process.poll() is None:
-            with suppress(psutil.Error):
-                made.peak = max(made.peak, watched.memory_info().rss)
+            made.peak = max(made.peak, resident_bytes(watched))
             if time.monotonic() > asked + 1:
                 encoding, rows = _progress(server)
                 asked = time.monotonic()
@@ -86,16 +85,7 @@ def _progress(server: RunningServer) -> tuple[bool, int]:
 
 def _encoders(place: ServerPlace) -> list[psutil.Process]:
     """The workers of try_encode_image, without the processes that decode for them."""
-    found = [one for one in place.processes() if "try_encode_image" in _arguments(one)]
-    numbers = {one.pid for one in found}
-    return [one for one in found if one.ppid() not in numbers]
-
-
-def _arguments(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+    return without_children(one for one in place.processes() if "try_encode_image" in command_line(one))
 
 
 def _has_a_block(process: psutil.Process) -> bool:

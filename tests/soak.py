@@ -23,6 +23,7 @@ from tests.chdb.conftest import make_tree
 from tests.chdb.faults.case import PICTURES, Case, Reference, files, name_of_picture, nothing_left, picture, processes
 from tests.chdb.faults.case import zombies as zombies_of
 from tests.chdb.faults.mix import Mix, Statement
+from tests.processes import resident_bytes
 
 CLIENTS = 4
 # Statements that a client has waiting in the engine, so that none of them is idle.
@@ -47,7 +48,7 @@ class Memory:
     def of(cls, case: Case) -> Memory:
         """Resident memory of the largest worker and of the engine in MiB, the engine's descriptors and zombies."""
         engine = psutil.Process(case.engine.process.pid)
-        sizes = [process.memory_info().rss for process in processes(case.tree) if process.pid != engine.pid]
+        sizes = [resident_bytes(process) for process in processes(case.tree) if process.pid != engine.pid]
         largest = max(sizes, default=0) / MEBIBYTE
         return cls(largest, engine.memory_info().rss / MEBIBYTE, engine.num_fds(), zombies_of(case.engine))
 

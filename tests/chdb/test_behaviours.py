@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from clip_installer.tables.schema import SchemaParameters, index_statements, statements
@@ -12,6 +11,7 @@ from tests import behaviours
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.chdb.driver import Engine
 from tests.models.pictures import corpus
+from tests.processes import children, kill
 
 pytestmark = pytest.mark.dockerless
 
@@ -34,8 +34,7 @@ class Embedded:
         self.install("--uninstall")
 
     def kill_workers(self) -> None:
-        for child in psutil.Process(self.engine.process.pid).children(recursive=True):
-            child.kill()
+        kill(children(self.engine.process.pid))
 
     def restart(self) -> Engine:
         assert self.engine.close() == 0

@@ -16,6 +16,7 @@ from tests import row_binary_blocks
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import corpus
+from tests.processes import children, command_line
 
 AWKWARD = {
     "tab": r"'a\tb'",
@@ -38,8 +39,8 @@ AWKWARD = {
 def workers(engine: Engine, function: str) -> list[psutil.Process]:
     return [
         child
-        for child in psutil.Process(engine.process.pid).children(recursive=True)
-        if child.cmdline()[1:5] == ["-I", "-m", "clip_udfs", function]
+        for child in children(engine.process.pid)
+        if command_line(child)[1:5] == ["-I", "-m", "clip_udfs", function]
     ]
 
 

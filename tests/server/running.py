@@ -21,6 +21,7 @@ from clickhouse_connect.driver.exceptions import Error as ConnectError
 from clickhouse_driver.errors import Error as DriverError
 
 from tests.chdb.driver import QueryFailed
+from tests.processes import command_line
 
 START_SECONDS = 120
 # Each user has a password of the run's own, so that a search of everything that was printed can find it.
@@ -300,13 +301,6 @@ def written(place: ServerPlace) -> Iterator[Path]:
     yield from place.data.glob("*.log")
     yield from place.config.glob("*_function.xml")
     yield from (path for path in place.data.glob("user_scripts/**/*") if path.name in ("launch", "worker.json"))
-
-
-def command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def _unbuffered() -> Mapping[str, str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 import psutil
 import pytest
 
 from tests import behaviours
 from tests.chdb.driver import QueryFailed
-from tests.server.running import PASSWORDS, Client, RunningServer, ServerPlace, command_line
+from tests.processes import command_line, kill
+from tests.server.running import PASSWORDS, Client, RunningServer, ServerPlace
 
 Connect = Callable[[str], Client]
 # Programs that ask a statement: arguments are host, port, password and statement.
@@ -28,10 +27,7 @@ GOES_AWAY = {
 
 def kill_workers(place: ServerPlace) -> None:
     """Kill every worker as the kernel does when memory runs out."""
-    for process in place.processes():
-        if "clip_udfs" in command_line(process):
-            with suppress(psutil.NoSuchProcess):  # a decoder ends with its worker
-                process.send_signal(signal.SIGKILL)
+    kill(process for process in place.processes() if "clip_udfs" in command_line(process))
 
 
 def test_vectors_and_refusals(connect: Connect) -> None:

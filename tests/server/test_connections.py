@@ -6,7 +6,6 @@ import json
 import os
 import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 
 from clip_installer import cli
 from tests.listeners import CERTIFICATES, answering, tls_proxy
+from tests.processes import children, kill
 from tests.server.running import PASSWORDS, RunningServer, ServerPlace, start_server
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -135,8 +135,7 @@ def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
     )
     while not server.rows("SELECT 1 FROM system.processes WHERE query LIKE '%sleepEachRow(1)) FROM numbers(60)%'")[1:]:
         time.sleep(0.1)
-    for child in (*psutil.Process(server.process.pid).children(recursive=True), server.process):
-        child.send_signal(signal.SIGKILL)
+    kill((*children(server.process.pid), psutil.Process(server.process.pid)))
     _, said = command.communicate(timeout=60)
     server.process.communicate()
     assert (command.returncode, len(said.splitlines())) == (1, 1), said

@@ -14,6 +14,7 @@ from PIL import Image
 
 from clip_udfs.settings import FORMATS, ROW_BINARY, TAB_SEPARATED
 from tests.chdb.driver import QueryFailed
+from tests.processes import kill
 from tests.server.running import PASSWORDS, RunningServer, ServerPlace
 
 # Seconds without an answer after which ClickHouse gives up on a held worker; as installed, a minute or more.
@@ -144,8 +145,7 @@ def test_two_hostile_analysts_do_not_keep_a_third_from_an_answer(
         assert ask(server) == exact
     finally:
         over.set()
-        for worker in place.processes():
-            worker.kill()
+        kill(place.processes())
         for thread in hostile:
             thread.join()
     assert unheld == []

@@ -8,9 +8,8 @@ import shlex
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -29,6 +28,7 @@ from tests.chdb.conftest import ServerTree
 from tests.chdb.driver import Engine, QueryFailed
 from tests.models.pictures import drawing
 from tests.pipelines import pipeline_of
+from tests.processes import children, command_line, has_ended, without_children
 
 SABOTEUR = Path(__file__).with_name("saboteur.py")
 PICTURES = 6
@@ -172,12 +172,9 @@ class Case:
 
     def workers(self, function: str = "encode_text") -> list[psutil.Process]:
         """The function's living workers, without the processes in which they decode."""
-        found = {
-            process.pid: process
-            for process in processes(self.tree)
-            if function in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
-        }
-        return [process for process in found.values() if process.ppid() not in found]
+        return without_children(
+            process for process in processes(self.tree) if function in command_line(process) and not has_ended(process)
+        )
 
     def worker(self, function: str = "encode_text") -> psutil.Process:
         """The function's only worker."""
@@ -262,19 +259,14 @@ def processes(tree: ServerTree) -> list[psutil.Process]:
     """Every process on this machine that was started with the tree's settings, whoever its parent is."""
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess):
-            if any(str(tree.data) in argument and "worker.json" in argument for argument in process.cmdline()):
-                found.append(process)
+        if any(str(tree.data) in argument and "worker.json" in argument for argument in command_line(process)):
+            found.append(process)
     return found
 
 
 def zombies(engine: Engine) -> int:
     """Children of the engine that ended and that it has not noticed."""
-    states = Counter[str]()
-    for child in psutil.Process(engine.process.pid).children():
-        with suppress(psutil.NoSuchProcess):
-            states[child.status()] += 1
-    return states[psutil.STATUS_ZOMBIE]
+    return sum(has_ended(child) for child in children(engine.process.pid, recursive=False))
 
 
 def files(directory: Path) -> dict[str, int]:
@@ -294,4 +286,4 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
     """Send a signal; for one that ends the process, wait until it has ended."""
     process.send_signal(number)
     if number in (signal.SIGKILL, signal.SIGTERM):
-        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"the end of {process}")
+        until(lambda: has_ended(process), f"the end of {process}")

@@ -9,6 +9,7 @@ import psutil
 
 from tests.chdb.faults.case import Case, processes, zombies
 from tests.chdb.faults.mix import Mix
+from tests.processes import resident_bytes
 
 MEBIBYTE = 1 << 20
 
@@ -16,7 +17,7 @@ MEBIBYTE = 1 << 20
 def used(case: Case) -> tuple[int, int, int]:
     """Memory of the workers and of the engine in bytes, and descriptors of the engine."""
     engine = psutil.Process(case.engine.process.pid)
-    workers = sum(process.memory_info().rss for process in processes(case.tree) if process.pid != engine.pid)
+    workers = sum(resident_bytes(process) for process in processes(case.tree) if process.pid != engine.pid)
     return workers, engine.memory_info().rss, engine.num_fds()
 
 

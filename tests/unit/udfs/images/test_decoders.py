@@ -19,6 +19,7 @@ from clip_udfs.errors import BlockOverrun
 from clip_udfs.images.budget import BlockBudget
 from clip_udfs.settings import IMAGE_FORMATS, WorkerSettings
 from tests.broken_pictures import encoded, odd_but_whole, png, refused
+from tests.processes import children, has_ended
 from tests.row_binary_blocks import texts, vectors
 
 # Runs in a process of its own, as a pool is forked from a process without threads. Each content is a Python expression.
@@ -191,7 +192,7 @@ def test_no_decoder_outlives_its_worker(settings: WorkerSettings, kill: bool) ->
     processes: list[psutil.Process] = []
     while len(processes) < 2:  # the supervisor and a decoder
         time.sleep(0.05)
-        processes = psutil.Process(worker.pid).children(recursive=True)
+        processes = children(worker.pid)
     if kill:
         worker.kill()
     elif worker.stdout is not None:
@@ -201,7 +202,7 @@ def test_no_decoder_outlives_its_worker(settings: WorkerSettings, kill: bool) ->
     if worker.stdout is not None:
         worker.stdout.close()
     worker.wait()
-    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert [one for one in alive if not has_ended(one)] == []
     assert gone or alive
 
 
