@@ -65,6 +65,7 @@ class ModulesTogether(LoadScopeScheduling):
         return nodeid if module in SPREAD else module
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ModulesTogether:
     """Take the scheduler above, whatever --dist says."""
     return ModulesTogether(config, log)

@@ -84,7 +84,7 @@ def assert_equal(ours: np.ndarray, theirs: np.ndarray) -> None:
 def test_texts(source: SourceModel, bundle: Bundle) -> None:
     tokenizer = Tokenizer(bundle.file("tokenizer.json"), bundle.manifest.text)
     encoder = open_encoder(WorkerSettings(bundle.directory), bundle, "text")
-    values = texts(140)
+    values = texts(80)
     tokens = tokenizer(values)
     order = sorted(range(len(values)), key=lambda index: len(tokens[index]))
     for start in range(0, len(order), 64):
@@ -95,8 +95,8 @@ def test_texts(source: SourceModel, bundle: Bundle) -> None:
 
 def test_pictures(source: SourceModel, bundle: Bundle) -> None:
     encoder = open_encoder(WorkerSettings(bundle.directory), bundle, "image")
-    contents = list(corpus().values())[::2]
-    assert len(contents) == 60
+    contents = list(corpus().values())[::3]
+    assert len(contents) == 40
     for start in range(0, len(contents), 20):
         chosen = contents[start : start + 20]
         pixels = np.stack([decode(content, bundle.manifest.image, 1 << 24) for content in chosen])
