@@ -24,6 +24,7 @@ SPREAD = {"tests/chdb/test_docs.py", "tests/models/test_families.py"}
 ON_THE_DEMO = (
     "tests/chdb/test_demo.py",
     "tests/chdb/test_docs.py::test_commands_on_the_demo",
+    "tests/chdb/test_docs.py::test_an_analyst",
     "tests/chdb/test_wheel.py",
 )
 TINY_CLIP = TESTS / "models" / "tiny-clip.json"

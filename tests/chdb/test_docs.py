@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
@@ -25,6 +25,7 @@ from clip_installer.commands.trial.sql import split_statements
 from tests import documents
 from tests.documents import REPOSITORY, Block
 from tests.laion_parts import write_part
+from tests.server.running import PASSWORDS, QUOTA, USERS, ServerPlace, running_server
 
 # What a page says, and what is run instead; {port} serves the folder laion over HTTP.
 SUBSTITUTIONS = (
@@ -73,10 +74,17 @@ BETWEEN = "printed by the block before"
 
 @dataclass(frozen=True)
 class Clone:
-    """A directory with what the pages take for granted: a clone, a demonstration, a server, and two LAION parts."""
+    """A directory with what the pages take for granted: a clone, a demonstration, a server, and two LAION parts.
+
+    Attributes:
+        place: The directory.
+        port: Where the LAION parts are served.
+        url: The server that SQL is sent to; None for chDB on the configuration that the page is about.
+    """
 
     place: Path
     port: int
+    url: str | None = None
 
     def command(self, text: str) -> str:
         """``text`` with the substitutions."""
@@ -154,12 +162,22 @@ def test_commands_print_what_the_page_says(page: str, clone: Clone, request: pyt
 
 def run_the_page(page: str, clone: Clone, writing: bool) -> None:
     """Run the blocks of ``page`` in order; compare what they print, or write it into the page."""
-    runnable = [block for block in documents.blocks(page) if block.language in documents.COMMANDS and not block.needs]
-    wrong = []
     if page in BEFORE:
         done = clone.run(BEFORE[page])
         assert done.returncode == 0, done.stdout
-    for block, status, printed in _outcomes(clone, runnable):
+    run_blocks(runnable(page), clone, writing=writing)
+
+
+def runnable(page: str) -> list[Block]:
+    """The blocks of ``page`` that a test machine can run."""
+    return [block for block in documents.blocks(page) if block.language in documents.COMMANDS and not block.needs]
+
+
+def run_blocks(blocks: list[Block], clone: Clone, *, writing: bool = False) -> None:
+    """Run ``blocks`` in order; compare what they print, or write it into their pages."""
+    assert blocks
+    wrong = []
+    for block, status, printed in _outcomes(clone, blocks):
         if (status != 0) != block.fails:
             wrong.append(f"{block.place}: ended with {status}\n{block.code}\n{printed}")
         elif block.output is not None and not documents.agrees(_stated(block), printed):
@@ -170,6 +188,26 @@ def run_the_page(page: str, clone: Clone, writing: bool) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_an_analyst_with_readonly_1_sees_what_the_page_says(clone: Clone, demo: Path) -> None:
+    """Every statement that only reads, over HTTP, on a server with the demonstration's table."""
+    (clone.place / "users.xml").write_text(USERS.format(queries=QUOTA, **PASSWORDS))
+    (clone.place / "demo").symlink_to(demo)
+    named = demo / "etc/clickhouse-server/config.d/users.xml"
+    named.write_text(f"<clickhouse><users_config>{clone.place}/users.xml</users_config></clickhouse>")
+    try:
+        with running_server(ServerPlace(named.parents[1], demo / "var/lib/clickhouse")) as server:
+            analyst = replace(clone, url=server.url("readonly"))
+            blocks = runnable("docs/analyst.md")
+            run_blocks([block for block in blocks if block.language == "sql" and reads(block)], analyst)
+    finally:
+        named.unlink()
+
+
+def reads(block: Block) -> bool:
+    """Whether no statement of ``block`` changes anything."""
+    return all(re.match(r"(?:--.*\s+)*(?:SELECT|WITH|SHOW|EXPLAIN)\b", one) for one in split_statements(block.code))
+
+
 def test_sql_that_cannot_be_run_here_can_at_least_be_parsed(clone: Clone) -> None:
     unrun = [block for page in documents.pages() for block in documents.blocks(page) if block.needs]
     statements = [part for block in unrun if block.language == "sql" for part in split_statements(block.code)]
@@ -178,9 +216,9 @@ def test_sql_that_cannot_be_run_here_can_at_least_be_parsed(clone: Clone) -> Non
     assert done.returncode == 0, done.stdout
 
 
-def _outcomes(clone: Clone, runnable: list[Block]) -> Iterator[tuple[Block, int, str]]:
+def _outcomes(clone: Clone, blocks: list[Block]) -> Iterator[tuple[Block, int, str]]:
     """Each block with exit status and output; SQL blocks that follow each other share an engine."""
-    for (language, fails), group in groupby(runnable, lambda block: (block.language, block.fails)):
+    for (language, fails), group in groupby(blocks, lambda block: (block.language, block.fails)):
         together = list(group)
         if language == "sql" and not fails:
             yield from zip(together, *_run_sql(clone, together), strict=True)
@@ -193,7 +231,9 @@ def _outcomes(clone: Clone, runnable: list[Block]) -> Iterator[tuple[Block, int,
 def _run_sql(clone: Clone, together: list[Block]) -> tuple[list[int], list[str]]:
     """Run SQL blocks one after the other; what comes after one that failed is not run and counts as failed."""
     mark = f"\n;SELECT '{BETWEEN}' FORMAT TabSeparatedRaw;\n"
-    script = "SYSTEM FLUSH LOGS;\n" + mark.join(block.code for block in together)
+    script = mark.join(block.code for block in together)
+    if clone.url is None:
+        script = f"SYSTEM FLUSH LOGS;\n{script}"
     done = clone.run(_client(clone, together[0].page, script))
     printed = done.stdout.split(f"{BETWEEN}\n")
     missing = len(together) - len(printed)
@@ -202,9 +242,8 @@ def _run_sql(clone: Clone, together: list[Block]) -> tuple[list[int], list[str]]
 
 def _client(clone: Clone, page: str, statements: str) -> str:
     (clone.place / "page.sql").write_text(clone.command(statements), encoding="utf-8")
-    return (
-        f"clip-udfs sql --embedded --server-config {SQL_RUNS_ON.get(page, SERVER)} -f PrettyCompactMonoBlock page.sql"
-    )
+    connection = f"--url {clone.url}" if clone.url else f"--embedded --server-config {SQL_RUNS_ON.get(page, SERVER)}"
+    return f"clip-udfs sql {connection} -f PrettyCompactMonoBlock page.sql"
 
 
 def _stated(block: Block) -> str:
