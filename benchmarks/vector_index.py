@@ -1,4 +1,4 @@
-"""The cost of a vector in ClickHouse, in seconds of one core: to index, to search, to read as QBit.
+"""The cost of a vector in ClickHouse, in seconds of one core: to index, to search, to read as QBit or as a code.
 
 ``python -m benchmarks.vector_index`` prints one JSON object, which ``clip-udfs estimate`` computes with. Seconds are
 CPU time of the process, not wall-clock time, so other load changes them little. Vectors are clustered, like those of
@@ -24,6 +24,7 @@ from benchmarks import machine
 
 K = 10
 _CANDIDATES = 4 * K  # what the search views rank exactly
+_BY_CODES = 256  # what they read after they have compared quantized codes
 _CLUSTERS = 2000
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--quantization", type=_words, default=("bf16", "i8"), help="what an index keeps of a number")
     parser.add_argument("--m", type=_numbers, default=(16, 64), help="connections of a vector")
     parser.add_argument("--bits", type=_numbers, default=(4, 8, 16), help="bits of a number that QBit reads")
+    parser.add_argument("--method", type=_words, default=("rabitq", "turboquant"), help="methods of quantized codes")
     parser.add_argument("--ef-construction", type=int, default=256)
     parser.add_argument("--ef-search", type=int, default=256)
     parser.add_argument("--dimension", type=int, default=512)
@@ -49,6 +51,8 @@ def main() -> None:
                     _add(found, table.index(quantization, m))
             for bits in options.bits:
                 _add(found, table.qbit(bits))
+            for method in options.method:
+                _add(found, table.codes(method))
             _add(found, table.brute_force())
     least, most = sorted((loads, machine.load()))
     answer = {
@@ -154,6 +158,29 @@ class Table:
             "kind": "qbit",
             "rows": self._rows,
             "bits": bits,
+            "bytes_per_row": size / self._rows,
+            "core_seconds_per_row_and_query": seconds / self._rows,
+            "recall": self._recall(found),
+        }
+
+    def codes(self, method: str) -> dict[str, Any]:
+        """Compare the codes of all rows, without an index, and read the vectors of the nearest."""
+        self._run(
+            f"CREATE TABLE coded (id UInt32, v Array(Float32) CODEC(Quantized('{method}', {self._options.dimension})))"
+            " ENGINE = MergeTree ORDER BY id SETTINGS index_granularity = 64, enable_quantized_codec = 1"
+        )
+        self._run("INSERT INTO coded SELECT * FROM source")
+        self._run("OPTIMIZE TABLE coded FINAL")
+        sizes = "system.columns WHERE table = 'coded' AND name = 'v'"
+        size = int(self._run(f"SELECT sum(data_compressed_bytes) FROM {sizes}"))
+        settings = "SETTINGS vector_search_use_quantized_codes = 1, vector_search_index_fetch_multiplier = "
+        found, seconds = self._search("coded", "cosineDistance(v, {query})", f"{settings}{_BY_CODES / K}")
+        self._run("DROP TABLE coded SYNC")
+        return {
+            "kind": "codes",
+            "rows": self._rows,
+            "method": method,
+            "candidates": _BY_CODES,
             "bytes_per_row": size / self._rows,
             "core_seconds_per_row_and_query": seconds / self._rows,
             "recall": self._recall(found),

@@ -39,10 +39,14 @@ def test_the_table_is_markdown(tmp_path: Path) -> None:
     write_part(tmp_path, 0, rows=300, dimension=8)
     where = ("--embedded", "--server-config", server.config)
     commands.succeed("import-laion", tmp_path, "--parts", "0", *where)
-    said = commands.succeed("recall", *where, "--queries", "5", "--ef-search", "64", "--m", "8").output.splitlines()
+    both = ("--kind", "hnsw,quantized", "--ef-search", "300", "--m", "8")
+    said = commands.succeed("recall", *where, "--queries", "5", *both).output.splitlines()
     assert said[0] == "recall@10 of 5 searches in 300 rows of laion"
     assert said[2].startswith("| quantization ")
-    assert [line.split("|")[1].strip() for line in said[4:7]] == ["bf16", "i8", "none: brute force"]
+    names = [line.split("|")[1].strip() for line in said[4:9]]
+    assert names == ["bf16", "i8", "rabitq", "turboquant", "none: brute force"]
+    # As many candidates as rows: what is found is what is there.
+    assert [line.split("|")[5].strip() for line in said[6:8]] == ["1.0000", "1.0000"]
     assert said[-1].startswith("recommended: ")
 
 

@@ -30,8 +30,16 @@ def test_what_it_prints_is_what_an_estimate_takes(tmp_path: Path) -> None:
     few, every = large["qbit", None, 2], large["qbit", None, 16]
     assert few["recall"] <= every["recall"]
     assert every["recall"] > 0.95
+    rabitq, turboquant = (
+        next(one for one in found if one["rows"] == 1500 and one.get("method") == method)
+        for method in ("rabitq", "turboquant")
+    )
+    assert rabitq["bytes_per_row"] < turboquant["bytes_per_row"] < 2 * rabitq["bytes_per_row"]
+    assert min(rabitq["recall"], turboquant["recall"]) > 0.9
     assert all(value > 0 for one in found for name, value in one.items() if name.endswith(("seconds", "_row", "query")))
     estimate = ("estimate", "--figures", figures, "--dimension", 32, "--rows", "1e6", "--bits", 16, "--json")
     indexes = commands.succeed(*estimate).answer["indexes"]
     assert [(one["quantization"], one["m"]) for one in indexes] == [("bf16", 8), ("i8", 8)]
+    quickest = min(one["core_seconds_per_row_and_query"] for one in (rabitq, turboquant))
+    assert indexes[0]["codes_seconds"] == pytest.approx(1e6 * quickest / (indexes[0]["machines"] * 32))
     assert indexes[0]["memory"] - indexes[1]["memory"] == pytest.approx(2 * 1_000_000 * 32, rel=0.02)

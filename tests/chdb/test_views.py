@@ -60,6 +60,7 @@ SETTINGS = [
     "use_skip_indexes = 0",
     "vector_search_filter_strategy = 'prefilter'",
     "vector_search_index_fetch_multiplier = 1",
+    "vector_search_use_quantized_codes = 1",
     "vector_search_with_rescoring = 1",
     "max_limit_for_vector_search_queries = 2",
     "max_threads = 1",

@@ -12,14 +12,15 @@ from clip_installer.tables.deploy import deploy, plan_schema
 from clip_installer.tables.layout import pictures_layout
 from clip_installer.tables.own_views import view_schema
 from clip_installer.tables.sample import draw_sample
-from clip_installer.tables.vector_index.build import build_indexes, vector_indexes
+from clip_installer.tables.vector_index.build import build_indexes
+from clip_installer.tables.vector_index.codes import kind_of
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
 
 def make_searchable(database: Database, table: PictureTable, advance: Advance) -> None:
-    """Create the views, and build the vector index if there is none yet; later inserts update it.
+    """Create the views, and a vector index if there is neither one nor quantized codes; later inserts update it.
 
     Raises:
         ConflictError: There is a foreign view of the same name.
@@ -33,6 +34,6 @@ def make_searchable(database: Database, table: PictureTable, advance: Advance) -
     deploy(database, steps)
     if not database.rows(f"SELECT 1 FROM {identifier(table.name)} LIMIT 1"):
         return
-    if not vector_indexes(database, schema.parameters):
+    if kind_of(database, schema.parameters) == "none":
         build_indexes(database, schema.parameters, False, advance)
     draw_sample(database, schema.parameters)

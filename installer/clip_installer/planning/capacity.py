@@ -69,6 +69,7 @@ class IndexEstimate:
         latency: Seconds of a single search by text.
         month: Price of the machines per month; None without a price.
         scan_seconds: Seconds of a single search of the same rows as QBit on the same machines; None if not measured.
+        codes_seconds: The same by quantized codes, of the quickest method.
     """
 
     rows: int
@@ -90,6 +91,7 @@ class IndexEstimate:
     latency: Range
     month: float | None
     scan_seconds: float | None
+    codes_seconds: float | None
 
 
 def index_estimate(
@@ -144,6 +146,8 @@ def index_estimate(
         for seconds in (part_seconds.least, part_seconds.most)
     )
     scan = figures.scans.get(bits)
+    quickest_codes = min((one.seconds_per_row for one in figures.codes.values()), default=None)
+    scanning = rows * longer / (machines * machine.cores)
     return IndexEstimate(
         rows=rows,
         quantization=quantization,
@@ -166,7 +170,8 @@ def index_estimate(
             text / 2 + part_seconds.least * math.ceil(parts / machine.cores), text + part_seconds.most * parts
         ),
         month=None if machine.price is None else machines * machine.price * _HOURS_OF_A_MONTH,
-        scan_seconds=None if scan is None else rows * scan.seconds_per_row * longer / (machines * machine.cores),
+        scan_seconds=None if scan is None else scan.seconds_per_row * scanning,
+        codes_seconds=None if quickest_codes is None else quickest_codes * scanning,
     )
 
 

@@ -70,6 +70,7 @@ def time_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
     heads = (
         *("rows", "index", "M", "machines", "import h", "build h", "plan h", "searches/s", "one search, ms"),
         f"as QBit, {bits} bits: s per search",
+        "by quantized codes: s per search",
     )
     return _markdown(
         heads,
@@ -82,7 +83,10 @@ def time_table(estimates: Sequence[IndexEstimate], bits: int) -> str:
                 "" if one.window_hours is None else _figure(one.window_hours),
                 _range(one.queries),
                 _range(one.latency.times(1000)),
-                _NOT_MEASURED if one.scan_seconds is None else _figure(one.scan_seconds),
+                *(
+                    _NOT_MEASURED if seconds is None else _figure(seconds)
+                    for seconds in (one.scan_seconds, one.codes_seconds)
+                ),
             )
             for one in estimates
             if one.fits
@@ -99,18 +103,19 @@ def limit_table(limits: Sequence[tuple[str, int, int, float]]) -> str:
 
 
 def scan_table(figures: Figures, machine: Machine) -> str:
-    """What one machine reads of QBit."""
+    """What one machine searches without an index: as QBit, and by quantized codes."""
+    named = [(f"QBit, {bits} bits read", scan) for bits, scan in sorted(figures.scans.items()) if bits >= LEAST_BITS]
+    named += [(f"quantized codes, {method}", scan) for method, scan in figures.codes.items()]
     return _markdown(
-        ("QBit, bits read", "bytes per row on disk", "rows read per second by one machine", "recall@10"),
+        ("without an index", "bytes per row on disk", "rows searched per second by one machine", "recall@10"),
         (
             (
-                str(bits),
+                name,
                 f"{scan.bytes_per_row:.0f}",
                 spoken_rows(machine.cores / scan.seconds_per_row),
                 f"{scan.recall:.3f}",
             )
-            for bits, scan in sorted(figures.scans.items())
-            if bits >= LEAST_BITS
+            for name, scan in named
         ),
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ class IndexCost:
 
 @dataclass(frozen=True)
 class ScanCost:
-    """The cost of reading vectors as QBit.
+    """The cost of searching without an index: reading vectors as QBit, or comparing their quantized codes.
 
     Attributes:
-        bytes_per_row: On disk, compressed, all bits.
+        bytes_per_row: On disk, compressed, all bits; of codes, with the vectors.
         seconds_per_row: Seconds of one core for each row of a search.
         recall: Share of the true neighbours that are found.
     """
@@ -60,9 +60,10 @@ class Figures:
         dimension: Length of the vectors of ``indexes`` and ``scans``.
         encoding: Seconds of one core for a row: of ``captions``, ``pictures``, and ``one text``.
         indexes: The measured table sizes by quantization and M, smallest first.
-        scans: By the bits read of each number.
+        scans: QBit, by the bits read of each number.
         origins: Where the figures come from: command, machine, load.
         import_seconds: Wall-clock seconds per row of one import-laion on two cores; None if not measured.
+        codes: Quantized codes, by their method; empty if not measured.
     """
 
     dimension: int
@@ -71,6 +72,7 @@ class Figures:
     scans: dict[int, ScanCost]
     origins: tuple[str, ...]
     import_seconds: float | None = None
+    codes: Mapping[str, ScanCost] = field(default_factory=dict)
 
 
 def read_figures(files: Sequence[Path] = ()) -> Figures:
@@ -118,6 +120,7 @@ def _figures(encoding: dict[str, Any], vectors: dict[str, Any]) -> Figures:
         raise ValueError(f"nothing about {', '.join(missing)}")
     indexes: dict[tuple[str, int], list[IndexCost]] = {}
     scans: dict[int, ScanCost] = {}
+    codes: dict[str, ScanCost] = {}
     for one in sorted(vectors["vector_index"], key=lambda one: int(one["rows"])):
         if one["kind"] == "hnsw":
             cost = IndexCost(
@@ -129,9 +132,13 @@ def _figures(encoding: dict[str, Any], vectors: dict[str, Any]) -> Figures:
                 one["index_recall"],
             )
             indexes.setdefault((one["quantization"], one["m"]), []).append(cost)
-        elif one["kind"] == "qbit":
+        elif one["kind"] in ("qbit", "codes"):
             # The largest table wins, because the fixed cost of a query matters least there.
-            scans[one["bits"]] = ScanCost(one["bytes_per_row"], one["core_seconds_per_row_and_query"], one["recall"])
+            scan = ScanCost(one["bytes_per_row"], one["core_seconds_per_row_and_query"], one["recall"])
+            if one["kind"] == "qbit":
+                scans[one["bits"]] = scan
+            else:
+                codes[one["method"]] = scan
     parts = [one for one in encoding["measurements"] if (one["contender"], one["work"]) == ("ours", _IMPORT)]
     return Figures(
         dimension=int(vectors["dimension"]),
@@ -140,6 +147,7 @@ def _figures(encoding: dict[str, Any], vectors: dict[str, Any]) -> Figures:
         scans=scans,
         origins=(_origin(encoding), _origin(vectors)),
         import_seconds=statistics.median(parts[0]["values"]) / parts[0]["rows"] if parts else None,
+        codes=codes,
     )
 
 

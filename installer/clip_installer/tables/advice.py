@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clip_installer.clickhouse.sql import identifier, is_table
 from clip_installer.tables.schema import SchemaParameters
+from clip_installer.tables.vector_index.codes import advice_on_codes
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -46,7 +47,7 @@ def advice(database: Database, parameters: SchemaParameters) -> list[str]:
             f"{stored} has deleted rows in {masked} of its parts, which the index still proposes; the views search on"
             f" past them, other queries may return too few rows: OPTIMIZE TABLE {stored}{parameters.on_cluster} FINAL"
         )
-    return found
+    return found + advice_on_codes(database, parameters)
 
 
 def _granularity(parameters: SchemaParameters) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 NUMBER_BITS = {"bf16": 16, "f64": 64, "f32": 32, "f16": 16, "i8": 8, "b1": 1}
 QUANTIZATIONS = tuple(NUMBER_BITS)
 _NEIGHBOUR_BYTES = 4
+# What can make the searches of a table quick, and the methods of quantized codes.
+KINDS = ("hnsw", "quantized", "none")
+METHODS = ("rabitq", "turboquant")
 CAPTION_INDEX = "caption_index"
 # Rows of the sample for relevance: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024

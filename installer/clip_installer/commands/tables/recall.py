@@ -10,7 +10,7 @@ import click
 
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.commands.options import connection_options, json_option, table_option
-from clip_installer.tables.schema import QUANTIZATIONS
+from clip_installer.tables.schema import KINDS, METHODS, QUANTIZATIONS
 
 _COLUMNS = {"image": "image_embedding", "text": "text_embedding"}
 
@@ -22,24 +22,31 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     return tuple(int(item) for item in items)
 
 
-def _quantizations(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+_CHOICES = {"quantization": QUANTIZATIONS, "kind": KINDS[:2], "method": METHODS}
+
+
+def _some_of(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    known = _CHOICES[str(parameter.name)]
     items = tuple(item.strip() for item in value.split(","))
-    if unknown := [item for item in items if item not in QUANTIZATIONS]:
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(QUANTIZATIONS)}")
+    if unknown := [item for item in items if item not in known]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}")
     return items
 
 
 _HELP = """\
 Build each index on a sample of the table, search it as the views do, and compare with brute force.
 
-Separate lists by commas. The copies of the sample are dropped at the end.
+With --kind quantized it measures quantized codes, with --kind hnsw,quantized both. For codes, the candidates of
+--ef-search are the vectors that a search reads after it has compared the codes; the views read 256. Separate lists by
+commas. The copies of the sample are dropped at the end.
 
 \b
   clip-udfs recall --quantization bf16,i8 --m 16,64 --url http://localhost:8123
+  clip-udfs recall --kind hnsw,quantized --url http://localhost:8123
 """
 
 
-@click.command(help=_HELP, short_help="Measure the vector index against brute force.")
+@click.command(help=_HELP, short_help="Measure vector indexes and codes against brute force.")
 @connection_options
 @table_option
 @click.option(
@@ -60,11 +67,15 @@ Separate lists by commas. The copies of the sample are dropped at the end.
 @click.option("--rows", default=100_000, show_default=True, help="Rows of the sample.")
 @click.option("--queries", default=100, show_default=True, help="Number of queries.")
 @click.option("-k", "k", default=10, show_default=True, help="Neighbours of each query.")
+@click.option("--kind", default="hnsw", show_default=True, callback=_some_of, help="HNSW indexes, quantized codes.")
+@click.option(
+    "--method", default=",".join(METHODS), show_default=True, callback=_some_of, help="Methods of the quantized codes."
+)
 @click.option(
     "--quantization",
     default="bf16,i8",
     show_default=True,
-    callback=_quantizations,
+    callback=_some_of,
     help="Number formats of the vectors in the index.",
 )
 @click.option("--m", default="64", show_default=True, callback=_numbers, help="Connections of each vector.")
@@ -95,6 +106,8 @@ def recall(
     rows: int,
     queries: int,
     k: int,
+    kind: tuple[str, ...],
+    method: tuple[str, ...],
     quantization: tuple[str, ...],
     m: tuple[int, ...],
     ef_construction: tuple[int, ...],
@@ -115,10 +128,11 @@ def recall(
         rows=rows,
         queries=queries,
         k=k,
-        quantizations=quantization,
+        quantizations=quantization if "hnsw" in kind else (),
         m=m,
         ef_construction=ef_construction,
         ef_search=ef_search,
+        methods=method if "quantized" in kind else (),
     )
     with progress() as advance, connection.connect() as database:
         report = measure(database, plan, advance)
@@ -131,9 +145,9 @@ def recall(
     click.echo(f"recall@{report.k} of {report.queries} searches in {report.rows} rows of {table}\n")
     click.echo(recall_report.markdown(report))
     if best is None:
-        click.echo(f"\nnone of these indexes reaches a recall of {target}: try a larger --ef-search, --m or bf16")
+        click.echo(f"\nnone of these reaches a recall of {target}: try a larger --ef-search, --m or bf16")
     else:
         click.echo(
-            f"\nrecommended: {best.quantization}, M {best.m}, ef {best.ef_construction} for building and"
-            f" {best.ef_search} for searching; recall {best.index_recall:.4f}"
+            f"\nrecommended: {recall_report.variant(best)}, {best.ef_search} candidates while searching;"
+            f" recall {best.index_recall:.4f}"
         )

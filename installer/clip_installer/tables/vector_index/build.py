@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clip_installer.clickhouse.sql import identifier, is_table, literal
+from clip_installer.clickhouse.sql import identifier, is_table
 from clip_installer.errors import ConflictError, SqlError, TableUnfit
 from clip_installer.progress import Advance
 from clip_installer.tables.schema import (
@@ -16,6 +15,7 @@ from clip_installer.tables.schema import (
     caption_index_statements,
     index_statements,
 )
+from clip_installer.tables.vector_index.built import BuiltIndex, vector_indexes
 from clip_installer.tables.vector_index.mutations import check_space, is_building, rows_to_do
 from clip_installer.tables.vector_index.mutations import system as _system
 
@@ -25,21 +25,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 # The first version with the tokenizer asciiCJK.
 _CAPTION_INDEX_SINCE = (26, 4)
-
-
-@dataclass(frozen=True)
-class BuiltIndex:
-    """One vector index.
-
-    Attributes:
-        name: ``image_index`` or ``text_index``.
-        definition: Its type with all parameters, as ClickHouse writes it.
-        bytes_on_disk: Stored size; about the memory that a search needs.
-    """
-
-    name: str
-    definition: str
-    bytes_on_disk: int
 
 
 def build_indexes(
@@ -81,7 +66,7 @@ def build_indexes(
             f" {wanted}; --rebuild replaces it"
         )
     if not replaced and _are_built(database, parameters):
-        changed = _build_caption_index(database, parameters, advance, sleep if wait else None)
+        changed = build_caption_index(database, parameters, advance, sleep if wait else None)
         return changed, vector_indexes(database, parameters)
     attached = not replaced and is_building(database, parameters)
     if not attached:
@@ -97,12 +82,23 @@ def build_indexes(
     except SqlError as error:
         _put_back(database, parameters, replaced, error)
         raise
-    _build_caption_index(database, parameters, advance, sleep if wait else None)
+    build_caption_index(database, parameters, advance, sleep if wait else None)
     return True, vector_indexes(database, parameters)
 
 
-def _build_caption_index(
-    database: Database, parameters: SchemaParameters, advance: Advance, sleep: Callable[[float], None] | None
+def drop_indexes(database: Database, parameters: SchemaParameters) -> bool:
+    """Drop the vector indexes of a table; return whether it had any."""
+    there = vector_indexes(database, parameters)
+    for index in there:
+        _drop(database, parameters, index.name)
+    return bool(there)
+
+
+def build_caption_index(
+    database: Database,
+    parameters: SchemaParameters,
+    advance: Advance,
+    sleep: Callable[[float], None] | None = time.sleep,
 ) -> bool:
     """Index the words of the captions for search_hybrid, if the server can and they are not indexed yet.
 
@@ -122,18 +118,6 @@ def _build_caption_index(
     if sleep is not None:
         _wait(database, parameters, advance, sleep)
     return True
-
-
-def vector_indexes(database: Database, parameters: SchemaParameters) -> list[BuiltIndex]:
-    """Our vector indexes of the stored table, by name, with their sizes on all servers of a cluster."""
-    names = ", ".join(map(literal, parameters.layout.indexes))
-    found = database.rows(
-        "SELECT name, type_full, sum(data_compressed_bytes)"
-        f" FROM {_system('data_skipping_indices', parameters)}"
-        f" WHERE {is_table(parameters.stored_table)} AND name IN ({names})"
-        " GROUP BY name, type_full ORDER BY name"
-    )
-    return [BuiltIndex(*row) for row in found]
 
 
 def _are_built(database: Database, parameters: SchemaParameters) -> bool:

@@ -1,4 +1,4 @@
-"""Recall of the vector index, measured against brute force on a sample, for a grid of parameters."""
+"""Recall of vector indexes and quantized codes, measured against brute force on a sample, for a grid of parameters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from clip_installer.clickhouse.sql import identifier, is_table, render
 from clip_installer.errors import TableUnfit
 from clip_installer.progress import Advance
 from clip_installer.tables.schema import stored_dimension
+from clip_installer.tables.vector_index.codes import USE_CODES, code_bytes, switch
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
@@ -38,6 +39,7 @@ class RecallPlan:
         m: their connections,
         ef_construction: and their candidates while building.
         ef_search: Candidates while searching.
+        methods: Methods of the quantized codes to measure as well.
     """
 
     table: str
@@ -50,6 +52,7 @@ class RecallPlan:
     m: tuple[int, ...]
     ef_construction: tuple[int, ...]
     ef_search: tuple[int, ...]
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,21 @@ class Measurement:
     """One row of the report.
 
     Attributes:
-        quantization: Number format in the index.
-        m: Connections of each vector.
-        ef_construction: Candidates while building.
+        quantization: Number format in the index, or the method of quantized codes.
+        m: Connections of each vector; None for codes.
+        ef_construction: Candidates while building; None for codes.
         ef_search: Candidates while searching.
-        index_recall: Share of the true neighbours that the index alone found.
+        index_recall: Share of the true neighbours that the index alone found, or the codes with so many candidates.
         index_milliseconds: Median of such a search.
         recall: The share that the views find, which rank four times as many candidates exactly.
         milliseconds: Median of such a search.
-        index_bytes: Size of the uncompressed index: the memory that a search needs.
+        index_bytes: Size of the uncompressed index: the memory that a search needs. Of codes, what it reads.
         build_seconds: Time to build it.
     """
 
     quantization: str
-    m: int
-    ef_construction: int
+    m: int | None
+    ef_construction: int | None
     ef_search: int
     index_recall: float
     index_milliseconds: float
@@ -111,7 +114,7 @@ def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallRep
     Works on copies beside the table, ``<table>_recall_…``, which are dropped at the end.
 
     Raises:
-        TableUnfit: There is no such table, or it does not state the length of its vectors.
+        TableUnfit: There is no such table, it does not state the length of its vectors, or the server has no codes.
     """
     dimension = stored_dimension(database, plan.table)
     if dimension is None:
@@ -122,7 +125,11 @@ def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallRep
         "dimension": dimension,
         "scratch": lambda name: identifier(f"{plan.table}_recall_{name}"),
     }
-    variants = list(product(plan.quantizations, plan.m, plan.ef_construction))
+    variants: list[tuple[str, int | None, int | None]] = [
+        *product(plan.quantizations, plan.m, plan.ef_construction),
+        *((method, None, None) for method in plan.methods),
+    ]
+    allowed = {switch(database): 1} if plan.methods else {}
     steps = 1 + len(variants) * (1 + len(plan.ef_search))
     done = 0
 
@@ -141,14 +148,18 @@ def measure(database: Database, plan: RecallPlan, advance: Advance) -> RecallRep
         for quantization, m, ef_construction in variants:
             variant = {"quantization": quantization, "m": m, "ef_construction": ef_construction}
             began = time.monotonic()
-            _run(database, "recall/variant", {**values, **variant})
+            _run(database, "recall/variant", {**values, **variant}, **({} if m else allowed))
             seconds = time.monotonic() - began
-            size = _index_bytes(database, f"{plan.table}_recall_variant")
+            size = (
+                _index_bytes(database, f"{plan.table}_recall_variant")
+                if m
+                else rows * code_bytes(quantization, dimension)
+            )
             step()
             for ef_search in plan.ef_search:
                 parameters = (quantization, m, ef_construction, ef_search)
                 times = [
-                    search.median_milliseconds(form, "variant", f"{form} {parameters}", ef_search)
+                    search.median_milliseconds(form, "variant", f"{form} {parameters}", ef_search, by_codes=m is None)
                     for form in (_ALONE, _AS_VIEWS)
                 ]
                 lines.append((parameters, times, (size, seconds)))
@@ -170,13 +181,18 @@ class _Search:
         self._values = values
         self._queries = queries
 
-    def median_milliseconds(self, form: int, source: str, variant: str, ef_search: int) -> float:
+    def median_milliseconds(
+        self, form: int, source: str, variant: str, ef_search: int, *, by_codes: bool = False
+    ) -> float:
         """Search ``source``, store the results as ``variant``'s, and return the median time."""
         search = render("recall/search", {**self._values, "source": source})[form]
-        settings = {
-            "hnsw_candidate_list_size_for_search": ef_search,
-            "use_skip_indexes": int(source == "variant"),
-        }
+        settings: dict[str, float] = {"use_skip_indexes": int(source == "variant")}
+        if by_codes:
+            k = self._values["k"]
+            limit = k if form == _ALONE else max(k, min(4 * k, 1000))
+            settings |= {USE_CODES: 1, "vector_search_index_fetch_multiplier": max(1.0, ef_search / limit)}
+        else:
+            settings["hnsw_candidate_list_size_for_search"] = ef_search
         found, times = [], []
         for n in range(self._queries):
             began = time.perf_counter()
@@ -188,9 +204,9 @@ class _Search:
         return 1000 * statistics.median(times)
 
 
-def _run(database: Database, file: str, values: dict[str, Any]) -> None:
+def _run(database: Database, file: str, values: dict[str, Any], **settings: int) -> None:
     for statement in render(file, values):
-        database.command(statement.sql)
+        database.command(statement.sql, **settings)
 
 
 def _count(database: Database, values: dict[str, Any], name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_installer.errors import MissingExtra
-from clip_installer.tables.vector_index.recall import RecallReport
+from clip_installer.tables.vector_index.recall import Measurement, RecallReport
 
 _HEADS = ("quantization", "M", "ef build", "ef search", "recall", "ms", "in views", "ms", "index MiB", "build s")
 
@@ -15,8 +15,8 @@ def markdown(report: RecallReport) -> str:
     lines = [_HEADS] + [
         (
             line.quantization,
-            str(line.m),
-            str(line.ef_construction),
+            str(line.m or ""),
+            str(line.ef_construction or ""),
             str(line.ef_search),
             f"{line.index_recall:.4f}",
             f"{line.index_milliseconds:.1f}",
@@ -32,6 +32,13 @@ def markdown(report: RecallReport) -> str:
     rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(rows)
+
+
+def variant(line: Measurement) -> str:
+    """The index or the codes of a measurement, in words."""
+    if line.m is None:
+        return f"{line.quantization} codes"
+    return f"{line.quantization}, M {line.m}, ef {line.ef_construction}"
 
 
 def plot(report: RecallReport, path: Path) -> None:
@@ -58,13 +65,13 @@ def plot(report: RecallReport, path: Path) -> None:
             [line.index_milliseconds for line in lines],
             [line.index_recall for line in lines],
             marker="o",
-            label=f"{quantization}, M {m}, ef {ef_construction}: {size:.0f} MiB",
+            label=f"{variant(lines[0])}: {size:.0f} MiB",
         )
         for line in lines:
             axes.annotate(f" {line.ef_search}", (line.index_milliseconds, line.index_recall), fontsize=8)
     axes.axvline(report.exact_milliseconds, color="grey", linestyle=":", label="brute force")
     axes.set_xlabel("median milliseconds of a search; the numbers are ef_search")
-    axes.set_ylabel(f"recall@{report.k} of the index alone")
+    axes.set_ylabel(f"recall@{report.k} of the index or codes alone")
     axes.set_title(f"{report.queries} queries, {report.rows:,} rows")
     axes.legend()
     figure.savefig(path)

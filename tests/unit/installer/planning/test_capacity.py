@@ -28,6 +28,7 @@ FIGURES = Figures(
     scans={8: ScanCost(700, 1e-6, 1.0)},
     origins=("somewhere",),
     import_seconds=3.6e-5,
+    codes={"rabitq": ScanCost(2116, 2e-7, 0.99), "turboquant": ScanCost(2180, 3e-7, 1.0)},
 )
 MACHINE = Machine(memory=256 * GIB, cores=32, price=2.0)
 
@@ -60,6 +61,7 @@ def test_a_table_of_the_measured_size_costs_what_was_measured() -> None:
     assert found.build_hours.least == found.build_hours.most == pytest.approx(4000 * 2 * 0.002 / 32 / 3600)
     assert found.queries.least == found.queries.most == pytest.approx(2 * 32 / (0.04 + 0.06))
     assert found.scan_seconds == pytest.approx(4000 * 1e-6 / 64)
+    assert found.codes_seconds == pytest.approx(4000 * 2e-7 / 64), "of the quicker method"
     assert found.latency.least == pytest.approx(0.04 + 0.03), "the text on two cores, the search on one"
     assert found.latency.most == pytest.approx(0.04 + 0.06)
 
