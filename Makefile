@@ -37,6 +37,7 @@ versions: $(VENV)/test
 
 soak: $(VENV)/test
 	$(BIN)/python -m tests.soak --statements 100000
+	$(BIN)/python -m tests.server.soak
 
 fuzz: $(VENV)/test
 	$(BIN)/python -m tests.fuzz --seconds 600

@@ -13,6 +13,7 @@ from tests import behaviours
 from tests.chdb.driver import QueryFailed
 from tests.processes import command_line, kill
 from tests.server.running import PASSWORDS, Client, RunningServer, ServerPlace
+from tests.server.soak import soak
 
 Connect = Callable[[str], Client]
 # Programs that ask a statement: arguments are host, port, password and statement.
@@ -140,3 +141,10 @@ def test_no_worker_outlives_a_reload(server: RunningServer, place: ServerPlace) 
     behaviours.a_text_is_a_unit_vector(server.http())
     _, alive = psutil.wait_procs([psutil.Process(pid) for pid in before if psutil.pid_exists(pid)], timeout=0)
     assert {process.pid for process in place.processes()} - before or not alive
+
+
+def test_the_soak_in_short(server: RunningServer) -> None:
+    """Four clients over both protocols, bad rows among the good ones."""
+    first, second, *_ = soak(server, statements=40, clients=4, seed=3)
+    assert first.startswith("40 statements of 4 clients")
+    assert second.endswith("0 wrong, 0 hangs")
