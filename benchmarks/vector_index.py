@@ -167,7 +167,8 @@ class Table:
         """Compare the codes of all rows, without an index, and read the vectors of the nearest."""
         self._run(
             f"CREATE TABLE coded (id UInt32, v Array(Float32) CODEC(Quantized('{method}', {self._options.dimension})))"
-            " ENGINE = MergeTree ORDER BY id SETTINGS index_granularity = 64, enable_quantized_codec = 1"
+            " ENGINE = MergeTree ORDER BY id"
+            " SETTINGS min_bytes_for_wide_part = 0, index_granularity = 64, enable_quantized_codec = 1"
         )
         self._run("INSERT INTO coded SELECT * FROM source")
         self._run("OPTIMIZE TABLE coded FINAL")
