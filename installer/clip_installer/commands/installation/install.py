@@ -189,10 +189,8 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option("--uninstall", is_flag=True, help="Remove what was installed; data stay.")
 @click.option("--all", "every", is_flag=True, help="With --uninstall: every installed model.")
-@click.option("--dry-run", is_flag=True, help="Print the plan with every file and statement, and change nothing.")
-@click.option(
-    "--diff", is_flag=True, help="Print the plan and the differences from what is on disk, and change nothing."
-)
+@click.option("--dry-run", is_flag=True, help="Print the plan and the SQL, and change nothing.")
+@click.option("--diff", is_flag=True, help="Like --dry-run, with the content of new files and the changes to others.")
 @click.option("--force", is_flag=True, help="Replace foreign and edited files, keeping a copy of each.")
 @json_option
 @click.pass_context

@@ -14,7 +14,7 @@ import click
 from clip_installer.install.checks.findings import Finding, problems
 from clip_installer.install.output import json_objects as objects
 from clip_installer.install.output import lines
-from clip_installer.install.output.file_contents import content_lines, diff_lines
+from clip_installer.install.output.differences import diff_lines
 from clip_installer.install.proposal import Outcome, Proposal
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.install.removal import Removal
@@ -43,8 +43,6 @@ class Output:
         self._print(lines.plan_lines(proposal, _memory(proposal), style))
         if self.diff:
             self._print(["", *diff_lines(proposal.plan, style)])
-        elif dry_run:
-            self._print(content_lines(proposal.plan))
 
     def proposed(self, proposal: Proposal) -> None:
         """The end of a dry run."""

@@ -181,9 +181,6 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
     status, out, _ = call(capsys, *arguments, "--rows", "1M")
     assert status == 0
     for part in (
-        "<name>encode_text</name>",
-        "exec ",
-        '"bundle": ',
         "CREATE TABLE IF NOT EXISTS laion",
         "Memory",
         "1,000,000 rows",
@@ -193,6 +190,7 @@ def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys
         "Nothing was changed",
     ):
         assert part in out
+    assert "<name>" not in out, "the plan can be read in one go"
     status, out, _ = call(capsys, *arguments, "--json", "--diff")
     plan = json.loads(out)
     assert plan["changed"] is True

@@ -144,11 +144,24 @@ def test_a_configuration_file_is_refused_with_the_name_and_the_way_out(
 
 
 def test_diff_is_a_dry_run(tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Looking at differences installs nothing."""
+    """Looking at differences installs nothing; a new file's are its content."""
     code, out, _ = call(capsys, *tree, "--model", make_bundle(tmp_path / "bundle").directory, "--diff")
     assert code == 0
     assert "Nothing was changed" in out
+    for line in ("+        <name>encode_text</name>", '+  "bundle": ', "+exec "):
+        assert line in out
     assert not list(Path(str(tree[1])).rglob("launch"))
+
+
+def test_a_changed_setting_is_a_difference_of_one_line(
+    tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though the workers' settings are written into a new directory, beside those that are in use."""
+    run(capsys, *tree, "--model", make_bundle(tmp_path / "bundle").directory)
+    _, out, _ = call(capsys, *tree, "--max-text-bytes", 5000, "--diff")
+    changes = [line for line in out.splitlines() if "max_text_bytes" in line or line.startswith(("--- ", "+++ "))]
+    assert [one for one in changes if "max" in one] == ['-  "max_text_bytes": 1048576,', '+  "max_text_bytes": 5000,']
+    assert "/dev/null" not in "".join(changes)
 
 
 def test_status_says_what_is_installed(tree: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

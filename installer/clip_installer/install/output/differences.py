@@ -1,0 +1,72 @@
+"""How the files of a plan differ from what is on disk."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clip_installer.install.output.lines import Style, unstyled
+from clip_installer.install.plan.plan import Plan, Step
+from clip_installer.install.records.records import RECORDS
+from clip_udfs.verified import VERIFIED
+
+_TEXT_LIMIT = 16_384
+
+
+def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
+    """Unified diffs from disk to plan; one line for a binary file.
+
+    New settings are written beside the old ones, into a directory of their own. Such a file is compared with the one
+    that it replaces.
+    """
+    steps = [step for step in plan.steps if step.changes or (step.action == "keep" and step.wanted is not None)]
+    steps = [step for step in steps if step.path.name not in (RECORDS, VERIFIED)]
+    replaced = dict(_replaced(steps))
+    for step in steps:
+        if step.path in replaced.values():
+            continue
+        path = plan.config.on_disk(step.path)
+        source = plan.config.on_disk(replaced[step.path]) if step.path in replaced else path
+        before, after = _text(source), _after(plan, step)
+        if before is None or after is None:
+            yield f"Binary file {path}: {step.action}"
+            continue
+        for line in difflib.unified_diff(
+            before.splitlines(),
+            after.splitlines(),
+            str(source) if source.exists() else "/dev/null",
+            "/dev/null" if step.action == "remove" else str(path),
+            lineterm="",
+        ):
+            yield style(line, {"+": "green", "-": "red"}.get(line[:1], ""))
+
+
+def _replaced(steps: Sequence[Step]) -> Iterator[tuple[Path, Path]]:
+    """Each new file with the removed file of the same name in a directory that differs by one component."""
+    removed = [step.path for step in steps if step.action == "remove"]
+    for step in steps:
+        if step.action == "create":
+            for path in removed:
+                if path.name == step.path.name and len(path.parts) == len(step.path.parts):
+                    differing = [one for one, other in zip(path.parts, step.path.parts, strict=True) if one != other]
+                    if len(differing) == 1:
+                        yield step.path, path
+
+
+def _after(plan: Plan, step: Step) -> str | None:
+    if step.wanted is None:
+        return _text(plan.config.on_disk(step.source)) if step.source else ""
+    content = step.wanted.content
+    return _text(content) if isinstance(content, Path) else content.decode()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        if path.stat().st_size > _TEXT_LIMIT:
+            return None
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError):
+        return None
