@@ -1,7 +1,8 @@
 """Text repair as open_clip does it (ftfy, then HTML entities twice), in a time that hostile texts cannot inflate.
 
 ftfy repairs line by line and takes some thirty microseconds for each, however short: half a minute for a MiB of line
-breaks. Here, lines that ftfy would not change are skipped, and a long text is cut where no model reads on.
+breaks. Here, lines that ftfy would not change are skipped, and a long text is cut where no model reads on. What is done
+to a line is bounded by :mod:`clip_udfs.text.mojibake`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def repaired(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
         word: What a word must contain for the tokenizer to make at least one token of it.
 
     Raises:
-        ValueRefused: It has very many different lines that need repair and contain no words.
+        ValueRefused: It has very many different lines that need repair and contain no words, or was escaped or wrongly
+            decoded very many times over.
     """
     if text.isascii() and text.isprintable() and "&" not in text:
         return text.strip()  # nothing for ftfy or an entity to change
@@ -54,9 +56,9 @@ def _unescaped(text: str) -> str:
 
 def _repaired_lines(text: str) -> Iterator[str]:
     """The segments of ``ftfy.fix_text``, with consecutive ones that need no repair in one piece."""
-    from ftfy import TextFixerConfig, fix_and_explain
+    from clip_udfs.text.mojibake import Work, repaired_line  # most texts need no repair, and importing ftfy takes time
 
-    config = TextFixerConfig(explain=False)
+    work, entities = Work(len(text)), True
     place = 0
     known: dict[tuple[str, bool], str] = {}
     while place < len(text):
@@ -65,16 +67,15 @@ def _repaired_lines(text: str) -> Iterator[str]:
         else:
             end = text.find("\n", place) + 1 or len(text)
             segment = text[place : min(end, place + _LONGEST_LINE)]
-        if config.unescape_html == "auto" and "<" in segment:
-            config = config._replace(unescape_html=False)  # as ftfy: from this line on, this is HTML
+        entities = entities and "<" not in segment  # as ftfy: from this line on, this is HTML
         if plain is not None:
             yield segment
         else:
-            key = segment, bool(config.unescape_html)
+            key = segment, entities
             if (repair := known.get(key)) is None:
                 if len(known) == _MOST_REPAIRS:
                     raise ValueRefused(f"the text begins with {_MOST_REPAIRS} different lines without a word")
-                repair = known[key] = fix_and_explain(segment, config).text
+                repair = known[key] = repaired_line(segment, work, entities=entities)
             yield repair
         place += len(segment)
 
