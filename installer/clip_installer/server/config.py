@@ -10,6 +10,7 @@ from pathlib import Path
 from clip_installer.errors import ConfigurationError
 from clip_installer.server.config_files import parse, text_of
 from clip_installer.server.config_merge import MergedConfig, merge
+from clip_udfs.errors import printable
 
 MAIN_FILES = ("config.xml", "config.yaml", "config.yml")
 FUNCTIONS_KEY = "user_defined_executable_functions_config"
@@ -141,7 +142,14 @@ def _value(merged: MergedConfig, main_file: Path, key: str) -> str | None:
             f"{main_file}: <{key}> is encrypted (encrypted_by = {codec}), and only the server has its key; write"
             f" <{key}> in clear text: a path is no secret"
         )
-    return text_of(element) or None
+    return _shown(text_of(element), main_file, key) or None
+
+
+def _shown(value: str, main_file: Path, key: str) -> str:
+    """``value``, which must be fit to be shown on a terminal and to be a line of a script."""
+    if printable(value) != value:
+        raise ConfigurationError(f"{main_file}: <{key}> is {value!r}: remove the control characters")
+    return value
 
 
 def _directory(merged: MergedConfig, main_file: Path, key: str, default: Path) -> Path:
@@ -158,7 +166,7 @@ def _directory(merged: MergedConfig, main_file: Path, key: str, default: Path) -
 def _function_globs(merged: MergedConfig, main_file: Path) -> tuple[str, ...]:
     globs = []
     for element in merged.root.findall(FUNCTIONS_KEY):
-        pattern = text_of(element)
+        pattern = _shown(text_of(element), main_file, FUNCTIONS_KEY)
         if pattern:
             globs.append(pattern if pattern.startswith("/") else f"{main_file.parent}/{pattern}")
     return tuple(dict.fromkeys(globs))

@@ -7,7 +7,8 @@ the merged tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ ROOTS = ("clickhouse", "yandex")
 _DROP_IN_SUFFIXES = (".xml", ".conf", ".yaml", ".yml")
 _SUBSTITUTIONS = ("incl", "from_zk", "from_env")
 _OVERRIDES = ("replace", "remove")
+_MOST_INCLUDED_BYTES = 4 << 20
 _DEFAULT_INCLUDE_FILE = Path("/etc/metrika.xml")
 
 
@@ -62,6 +64,15 @@ def merge(main_file: Path, environment: Mapping[str, str]) -> MergedConfig:
     Raises:
         ConfigurationError: A file cannot be read, is malformed, or contradicts itself.
     """
+    try:
+        return _merged(main_file, environment)
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"{main_file}: the configuration is nested too deeply, or an included element includes itself"
+        ) from error
+
+
+def _merged(main_file: Path, environment: Mapping[str, str]) -> MergedConfig:
     root = parse(main_file)
     if root.tag not in ROOTS:
         raise ConfigurationError(
@@ -79,7 +90,7 @@ def merge(main_file: Path, environment: Mapping[str, str]) -> MergedConfig:
     if include_file is not None:
         included = parse(include_file)
         files.append(include_file)
-    _substitute(root, included, environment, main_file)
+    _Substitutions(included, environment, main_file).resolve(root)
     return MergedConfig(root, tuple(files))
 
 
@@ -91,9 +102,9 @@ def _identity(element: etree._Element) -> tuple[str, tuple[tuple[str, str], ...]
 
 
 def _merge_children(target: etree._Element, addition: etree._Element, source: Path) -> None:
-    partners: dict[object, list[etree._Element]] = {}
+    partners: dict[object, deque[etree._Element]] = {}
     for element in target:
-        partners.setdefault(_identity(element), []).append(element)
+        partners.setdefault(_identity(element), deque()).append(element)
         element.tail = None
     # The addition's text replaces the target's, even if it is empty.
     target.text = addition.text
@@ -103,12 +114,12 @@ def _merge_children(target: etree._Element, addition: etree._Element, source: Pa
             raise ConfigurationError(
                 f"{source}, line {element.sourceline}: <{element.tag}> has both 'remove' and 'replace'"
             )
-        candidates = partners.get(_identity(element), [])
+        candidates = partners.get(_identity(element))
         if not candidates:
             if not removes:
                 target.append(_without_overrides(element))
             continue
-        partner = candidates.pop(0)
+        partner = candidates.popleft()
         if removes:
             target.remove(partner)
         elif replaces:
@@ -131,25 +142,31 @@ def _include_file(root: etree._Element, environment: Mapping[str, str]) -> Path 
     element = root.find("include_from")
     if element is None:
         return _DEFAULT_INCLUDE_FILE if _DEFAULT_INCLUDE_FILE.exists() else None
-    _substitute(element, None, environment, Path("include_from"))
+    _Substitutions(None, environment, Path("include_from")).resolve(element)
     return Path(text_of(element)) if text_of(element) else None
 
 
-def _substitute(
-    element: etree._Element, included: etree._Element | None, environment: Mapping[str, str], source: Path
-) -> None:
-    given = [name for name in _SUBSTITUTIONS if name in element.attrib]
-    if len(given) > 1:
-        raise ConfigurationError(f"{source}: <{element.tag}> has both {given[0]!r} and {given[1]!r}")
-    if element.tag == "include" and not given:
-        raise ConfigurationError(f"{source}: <include> has none of {', '.join(_SUBSTITUTIONS)}")
-    finders: dict[str, Callable[[str], etree._Element | None]] = {
-        "incl": lambda name: included.find(name) if included is not None else None,
-        "from_zk": lambda name: None,
-        "from_env": lambda name: _from_environment(name, environment),
-    }
-    if given:
-        replacement = finders[given[0]](str(element.attrib[given[0]]))
+class _Substitutions:
+    """Puts included elements and environment variables where the configuration asks for them."""
+
+    def __init__(self, included: etree._Element | None, environment: Mapping[str, str], source: Path) -> None:
+        self._included = included
+        self._environment = environment
+        self._source = source
+        self._left = _MOST_INCLUDED_BYTES  # each included element could include two others
+
+    def resolve(self, element: etree._Element) -> None:
+        """Resolve the substitutions of ``element`` and everything in it."""
+        given = [name for name in _SUBSTITUTIONS if name in element.attrib]
+        if len(given) > 1:
+            raise ConfigurationError(f"{self._source}: <{element.tag}> has both {given[0]!r} and {given[1]!r}")
+        if element.tag == "include" and not given:
+            raise ConfigurationError(f"{self._source}: <include> has none of {', '.join(_SUBSTITUTIONS)}")
+        if not given:
+            for child in list(element):
+                self.resolve(child)
+            return
+        replacement = self._replacement(given[0], str(element.attrib[given[0]]))
         parent = element.getparent()
         if replacement is None:
             if parent is not None and ("optional" in element.attrib or element.tag == "include"):
@@ -163,13 +180,29 @@ def _substitute(
             for offset, child in enumerate(replacement):
                 copy = deepcopy(child)
                 parent.insert(position + offset, copy)
-                _substitute(copy, included, environment, source)
+                self.resolve(copy)
             return
-        _fill(element, replacement, source)
-        _substitute(element, included, environment, source)
-        return
-    for child in list(element):
-        _substitute(child, included, environment, source)
+        _fill(element, replacement, self._source)
+        self.resolve(element)
+
+    def _replacement(self, substitution: str, name: str) -> etree._Element | None:
+        found = None
+        if substitution == "from_env":
+            found = _from_environment(name, self._environment)
+        elif substitution == "incl" and self._included is not None:
+            try:
+                found = self._included.find(name)
+            except SyntaxError as error:
+                raise ConfigurationError(f"{self._source}: incl={name!r} is no path to an element") from error
+        if found is not None:
+            from lxml import etree
+
+            self._left -= len(etree.tostring(found))
+            if self._left < 0:
+                raise ConfigurationError(
+                    f"{self._source}: its included elements have more than {_MOST_INCLUDED_BYTES >> 20} MiB"
+                )
+        return found
 
 
 def _fill(element: etree._Element, replacement: etree._Element, source: Path) -> None:

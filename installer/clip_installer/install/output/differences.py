@@ -6,9 +6,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from clip_installer.errors import ConflictError
+from clip_installer.install.disk.disk import Disk
 from clip_installer.install.output.lines import Style, unstyled
 from clip_installer.install.plan.plan import Plan, Step
 from clip_installer.install.records.records import RECORDS
+from clip_udfs.errors import printable
 from clip_udfs.verified import VERIFIED
 
 _TEXT_LIMIT = 16_384
@@ -23,12 +26,14 @@ def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
     steps = [step for step in plan.steps if step.changes or (step.action == "keep" and step.wanted is not None)]
     steps = [step for step in steps if step.path.name not in (RECORDS, VERIFIED)]
     replaced = dict(_replaced(steps))
+    disk = Disk(plan.config)
     for step in steps:
         if step.path in replaced.values():
             continue
         path = plan.config.on_disk(step.path)
-        source = plan.config.on_disk(replaced[step.path]) if step.path in replaced else path
-        before, after = _text(source), _after(plan, step)
+        replaced_path = replaced.get(step.path, step.path)
+        source = plan.config.on_disk(replaced_path)
+        before, after = _on_disk(disk, replaced_path), _after(disk, step)
         if before is None or after is None:
             yield f"Binary file {path}: {step.action}"
             continue
@@ -39,7 +44,8 @@ def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
             "/dev/null" if step.action == "remove" else str(path),
             lineterm="",
         ):
-            yield style(line, {"+": "green", "-": "red"}.get(line[:1], ""))
+            # The server's user can have edited the file, for the sake of whoever looks at its difference.
+            yield style(printable(line), {"+": "green", "-": "red"}.get(line[:1], ""))
 
 
 def _replaced(steps: Sequence[Step]) -> Iterator[tuple[Path, Path]]:
@@ -54,19 +60,25 @@ def _replaced(steps: Sequence[Step]) -> Iterator[tuple[Path, Path]]:
                         yield step.path, path
 
 
-def _after(plan: Plan, step: Step) -> str | None:
+def _after(disk: Disk, step: Step) -> str | None:
     if step.wanted is None:
-        return _text(plan.config.on_disk(step.source)) if step.source else ""
+        return _on_disk(disk, step.source) if step.source else ""
     content = step.wanted.content
-    return _text(content) if isinstance(content, Path) else content.decode()
+    if not isinstance(content, Path):
+        return content.decode()
+    return _text(content.read_bytes()) if content.stat().st_size <= _TEXT_LIMIT else None
 
 
-def _text(path: Path) -> str | None:
+def _on_disk(disk: Disk, path: Path) -> str | None:
+    """The text of the file at ``path``; '' if there is none, None if it is no short text."""
     try:
-        if path.stat().st_size > _TEXT_LIMIT:
-            return None
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError):
+        return _text(disk.read(path, _TEXT_LIMIT) or b"")
+    except (OSError, ConflictError):
+        return None
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
         return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,68 @@ def test_refusals_name_the_place(tmp_path: Path, files: dict[str, str], said: li
     assert "\n" not in message
     for part in said:
         assert part in message
+
+
+ALIASES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}\n" for n in range(1, 40))
+INCLUDES = "<b0>x</b0>" + "".join(f"<b{n}><c incl='b{n - 1}'/><d incl='b{n - 1}'/></b{n}>" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"config.d__x.yaml": ALIASES}, "with its aliases, it has more than 50000 elements"),
+        ({"config.d__x.yaml": "a: &a\n  b: *a\n"}, "an alias contains itself"),
+        ({"config.d__x.yaml": "a: &a\n  <<: *a\n"}, "an alias contains itself"),
+        ({"config.d__x.yaml": "{a: " * 3000 + "1" + "}" * 3000}, "nested too deeply"),
+        ({"config.d__x.yaml": "? [a]\n: 1\n"}, "a key must be a text"),
+        ({"config.d__x.yaml": "a: {'#text': [1]}\n"}, "#text must be a text"),
+        ({"config.d__x.yaml": 'a: "\\0"\n'}, "XML could not hold this value"),
+        ({"config.d__x.yaml": 'b: "\\e[2J"\n'}, "XML could not hold this value"),
+        ({"config.d__x.yaml": "<<: x\n"}, "only a mapping can be merged"),
+        ({"config.d__x.xml": "<clickhouse>" + "<a>" * 5000 + "</a>" * 5000 + "</clickhouse>"}, "not well-formed"),
+        (
+            {"config.d__x.xml": "<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>"},
+            "root element is <a>",
+        ),
+        (
+            {"config.xml": including("<z incl='b39'/>"), "in.inc": f"<clickhouse>{INCLUDES}</clickhouse>"},
+            "more than 4 MiB",
+        ),
+        ({"config.xml": including("<z incl='a'/>"), "in.inc": "<x><a><b incl='a'/></a></x>"}, "includes itself"),
+        ({"config.xml": including("<z incl='a[['/>"), "in.inc": "<x/>"}, "is no path to an element"),
+        ({"config.xml": "<clickhouse><include_from>/dev/zero</include_from></clickhouse>"}, "is not a regular file"),
+        ({"config.xml": "<clickhouse><path>/x/&#x9b;2J</path></clickhouse>"}, "remove the control characters"),
+        ({"config.xml": f"<clickhouse>{GLOB.replace('*', chr(10))}</clickhouse>"}, "remove the control characters"),
+        ({"config.d__x.xml": " " * ((16 << 20) + 1)}, "has more than 16 MiB"),
+    ],
+)
+def test_a_hostile_configuration_is_refused_in_one_line(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    """The server's user may own it, and root reads it: it takes neither root's memory nor its time."""
+    main = files.pop("config.xml", None)
+    directory = make_config(tmp_path, main, **files)
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as refused:
+        ServerConfig.read(directory)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_makes_nobody_wait(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe among the drop-ins is no drop-in; one in the place of the included file is refused."""
+    directory = make_config(tmp_path, including("<a incl='b'/>"), **{"config.d__a.xml": "<clickhouse/>"})
+    make(directory / "config.d" / "b.xml")
+    make(directory / "in.inc")
+    with pytest.raises(ConfigurationError, match=r"in\.inc is not a regular file"):
+        ServerConfig.read(directory)
+    (directory / "config.xml").write_text("<clickhouse/>")
+    assert directory / "config.d" / "b.xml" not in ServerConfig.read(directory).files
+
+
+def test_entities_of_a_configuration_read_no_other_file(tmp_path: Path) -> None:
+    """As in ClickHouse, they are not expanded."""
+    (tmp_path / "secret").write_text("secret")
+    entity = f"<!DOCTYPE clickhouse [<!ENTITY e SYSTEM 'file://{tmp_path}/secret'>]>"
+    directory = make_config(tmp_path, f"{entity}<clickhouse><path>/x/&e;</path></clickhouse>")
+    assert "secret" not in str(ServerConfig.read(directory).path)
 
 
 def test_no_configuration(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import stat
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from clip_installer.install.checks.launch import refuse_changeable_program
 from clip_installer.install.checks.verify import verify_host
 from clip_installer.install.disk.disk import STATE_VARIABLE, Disk
 from clip_installer.install.files.wanted import Installation
+from clip_installer.install.output.differences import diff_lines
 from clip_installer.install.plan.plan import Plan
 from clip_installer.install.plan.planning import plan_install, plan_removal
 from clip_installer.install.records.records import load_records, records_path
@@ -236,9 +238,12 @@ def test_a_directory_of_records_that_the_attacker_made_is_refused(
     with pytest.raises(ConflictError, match="mode 0777"):
         target.install()
     state.rmdir()
-    shared.chmod(0o777)
-    with pytest.raises(ConflictError, match="can be changed by other users"):
-        target.install()
+    for owner, mode in ((0, 0o777), (CLICKHOUSE, 0o755)):
+        shared.chmod(mode)
+        os.chown(shared, owner, owner)
+        with pytest.raises(ConflictError, match="can be changed by other users"):
+            target.install()
+    os.chown(shared, 0, 0)
 
 
 @pytest.mark.parametrize("folder", ["etc", "scripts", "home", "var"])
@@ -489,6 +494,58 @@ def test_a_hard_link_in_the_place_of_a_definition_harms_nothing(target: Target) 
     target.remove()
     assert name.stat().st_mode & 0o777 == 0o600
     assert target.roots() == target.before
+
+
+def test_a_difference_shows_neither_escape_sequences_nor_other_files(target: Target) -> None:
+    """The server's user owns the directory of the definitions; root looks at an edit, or at what takes its place."""
+    target.install()
+    name = target.etc / "encode_text_function.xml"
+    edited = name.read_text().replace("encode_text", "\x1b[2J\x9b31m")
+
+    def edit() -> None:
+        name.unlink()
+        name.write_text(edited)
+
+    target.attack(edit)
+    plan = target.plan()
+    assert any("-        <name>\\x1b[2J\\x9b31m</name>" in line for line in diff_lines(plan))
+    for make in (lambda: name.symlink_to(target.secret), lambda: os.mkfifo(name)):
+        name.unlink()
+        target.attack(make)
+        assert not any("root's alone" in line for line in diff_lines(plan))
+    name.unlink()
+    target.remove()
+
+
+def test_access_control_lists_give_nobody_else_access(target: Target) -> None:
+    """Those that new files inherit are cut off by their mode; those that let others write are seen in it."""
+    entries = ((1, 7, -1), (2, 7, CLICKHOUSE), (4, 7, -1), (16, 7, -1), (32, 7, -1))  # of linux/posix_acl_xattr.h
+    everything = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, bits, who % 2**32) for tag, bits, who in entries
+    )
+    try:
+        for folder in (target.scripts, target.etc, target.root / "state"):
+            os.setxattr(folder, "system.posix_acl_default", everything)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    target.install()
+
+    def try_it() -> None:
+        for path in (target.home, *target.home.rglob("*")):
+            assert not os.access(path, os.W_OK), path
+        with pytest.raises(PermissionError):
+            list(Disk(target.config()).places.state.iterdir())
+
+    target.attack(try_it)
+    os.setxattr(target.launcher, "system.posix_acl_access", everything)
+    (model,) = load_records(target.config()).models
+    findings = [finding.message for finding in verify_host(target.config(), model, SERVER)]
+    assert f"{target.launcher} can be changed by others" in findings
+    os.setxattr(Disk(target.config()).places.state, "system.posix_acl_access", everything)
+    with pytest.raises(ConflictError, match="so other users can change what is in it"):
+        target.remove()
+    Disk(target.config()).places.state.chmod(0o700)
+    target.launcher.chmod(0o755)
 
 
 def test_a_data_directory_that_is_not_there_is_not_made_by_root(target: Target) -> None:
