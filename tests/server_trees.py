@@ -6,11 +6,12 @@ import json
 import os
 import stat
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from clip_installer.install.files.placement import BUNDLE
-from clip_installer.install.files.wanted import Installation
+from clip_installer.install.files.placement import BUNDLE, page_drop_in
+from clip_installer.install.files.wanted import READABLE, Installation, WantedFile
 from clip_installer.install.plan.plan import Plan
 from clip_installer.install.plan.planning import plan_install
 from clip_installer.install.records.records import load_records
@@ -70,12 +71,17 @@ def make_bundle(directory: Path, name: str = "paper", weights: bytes = b"weights
     return Bundle.open(directory)
 
 
-def make_plan(config_directory: Path, bundle: Bundle, *, force: bool = False, **settings: object) -> Plan:
+def make_plan(
+    config_directory: Path, bundle: Bundle, *, force: bool = False, page: bytes | None = None, **settings: object
+) -> Plan:
     """The plan of an install of ``bundle`` by the current user, against what is on the disk."""
     target = make_target(config_directory)
     worker = WorkerSettings(bundle=Path(), image_roots=(target.config.user_files_path,), **settings)
     pools = dict.fromkeys(FUNCTIONS, 2)
     installation = Installation.placed(target.config, bundle, Path(sys.executable), worker, pools)
+    if page is not None:
+        path = page_drop_in(target.config, worker.suffix)
+        installation = replace(installation, page=WantedFile(path, READABLE, "serves /clip", page))
     return plan_install(target, installation, options=Options(), force=force)
 
 

@@ -420,3 +420,37 @@ def test_an_empty_table_says_how_to_fill_it(browser: Any, tmp_path_factory: pyte
         visitor.leave()
         server.install("--uninstall")
         assert server.rows("SELECT count() FROM system.handlers") == before
+
+
+def test_a_page_in_the_configuration_is_served_from_the_next_start(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As before ClickHouse 26.8: the same page, uploads included, and gone without a trace."""
+    place = ServerPlace.make(tmp_path_factory.mktemp("configured"))
+    before = sorted(place.config.rglob("*"))
+    with running_server(place) as server:
+        said = server.install("--search-page", "--page-handlers", "config")
+        assert "clip_page.xml, and it is not served yet: restart the server" in said
+        server.rows(
+            "INSERT INTO laion (id, url, caption, image_embedding, text_embedding)"
+            " SELECT number, '', toString(number), encode_text(toString(number)), encode_text(toString(number))"
+            " FROM numbers(9)"
+        )
+    picture = place.pictures / "grey.png"
+    Image.new("RGB", (8, 8), "grey").save(picture)
+    with running_server(place) as server:
+        visitor = Visitor.come(browser, server, user="readonly")
+        visitor.search("7")
+        assert visitor.captions[0] == "7"
+        visitor.page.locator("#file").set_input_files(picture)
+        visitor.page.wait_for_url("**image=1*")
+        visitor.settled()
+        assert sorted(visitor.captions) == [str(number) for number in range(9)]
+        visitor.open_first()
+        visitor.page.locator("#like").click()
+        visitor.page.wait_for_url("**like=*")
+        visitor.settled()
+        assert len(visitor.ids) == 9
+        visitor.leave()
+        server.install("--uninstall")
+    assert sorted(place.config.rglob("*")) == before

@@ -17,7 +17,8 @@ from clip_installer.tables.deploy import Schema
 from clip_installer.tables.schema import SchemaParameters
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.documents import REPOSITORY
-from tests.versions.probe import REFUSED
+from tests.versions.page import search_page, try_page
+from tests.versions.probe import REFUSED, ROWS
 
 PAGE = REPOSITORY / "docs" / "versions.md"
 WHEELS = REPOSITORY / ".versions"
@@ -38,6 +39,7 @@ KNOWN = {
     "Unknown Index type 'vector_similarity'": "not in this wheel",
     "vector_similarity' is disabled": "not in this wheel",
     "the index is not used": "not in this wheel",
+    "has no SYSTEM START LISTEN": "not tried: this wheel cannot listen",
     "identifier 'system.query_log'": "not tried: this wheel keeps no `query_log`",
     "identifier 'system.user_defined_functions'": "no `system.user_defined_functions` before 26.2",
 }
@@ -46,6 +48,7 @@ LOG = "<query_log><database>system</database><table>query_log</table></query_log
 # What a version's checks give beside their outcomes.
 FACTS = ("version", "message")
 SECONDS = 600
+SERVED = "search page by `http_handlers`"
 HEAD = """# Versions of ClickHouse
 
 Tested on {date} by `make versions`, which takes each version's engine out of chDB's wheels on PyPI, installs the
@@ -54,6 +57,8 @@ answers and the same messages of the worker. Official servers of all these have 
 not. What differs:
 
 * Before 26.7 ClickHouse does not convert arguments: a number or a date is an error that says so, not its text.
+* Before 26.8 there is no `CREATE HANDLER`: the [search page](search-page.md) is a file in the configuration.
+* Before 26.8 a view takes a vector from a subquery only as text: `embedding = (SELECT toString(image_embedding) …)`.
 * Before 26.8 a query waits for a free worker ten times as long as the definition says.
 * Before 26.2 there is no `system.user_defined_functions`: the plan leaves out the monitoring views, and `--verify`
   relies on calls.
@@ -83,13 +88,18 @@ def try_version(package: str, tree: ServerTree, statements: Path) -> dict[str, s
         timeout=SECONDS,
         check=False,
     )
-    for path in tree.data.iterdir():  # what this version has stored is nothing for the next one
-        if path.name not in ("user_scripts", "user_files"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _forget(tree)
     if not done.stdout:
         return {"version": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
     answers: dict[str, str] = json.loads(done.stdout)
     return answers
+
+
+def _forget(tree: ServerTree) -> None:
+    """Remove what a version has stored: it is nothing for the next one."""
+    for path in tree.data.iterdir():
+        if path.name not in ("user_scripts", "user_files"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def schema() -> dict[str, list[str]]:
@@ -98,6 +108,7 @@ def schema() -> dict[str, list[str]]:
     return {
         "schema": [one.statement.sql for one in rendered.objects if not one.is_monitoring],
         "indexes": [statement.sql for statement in rendered.index_statements],
+        "page": [handler.query for handler in search_page().handlers],
         "monitoring": ["SYSTEM FLUSH LOGS", *(one.statement.sql for one in rendered.objects if one.is_monitoring)],
     }
 
@@ -168,7 +179,11 @@ def main() -> int:
         tree.main_file.write_text(tree.main_file.read_text().replace("</clickhouse>", LOG))
         tree.install("--no-ddl")
         for version in options.only:
-            results[version] = try_version(PACKAGES[version][0], tree, statements)
+            package = PACKAGES[version][0]
+            results[version] = try_version(package, tree, statements)
+            if check_ran(results[version]):
+                results[version][SERVED] = try_page(wheel(package), tree, [*schema()["schema"], ROWS])
+                _forget(tree)
             sys.stdout.write(f"{version}: {json.dumps(results[version])}\n")
             sys.stdout.flush()
     if not options.check:

@@ -15,6 +15,15 @@ from typing import Any
 
 # A grey picture of 8 x 8 pixels.
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEElEQVR4nGNoaGjAihiGlgQAf+tIARhB1x8AAAAASUVORK5CYII="
+ROWS = (
+    "INSERT INTO laion (id, url, caption, image_embedding, text_embedding) SELECT number, toString(number),"
+    " toString(number), encode_text(toString(number)), encode_text(toString(number)) FROM numbers(200)"
+)
+# What the queries of the search page are asked.
+PARAMETERS = {
+    **{"q": "7", "id": "7", "k": "5", "n": "5", "skip": "0", "nsfw": "1", "size": "320"},
+    **{"min_width": "0", "min_height": "0", "licenses": "[]"},
+}
 REFUSED = "SELECT encode_image('missing.png')"
 
 
@@ -66,6 +75,14 @@ def main(config: str, data: str, statements: str) -> None:
 
         return check
 
+    def queries() -> str | None:
+        for query in schema["page"]:
+            used = "".join(
+                f"SET param_{name} = '{value}'; " for name, value in PARAMETERS.items() if f"{{{name}:" in query
+            )
+            ask(used + query.replace("{_request_body:String}", bytes_).partition("\nFORMAT")[0])
+        return None
+
     (Path(data) / "user_files" / "grey.png").write_bytes(base64.b64decode(PICTURE))
     bytes_ = f"unhex('{base64.b64decode(PICTURE).hex()}')"
     near = "SELECT id FROM laion ORDER BY cosineDistance(image_embedding, encode_text('7')) LIMIT 1"
@@ -93,15 +110,9 @@ def main(config: str, data: str, statements: str) -> None:
             "eterministic",
         ),
         "table and views": run("schema"),
-        "rows by INSERT … SELECT": lambda: (
-            ask(
-                "INSERT INTO laion (id, url, caption, image_embedding, text_embedding) SELECT number,"
-                " toString(number), toString(number), encode_text(toString(number)), encode_text(toString(number))"
-                " FROM numbers(200)"
-            )
-            or None
-        ),
+        "rows by INSERT … SELECT": lambda: ask(ROWS) or None,
         "search_by_text": equal("SELECT url FROM search_by_text(query = '7', k = 1)", "7"),
+        "queries of the search page": queries,
         "vector index": run("indexes"),
         "the index is used": lambda: (
             None if "vector_similarity" in ask(f"EXPLAIN indexes = 1 {near}") else "the index is not used"

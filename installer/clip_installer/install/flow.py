@@ -7,11 +7,13 @@ workers are removed.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from clip_installer.clickhouse.database import Database
-from clip_installer.errors import CheckFailed, ConflictError
+from clip_installer.errors import CheckFailed, ConflictError, SqlError
 from clip_installer.install.checks.findings import Finding, ok, problem, problems
 from clip_installer.install.checks.host import check_files
 from clip_installer.install.checks.preflight import (
@@ -21,13 +23,18 @@ from clip_installer.install.checks.preflight import (
     check_objects,
     check_rights,
 )
-from clip_installer.install.checks.search_page import check_handlers, plan_handlers
+from clip_installer.install.checks.search_page import (
+    check_delivery,
+    check_handlers,
+    check_served,
+    choose_delivery,
+    plan_handlers,
+)
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
 from clip_installer.install.files.wanted import Installation
 from clip_installer.install.model.staged import StagedModel
 from clip_installer.install.old_workers import Say, wait_for_old_workers
-from clip_installer.install.plan.plan import Plan
 from clip_installer.install.plan.planning import plan_install
 from clip_installer.install.proposal import Outcome, Proposal
 from clip_installer.install.request.options import changes
@@ -52,7 +59,8 @@ def propose(
     """
     target = settled.target
     refuse_interrupted(target.config)
-    installation = settled.installation(bundle, graphs)
+    delivery = choose_delivery(settled, bundle.manifest, database)
+    installation = replace(settled.installation(bundle, graphs), page=delivery.file if delivery else None)
     schema = settled.schema(bundle.manifest)
     effective = settled.effective(bundle.manifest)
     plan = plan_install(
@@ -64,6 +72,8 @@ def propose(
         force=settled.request.force,
     )
     findings = list(check_host(plan))
+    if delivery is not None:
+        findings += check_delivery(settled, delivery, database)
     objects: tuple[ObjectStep, ...] = ()
     handlers: tuple[HandlerStep, ...] = ()
     table = None
@@ -74,11 +84,11 @@ def propose(
         findings += check_names(database, installation)
         if schema is not None:
             objects, table = _look_at_schema(settled, installation, schema, database, findings)
-        handlers = plan_handlers(settled, bundle.manifest, database)
+        handlers = plan_handlers(settled, bundle.manifest, database, delivery.by if delivery else None)
         findings += check_handlers(handlers)
     before = settled.before.effective if settled.before is not None else None
     differing = tuple(changes(before, effective)) if before is not None else ()
-    return Proposal(settled, installation, schema, plan, objects, handlers, table, differing, tuple(findings))
+    return Proposal(settled, installation, schema, plan, objects, delivery, handlers, table, differing, tuple(findings))
 
 
 def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered: str | None = None) -> Outcome:
@@ -93,7 +103,7 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
     assert model is not None
     findings: list[Finding] = []
     connection = proposal.settled.request.connection
-    objects, handlers, table = proposal.objects, proposal.handlers, proposal.table
+    objects, delivery, handlers, table = proposal.objects, proposal.delivery, proposal.handlers, proposal.table
     page_changed = False
 
     def prove() -> None:
@@ -112,10 +122,11 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
                 objects, table = _look_at_schema(
                     proposal.settled, proposal.installation, proposal.schema, database, findings
                 )
-            handlers = plan_handlers(proposal.settled, proposal.installation.bundle.manifest, database)
+            manifest = proposal.installation.bundle.manifest
+            handlers = plan_handlers(proposal.settled, manifest, database, delivery.by if delivery else None)
         if database is not None:
             if plan.changed and not started_now:
-                _reload(database, plan, say)
+                _reload(database, proposal, say)
             say("checking the functions in the server")
             _require(findings, list(verify_server(config, model, database, edited=plan.edited())))
             if proposal.schema is not None:
@@ -123,6 +134,8 @@ def carry_out(proposal: Proposal, database: Database | None, say: Say, recovered
                 with labelled(database, proposal.schema.parameters, table):
                     deploy(database, objects)
             page_changed = deploy_page(database, handlers)
+            if delivery is not None and delivery.file is not None:
+                findings.append(check_served(connection, delivery.page, config.on_disk(delivery.file.path)))
         if plan.changed:
             wait_for_old_workers(proposal, database, say)
     made = tuple(step for step in objects if step.changes)
@@ -182,8 +195,13 @@ def _require(findings: list[Finding], found: list[Finding]) -> None:
         raise CheckFailed(f"{wrong[0]}{more}")
 
 
-def _reload(database: Database, plan: Plan, say: Say) -> None:
+def _reload(database: Database, proposal: Proposal, say: Say) -> None:
     say("reloading the functions")
-    if any(plan.config.main_file.with_suffix(".d") in step.path.parents for step in plan.steps if step.changes):
+    plan, drop_in = proposal.plan, proposal.installation.placement.drop_in
+    if any(step.path == drop_in for step in plan.steps if step.changes):
         database.command("SYSTEM RELOAD CONFIG")
+    elif plan.changes_configuration():
+        # Only the search page depends on it, and the server reads it within seconds by itself.
+        with suppress(SqlError):
+            database.command("SYSTEM RELOAD CONFIG")
     reload_functions(database)

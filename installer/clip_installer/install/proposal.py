@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clip_installer.errors import ConflictError
 from clip_installer.install.checks.findings import Finding, problems
+from clip_installer.install.checks.search_page import PageDelivery
 from clip_installer.install.files.wanted import Installation
 from clip_installer.install.plan.plan import Plan
 from clip_installer.install.request.options import Change
@@ -25,7 +26,8 @@ class Proposal:
         schema: Its schema; None if none is wanted.
         plan: The changes of files.
         objects: The changes of tables and views; empty without a server.
-        handlers: The changes of the search page; empty if none is wanted, or without a server.
+        delivery: The search page, and how its handlers are created; None if none is wanted.
+        handlers: The changes of the handlers that are created by SQL.
         table: The result of the check of the table; None without a server or a table.
         options: The options whose value changes.
         findings: The results of the checks.
@@ -36,6 +38,7 @@ class Proposal:
     schema: Schema | None
     plan: Plan
     objects: tuple[ObjectStep, ...]
+    delivery: PageDelivery | None
     handlers: tuple[HandlerStep, ...]
     table: TableCheck | None
     options: tuple[Change, ...]

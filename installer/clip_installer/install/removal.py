@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from clip_installer.clickhouse.database import Database
 from clip_installer.clickhouse.sql import literal
-from clip_installer.errors import CheckFailed, ConflictError
+from clip_installer.errors import CheckFailed, ConflictError, SqlError
 from clip_installer.install.checks.dependents import Dependent, dependents
 from clip_installer.install.checks.server import reload_functions
 from clip_installer.install.flow import refuse_interrupted
@@ -97,6 +98,9 @@ def carry_out_removal(removal: Removal, database: Database | None, say: Say, rec
     with applied(plan, reload=reload):
         if database is not None and reload is not None:
             say("reloading the functions")
+            if plan.changes_configuration():
+                with suppress(SqlError):  # the server reads it within seconds by itself
+                    database.command("SYSTEM RELOAD CONFIG")
             reload()
             for model in removal.models:
                 _require_gone(database, model)

@@ -11,10 +11,10 @@ from clip_installer.errors import VerifyError
 from clip_installer.install.checks.dependents import dependents
 from clip_installer.install.checks.findings import Finding, note, ok, problems
 from clip_installer.install.checks.schema import check_schema
-from clip_installer.install.checks.search_page import check_page
+from clip_installer.install.checks.search_page import check_page, check_served
 from clip_installer.install.checks.server import check_server, reload_functions
 from clip_installer.install.checks.verify import verify_host, verify_server
-from clip_installer.install.files.placement import Placement
+from clip_installer.install.files.placement import Placement, page_drop_in
 from clip_installer.install.flow import carry_out, propose, refuse_interrupted
 from clip_installer.install.model.host_graphs import host_graphs
 from clip_installer.install.model.settled import installed_bundle, settled_model
@@ -96,7 +96,7 @@ def verify(request: InstallRequest, output: Output, suffix: str | None, *, deep:
                 findings += verify_server(target.config, model, database, deep=deep)
                 findings += check_schema(database, model, _schema(request, target, model))
                 page = _search_page(request, target, model, database)
-                findings += check_page(database, page) if page is not None else ()
+                findings += _check_page(request, target, model, page, database) if page is not None else ()
             names = [name for model in models for name in model.functions]
             found = [str(one) for one in dependents(database, names)]
             findings += [note("dependents", one) for one in found] or [ok("dependents", "nothing else calls them")]
@@ -125,6 +125,16 @@ def _search_page(
     except BundleError:
         return None  # as above
     return settled.search_page(manifest, str(database.value("SELECT currentDatabase()")))
+
+
+def _check_page(
+    request: InstallRequest, target: Target, model: InstalledModel, page: SearchPage, database: Database
+) -> list[Finding]:
+    """Whether the page is served, from the configuration or by handlers created by SQL."""
+    file = page_drop_in(target.config, model.suffix)
+    if any(one.path == file for one in model.files):
+        return [check_served(request.connection, page, target.config.on_disk(file))]
+    return list(check_page(database, page))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from clip_installer.errors import ConfigurationError
 from clip_installer.server.config import FUNCTIONS_KEY, ServerConfig
 from clip_installer.server.config_files import text_of
 from clip_installer.server.config_merge import merge
+from clip_installer.server.http_handlers import http_handlers
 from clip_installer.tables.search_page.page import ADDRESS, NAME
 from clip_installer.trial.users import ENGINE_USER, Users, users_file, write_private
 
@@ -80,7 +81,9 @@ class TrialConfiguration:
     @property
     def search_pages(self) -> list[str]:
         """The addresses of the search pages that were installed, without host."""
-        found = []
+        found = [
+            handler.url for handler in http_handlers(self.server).rules if re.fullmatch(rf"{ADDRESS}[^/]*", handler.url)
+        ]
         for file in sorted((self.server.path / "handlers").glob(f"{NAME}*.sql")):
             made = _PAGE_ADDRESS.search(file.read_text(encoding="utf-8", errors="replace"))
             if made:

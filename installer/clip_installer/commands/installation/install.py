@@ -167,6 +167,12 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str | No
     default=None,
     help="Serve a search page at /clip, or /clip_SUFFIX, on the server's HTTP port; default: no.",
 )
+@click.option(
+    "--page-handlers",
+    type=click.Choice(["sql", "config"]),
+    help="Create the page's handlers by SQL, or by a file in the server's config.d [default: sql from ClickHouse 26.8"
+    " on, config before].",
+)
 @click.option("--table", help="Table that the views search [default: laion, or laion_SUFFIX].")
 @click.option("--cluster", help="Cluster for the schema: ON CLUSTER, replicated and distributed tables.")
 @click.option(

@@ -24,7 +24,7 @@ For an older server, --http-handlers prints them as a file for its config.d.
 \b
   clip-udfs search-page --url http://localhost:8123 --dry-run
   clip-udfs search-page --url http://localhost:8123
-  clip-udfs search-page --url http://localhost:8123 --http-handlers > /etc/clickhouse-server/config.d/clip_page.xml
+  clip-udfs search-page --url http://localhost:8123 --http-handlers > /etc/clickhouse-server/config.d/clip_table.xml
   clip-udfs search-page --url http://localhost:8123 --remove
 """
 
@@ -49,15 +49,15 @@ def search_page(
     as_json: bool,
 ) -> None:
     """Deploy the search page of a table, show it, or remove it."""
+    from clip_installer.install.files.render import search_page_xml
     from clip_installer.tables.search_page.deployment import deploy_page, page_of, plan_page, plan_page_removal
-    from clip_installer.tables.search_page.page import http_handlers_xml
 
     if remove and http_handlers:
         raise UsageProblem("--remove and --http-handlers exclude each other; choose one")
     with connection.connect() as database:
         page = page_of(database, table, suffix)
         if http_handlers:
-            click.echo(http_handlers_xml(page), nl=False)
+            click.echo(search_page_xml(page), nl=False)
             return
         steps = plan_page_removal(database, page.address) if remove else plan_page(database, page)
         changed = not dry_run and deploy_page(database, steps)

@@ -21,10 +21,12 @@ OLD_RECORDS = "manifest.json"  # of versions that kept them beside the models
 LAUNCHER = "launch"
 SETTINGS = "worker.json"
 OWN_DEFINITIONS = "clip_udfs_functions"
+PAGE = "clip_page"
 _REVISION = re.compile(r"[0-9a-f]{12}")
 _DROP_IN = "clip_udfs.xml"
 _DEFINITION_SUFFIX = "_function.xml"
 _DEFINITION_NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]*{re.escape(_DEFINITION_SUFFIX)}")
+_PAGE_NAME = re.compile(rf"{PAGE}(_[A-Za-z0-9_]+)?\.xml")
 _WILDCARDS = frozenset("*?[\\")
 
 
@@ -144,7 +146,7 @@ class Places:
             return False
         if path.parent in self.definitions and _DEFINITION_NAME.fullmatch(path.name):
             return True
-        if path in (self.drop_in, self.home / OLD_RECORDS) or self._is_state(path):
+        if path == self.home / OLD_RECORDS or self.adds_to_configuration(path) or self._is_state(path):
             return True
         if self.home not in path.parents:
             return False
@@ -156,6 +158,10 @@ class Places:
         if len(rest) == 1:
             return rest[0] in (LAUNCHER, SETTINGS, VERIFIED) or rest[0].removesuffix(".json") in FUNCTIONS
         return len(rest) > 1 and rest[0] == BUNDLE
+
+    def adds_to_configuration(self, path: Path) -> bool:
+        """Whether the file at ``path`` is one that an installation adds to the configuration."""
+        return path == self.drop_in or (path.parent == self.drop_in.parent and bool(_PAGE_NAME.fullmatch(path.name)))
 
     def holds_directory(self, path: Path) -> bool:
         """Whether an install for this server can have created a directory at ``path``."""
@@ -211,6 +217,11 @@ def place(config: ServerConfig, model: str, revision: str) -> Placement:
         drop_in=drop_in,
         drop_in_pattern=f"{OWN_DEFINITIONS}/*{_DEFINITION_SUFFIX}",
     )
+
+
+def page_drop_in(config: ServerConfig, suffix: str) -> Path:
+    """The file with the handlers of the search page, on a server where SQL cannot create them."""
+    return _drop_in(config).with_name(f"{PAGE}_{suffix}.xml" if suffix else f"{PAGE}.xml")
 
 
 def finds(pattern: str, path: Path) -> bool:

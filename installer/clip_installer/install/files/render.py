@@ -20,6 +20,9 @@ from clip_udfs.settings import FORMATS, ROW_BINARY
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
+
+    from clip_installer.tables.search_page.page import SearchPage
 
 POOL_WAIT_SECONDS = 300
 TERMINATION_SECONDS = 3
@@ -136,6 +139,16 @@ def drop_in_xml(pattern: str) -> str:
     return rendered("drop_in.xml.j2", pattern=pattern)
 
 
+def search_page_xml(page: SearchPage, *, defaults: bool = True) -> str:
+    """A file for ``config.d`` with the handlers of the search page.
+
+    Args:
+        page: The page.
+        defaults: Whether the server's own endpoints are named as well; without them, rules replace them.
+    """
+    return rendered("search_page.xml.j2", page=page, defaults=defaults)
+
+
 def rendered(template: str, **values: object) -> str:
     """The template ``template`` of ``config_templates`` with ``values``.
 
@@ -161,8 +174,16 @@ def _environment(escape_xml: bool) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["shell_quote"] = lambda value: shlex.quote(str(value))
+    environment.filters["xml_text"] = _xml_text
     environment.filters["double_quote"] = json.dumps  # as Terraform reads strings, too
     return environment
+
+
+def _xml_text(value: str) -> Markup:
+    """``value`` as the text of an element, with its quotes as they are: SQL is full of them."""
+    from markupsafe import Markup
+
+    return Markup(value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def _check_function_xml(text: str, name: str) -> None:

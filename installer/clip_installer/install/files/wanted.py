@@ -74,6 +74,7 @@ class Installation:
         pool_sizes: Processes of each function's pool, by the function's name.
         own_settings: Settings of the functions that have their own, by the function's name.
         graphs: Folder with the bundle's graphs prepared for this machine; None if there are none.
+        page: The file with the search page's handlers; None if there is none.
     """
 
     bundle: Bundle
@@ -83,6 +84,7 @@ class Installation:
     pool_sizes: Mapping[str, int]
     own_settings: Mapping[str, WorkerSettings] = field(default_factory=dict)
     graphs: Path | None = None
+    page: WantedFile | None = None
 
     @classmethod
     def placed(
@@ -138,9 +140,11 @@ def silence_seconds(function: Function, bundle: Bundle, engine: str) -> int:
 def wanted_files(installation: Installation) -> list[WantedFile]:
     """Every file of ``installation``, in the order in which a live server may see them.
 
-    The definitions come last: ClickHouse must not see a function before its worker's files are complete.
+    The definitions come last: ClickHouse must not see a function before its worker's files are complete. The search
+    page comes after them.
     """
-    return [*_bundle_files(installation), *_launch_files(installation), *_definitions(installation)]
+    page = [installation.page] if installation.page is not None else []
+    return [*_bundle_files(installation), *_launch_files(installation), *_definitions(installation), *page]
 
 
 def _bundle_files(installation: Installation) -> Iterator[WantedFile]:

@@ -38,6 +38,7 @@ def proposal_object(proposal: Proposal, memory: PlannedMemory) -> dict[str, Any]
         "pool_sizes": dict(installation.pool_sizes),
         **plan_object(proposal.plan),
         "objects": [_object_step(step) for step in proposal.objects],
+        "search_page": _delivery_object(proposal),
         "handlers": [handler_object(step) for step in proposal.handlers],
         "sql": [{"name": one.name, "sql": one.sql} for one in schema.statements] if schema else [],
         "memory": {
@@ -118,6 +119,13 @@ def config_object(config: ServerConfig) -> dict[str, Any]:
         "function_globs": list(config.function_globs),
         "destdir": str(config.destdir),
     }
+
+
+def _delivery_object(proposal: Proposal) -> dict[str, str] | None:
+    delivery = proposal.delivery
+    if delivery is None:
+        return None
+    return {"address": delivery.page.url, "by": delivery.by, "reason": delivery.reason}
 
 
 def _object_step(step: ObjectStep) -> dict[str, str]:

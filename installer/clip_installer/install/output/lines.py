@@ -114,6 +114,9 @@ def _summary_lines(proposal: Proposal) -> Iterator[str]:
         yield _entry("", "large JPEGs are decoded at a fraction of their size: photographs keep a cosine of 0.9995")
     if installation.settings.exif_orientation:
         yield _entry("", "photographs are turned upright, as their EXIF block says, before they are encoded")
+    if (delivery := proposal.delivery) is not None:
+        how = "by CREATE HANDLER" if delivery.file is None else f"by {config.on_disk(delivery.file.path)}"
+        yield _entry("search page", f"{delivery.page.url}, {how}: {delivery.reason}")
     yield _entry("owner", _owner(plan))
     for number, note in enumerate(plan.notes):
         yield _entry("taken over" if number == 0 else "", note)

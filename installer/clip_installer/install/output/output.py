@@ -166,14 +166,13 @@ def style(text: str, colour: str) -> str:
 
 
 def _page_lines(proposal: Proposal) -> list[str]:
-    settled = proposal.settled
-    page = settled.search_page(proposal.installation.bundle.manifest, "default")
-    if page is None:
+    delivery, connection = proposal.delivery, proposal.settled.request.connection
+    if delivery is None:
         return []
-    connection = settled.request.connection
-    if connection is None:
+    page = delivery.page
+    if connection is None and delivery.file is None:
         return ["For the search page, run clip-udfs search-page --url with the address of the server."]
-    if connection.address is None:
+    if connection is None or connection.address is None:
         return [f"The search page is at {page.url} of the server's HTTP port."]
     return [f"The search page is at {connection.address}{page.url}"]
 

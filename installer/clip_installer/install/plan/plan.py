@@ -83,6 +83,11 @@ class Plan:
         """The files with an edit, whether they stay or move."""
         return {step.path for step in self.steps if step.carried} | set(self.kept())
 
+    def changes_configuration(self) -> bool:
+        """Whether a file that ClickHouse merges into its configuration changes."""
+        directory = self.config.main_file.with_suffix(".d")
+        return any(directory in step.path.parents for step in self.steps if step.changes)
+
     def count(self, *actions: str) -> int:
         """How many files have one of ``actions``."""
         return sum(step.action in actions for step in self.steps)

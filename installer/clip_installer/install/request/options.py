@@ -49,6 +49,7 @@ DEFAULTS: Mapping[str, Any] = {
     "user": None,
     "ddl": True,
     "search-page": False,
+    "page-handlers": None,
     "table": None,
     "cluster": None,
     "quantization": DEFAULT_QUANTIZATION,

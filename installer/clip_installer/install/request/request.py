@@ -235,6 +235,7 @@ class SettledRequest:
             "table": self.table if self.options["ddl"] else "-",
             "device": self.options["device"] or "-",
             "cluster": self.options["cluster"] or "-",
+            "page-handlers": self.options["page-handlers"] or "-",
         }
         values = {name: shown(derived.get(name, self.options[name])) for name in DEFAULTS}
         for function, own in self.options.functions.items():

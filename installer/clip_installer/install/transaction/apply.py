@@ -96,7 +96,7 @@ def _change(disk: Disk, step: Step) -> Change:
         content = Copy(given, step.wanted.digest) if isinstance(given, Path) else given
     elif step.source is not None:
         content = Copy(step.source, None, kept=True)
-    late = content is None and not (is_definition(step.path) or step.path == disk.places.drop_in)
+    late = content is None and not (is_definition(step.path) or disk.places.adds_to_configuration(step.path))
     return Change.planned(disk, step.path, content, mode, fresh=step.action == "create", late=late)
 
 

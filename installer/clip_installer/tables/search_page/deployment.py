@@ -82,8 +82,9 @@ def plan_page(database: Database, page: SearchPage) -> list[HandlerStep]:
     if not has_handlers(database):
         version = database.value("SELECT version()")
         raise ConflictError(
-            f"the search page needs CREATE HANDLER, which ClickHouse has from 26.8 on, and this is {version}; let"
-            " clip-udfs search-page --http-handlers print the same as a file for its config.d"
+            f"creating handlers by SQL needs ClickHouse 26.8, and this is {version}; install-udfs --search-page"
+            " --page-handlers config makes the same as a file for its config.d, and clip-udfs search-page"
+            " --http-handlers prints it"
         )
     there = {
         name: (url, made) for name, url, made in database.rows("SELECT name, url, create_query FROM system.handlers")

@@ -59,11 +59,20 @@ class Handler:
         return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
     @property
+    def marked_headers(self) -> dict[str, str]:
+        """Its response headers, including the mark that we created it."""
+        return {**self.headers, MARK: self.digest}
+
+    @property
     def query_with_settings(self) -> str:
-        """The query with its response headers, including the mark that we created it."""
-        headers = {**self.headers, MARK: self.digest}
-        pairs = ",".join(f"{literal(key)}:{literal(value)}" for key, value in headers.items())
+        """The query with its response headers."""
+        pairs = ",".join(f"{literal(key)}:{literal(value)}" for key, value in self.marked_headers.items())
         return f"{self.query}\nSETTINGS http_response_headers = {literal('{' + pairs + '}')}"
+
+    @property
+    def query_in_configuration(self) -> str:
+        """The query for a configuration file, where ClickHouse replaces ``${name}`` by the value of another element."""
+        return self.query.replace("${", "\\x24{")
 
     @property
     def statement(self) -> str:
@@ -142,24 +151,6 @@ def content_security_policy(html: str) -> str:
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; connect-src 'self';"
         " img-src 'self' blob: data: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-
-
-def http_handlers_xml(page: SearchPage) -> str:
-    """The same handlers for the configuration of a server without ``CREATE HANDLER``."""
-    from lxml import etree
-
-    root = etree.Element("clickhouse")
-    rules = etree.SubElement(root, "http_handlers")
-    for handler in page.handlers:
-        # Without a distinct attribute, the rules would be merged with those of another file.
-        rule = etree.SubElement(rules, "rule", id=handler.name)
-        etree.SubElement(rule, "methods").text = handler.method
-        etree.SubElement(rule, "url").text = handler.url
-        made = etree.SubElement(rule, "handler")
-        etree.SubElement(made, "type").text = "predefined_query_handler"
-        etree.SubElement(made, "query").text = handler.query_with_settings
-    etree.SubElement(rules, "defaults")
-    return etree.tostring(root, pretty_print=True, encoding="unicode")
 
 
 def _headers(path: str, html: str) -> dict[str, str]:

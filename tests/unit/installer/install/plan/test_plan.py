@@ -59,6 +59,29 @@ def test_installing_makes_the_plan_empty_and_removing_leaves_nothing(tmp_path: P
     assert snapshot(tmp_path / "server") == before
 
 
+def test_a_search_page_in_the_configuration_comes_and_goes_like_every_file(tmp_path: Path) -> None:
+    """Each model has its own; an edit is reported; somebody else's file of that name is refused."""
+    directory = make_config(tmp_path / "server")
+    one, two = make_bundle(tmp_path / "one", "one"), make_bundle(tmp_path / "two", "two")
+    before = snapshot(tmp_path / "server")
+    install(directory, one, page=b"<clickhouse/>")
+    install(directory, two, page=b"<clickhouse/>", suffix="b")
+    assert sorted(path.name for path in (directory / "config.d").iterdir()) == ["clip_page.xml", "clip_page_b.xml"]
+    page = directory / "config.d/clip_page.xml"
+    assert not make_plan(directory, one, page=b"<clickhouse/>").changed
+    page.write_text("<!-- mine --><clickhouse/>")
+    assert [path.name for path in make_plan(directory, one, page=b"<clickhouse />").kept()] == ["clip_page.xml"]
+    page.write_text("<clickhouse/>")
+    install(directory, one)
+    assert not page.exists()
+    page.write_text("<clickhouse/>")
+    with pytest.raises(ConflictError, match=r"clip_page\.xml exists and was not installed by install-udfs"):
+        make_plan(directory, one, page=b"<clickhouse/>")
+    page.unlink()
+    remove(directory, "", "b")
+    assert snapshot(tmp_path / "server") == before
+
+
 def test_another_model_replaces_the_first(tmp_path: Path) -> None:
     directory = make_config(tmp_path / "server")
     install(directory, make_bundle(tmp_path / "one", "one"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from lxml import etree
 
 from clip_installer import resources
 from clip_installer.errors import ApplyError, ConflictError, SqlError
+from clip_installer.install.files.render import search_page_xml
 from clip_installer.tables.schema import SchemaParameters
 from clip_installer.tables.search_page.deployment import deploy_page, plan_page, plan_page_removal
-from clip_installer.tables.search_page.page import SearchPage, address_of, content_security_policy, http_handlers_xml
+from clip_installer.tables.search_page.page import MARK, SearchPage, address_of, content_security_policy
 
 HTML = resources.templates() / "search_page.html"
 
@@ -33,6 +33,10 @@ class Server:
         self._refuses = refuses
 
     def value(self, statement: str) -> Any:
+        if "formatQuery" in statement:
+            return 0
+        if "currentDatabase" in statement:
+            return "default"
         return "25.8.1" if "version()" in statement else int(self._knows_handlers)
 
     def rows(self, statement: str) -> list[tuple[str, str, str]]:
@@ -173,21 +177,30 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was() -> None:
 
 def test_a_server_without_handlers_says_what_to_do() -> None:
     """An older server has handlers in its configuration, and nothing to remove."""
-    with pytest.raises(ConflictError, match=r"from 26\.8 on, and this is 25\.8\.1"):
+    with pytest.raises(ConflictError, match=r"needs ClickHouse 26\.8, and this is 25\.8\.1"):
         plan_page(Server(handlers=False), rendered())
     assert plan_page_removal(Server(handlers=False), address_of("")) == []
 
 
-def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own(tmp_path: Path) -> None:
+def test_the_configuration_has_the_same_handlers_and_keeps_the_servers_own() -> None:
     """Each rule has a distinct attribute, so that files add up instead of being merged."""
-    root = etree.fromstring(http_handlers_xml(rendered()))
+    page = rendered()
+    root = etree.fromstring(search_page_xml(page))
     rules = root.findall("http_handlers/rule")
-    assert [rule.findtext("url") for rule in rules] == [handler.url for handler in rendered().handlers]
-    assert [rule.findtext("handler/query") for rule in rules] == [
-        one.query_with_settings for one in rendered().handlers
-    ]
+    assert [rule.findtext("url") for rule in rules] == [handler.url for handler in page.handlers]
+    assert [rule.findtext("methods") for rule in rules] == [handler.method for handler in page.handlers]
+    headers = [{one.tag: one.text for one in rule.find("handler/http_response_headers")} for rule in rules]
+    assert headers == [{**handler.headers, MARK: handler.digest} for handler in page.handlers]
     assert len({rule.get("id") for rule in rules}) == len(rules)
     assert root.find("http_handlers/defaults") is not None
+
+
+def test_nothing_in_the_configuration_is_taken_for_a_reference_to_another_element() -> None:
+    """ClickHouse would put its own <path> in place of the ${path} of the page's script."""
+    queries = [rule.findtext("handler/query") for rule in etree.fromstring(search_page_xml(rendered())).iter("rule")]
+    assert not [query for query in queries if "${" in query]
+    assert queries[0].replace("\\x24{", "${") == rendered().handlers[0].query
+    assert "${path}" in rendered().handlers[0].query
 
 
 def test_a_printed_statement_omits_most_of_the_page() -> None:
