@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.browser.conftest import HOSTILE, IMAGES, search_page
 from tests.browser.visitor import Visitor
+from tests.chdb.driver import QueryFailed
 from tests.server.running import RunningServer, ServerPlace, running_server
 
 Visit = Callable[..., Visitor]
@@ -397,6 +398,40 @@ def test_a_readonly_user_can_use_it_where_the_profile_allows_its_headers(visit: 
     visitor = visit(user="dashboard")
     visitor.search("happy face")
     assert visitor.captions
+
+
+def test_the_search_user_can_search_and_do_nothing_else(visit: Visit, site: RunningServer, place: ServerPlace) -> None:
+    """With the settings, grants and quota that clip-udfs search-page --search-user prints."""
+    visitor = visit(user="search")
+    visitor.search("happy face")
+    visitor.page.locator("#size").select_option("256")
+    visitor.page.wait_for_url("**size=256*")
+    visitor.settled()
+    visitor.open_first()
+    visitor.page.locator("#captions-like").click()
+    visitor.page.wait_for_url("**captionsLike=*")
+    visitor.settled()
+    visitor.page.locator("#file").set_input_files(next((place.pictures / "openmoji").glob("1f600-*.png")))
+    visitor.page.wait_for_url("**image=1*")
+    visitor.settled()
+    assert visitor.captions[0] == "grinning face"
+    visitor.page.locator(".card img").first.wait_for()
+    client = site.http("search")
+    for statement, error in {
+        "INSERT INTO laion (id) VALUES (1)": "READONLY|ACCESS_DENIED",
+        "DROP VIEW search_by_text": "READONLY|ACCESS_DENIED",
+        "CREATE TABLE mine (id Int64) ENGINE = Memory": "READONLY|ACCESS_DENIED",
+        "SYSTEM RELOAD FUNCTIONS": "READONLY|ACCESS_DENIED",
+        "SET max_execution_time = 0": "READONLY",
+        "SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a String')": "READONLY|ACCESS_DENIED",
+        "SELECT * FROM file('pictures/pictures.tsv', TSV, 'a String')": "READONLY|ACCESS_DENIED",
+        "SELECT name FROM system.users": "ACCESS_DENIED",
+        "SELECT query FROM system.query_log": "ACCESS_DENIED",
+        "SELECT * FROM clip_queries": "ACCESS_DENIED",
+        "SELECT number FROM numbers(1001)": "TOO_MANY_ROWS_OR_BYTES|ACCESS_DENIED",
+    }.items():
+        with pytest.raises(QueryFailed, match=error):
+            client.rows(statement)
 
 
 def test_an_empty_table_says_how_to_fill_it(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> None:

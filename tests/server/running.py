@@ -20,12 +20,17 @@ import psutil
 from clickhouse_connect.driver.exceptions import Error as ConnectError
 from clickhouse_driver.errors import Error as DriverError
 
+from clip_installer.tables.schema import SchemaParameters
+from clip_installer.tables.search_page.page import SearchPage
+from clip_installer.tables.search_page.search_user import CHANGEABLE, SETTINGS, SearchUser
+from clip_installer.tables.search_page.search_user import QUOTA as SEARCH_QUOTA
 from tests.chdb.driver import QueryFailed
 from tests.processes import command_line
 
 START_SECONDS = 120
 # Each user has a password of the run's own, so that a search of everything that was printed can find it.
-PASSWORDS = {name: secrets.token_hex(12) for name in ("admin", "readonly", "dashboard", "searcher", "limited")}
+_USERS = ("admin", "readonly", "dashboard", "searcher", "search", "limited")
+PASSWORDS = {name: secrets.token_hex(12) for name in _USERS}
 STOCK = """<clickhouse>
     <logger><level>warning</level><log>{data}/server.log</log></logger>
     <http_port>8123</http_port>
@@ -38,6 +43,9 @@ STOCK = """<clickhouse>
         <users_xml><path>users.xml</path></users_xml>
         <local_directory><path>{data}/access/</path></local_directory>
     </user_directories>
+    <access_control_improvements>
+        <settings_constraints_replace_previous>true</settings_constraints_replace_previous>
+    </access_control_improvements>
     <default_profile>default</default_profile>
     <default_database>default</default_database>
     <mark_cache_size>268435456</mark_cache_size>
@@ -52,9 +60,11 @@ USERS = """<clickhouse>
         <default/>
         <readonly><readonly>1</readonly></readonly>
         <dashboard><readonly>2</readonly></dashboard>
+        <search>{search_settings}</search>
     </profiles>
     <quotas>
         <default/>
+        <search><interval><duration>60</duration>{search_quota}</interval></search>
         <small><interval><duration>3600</duration><queries>{queries}</queries></interval></small>
     </quotas>
     <users>
@@ -78,6 +88,11 @@ USERS = """<clickhouse>
                 <query>GRANT SELECT ON default.search_by_image</query>
             </grants>
         </searcher>
+        <search>
+            <password>{search}</password><networks><ip>::/0</ip></networks>
+            <profile>search</profile><quota>search</quota>
+            <grants>{search_grants}</grants>
+        </search>
         <limited>
             <password>{limited}</password><networks><ip>::/0</ip></networks>
             <profile>default</profile><quota>small</quota>
@@ -103,7 +118,7 @@ class ServerPlace:
     def write(self, extra: str = "") -> None:
         """Write the configuration, with ``extra`` elements."""
         self.config.joinpath("config.xml").write_text(STOCK.format(data=self.data, extra=extra))
-        self.config.joinpath("users.xml").write_text(USERS.format(queries=QUOTA, **PASSWORDS))
+        self.config.joinpath("users.xml").write_text(USERS.format(queries=QUOTA, **search_user(), **PASSWORDS))
 
     @classmethod
     def make(cls, place: Path, extra: str = "") -> ServerPlace:
@@ -289,6 +304,21 @@ def running_server(place: ServerPlace, *options: str) -> Iterator[RunningServer]
         _, left = psutil.wait_procs(place.processes(), timeout=20)
         assert left == []
         assert [path for path in written(place) if holds_password(path.read_text(errors="replace"))] == []
+
+
+def search_user() -> dict[str, str]:
+    """The search page's own user as the users file has it, because this server cannot run CREATE USER."""
+    page = SearchPage.render(SchemaParameters(), "default", "any")
+    changeable = f"<constraints><{CHANGEABLE}><changeable_in_readonly/></{CHANGEABLE}></constraints>"
+    return {
+        "search_settings": _elements(SETTINGS) + changeable,
+        "search_quota": _elements(SEARCH_QUOTA),
+        "search_grants": "".join(f"<query>GRANT {grant}</query>" for grant in SearchUser("search", page).grants),
+    }
+
+
+def _elements(values: Mapping[str, int]) -> str:
+    return "".join(f"<{name}>{value}</{name}>" for name, value in values.items())
 
 
 def holds_password(text: str) -> bool:

@@ -25,7 +25,9 @@ _NEIGHBOUR_BYTES = 4
 KINDS = ("hnsw", "quantized", "none")
 METHODS = ("rabitq", "turboquant")
 CAPTION_INDEX = "caption_index"
-# Rows of the sample for relevance: the deviation of 1024 similarities is known to about 2 %.
+# What follows a table's name in that of its sample for relevance.
+SAMPLE = "_relevance_sample"
+# Rows of the sample: the deviation of 1024 similarities is known to about 2 %.
 SAMPLE_ROWS = 1024
 # The COMMENT of a view ends with a digest of its definition, which shows that we created it, and in which version.
 _NO_DEFINITION = "0" * 12
@@ -109,7 +111,7 @@ class SchemaParameters:
     @property
     def sample_table(self) -> str:
         """The table that keeps a sample of the vectors, for the views' relevance."""
-        return f"{self.table}_relevance_sample"
+        return f"{self.table}{SAMPLE}"
 
     @property
     def on_cluster(self) -> str:

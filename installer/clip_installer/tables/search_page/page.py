@@ -17,7 +17,7 @@ from clip_installer import resources
 from clip_installer.clickhouse.sql import identifier, literal, render
 from clip_installer.errors import SqlError
 from clip_installer.tables.layout import THUMBNAIL_SIZE
-from clip_installer.tables.schema import SchemaParameters
+from clip_installer.tables.schema import SAMPLE, SchemaParameters
 from clip_udfs.functions import FUNCTIONS
 
 ADDRESS = "/clip"
@@ -28,6 +28,7 @@ _PAGE = "search_page.html"
 _PURPOSE = re.compile(r"(GET|POST) (\S*?): (.+)")
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 MARKED = re.compile(MARK + r"\W+([0-9a-f]{12})")
+_SYSTEM_TABLES = ("system.data_skipping_indices",)
 _HOUR = 3600
 _SECURE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
@@ -83,10 +84,17 @@ class Handler:
 
 @dataclass(frozen=True)
 class SearchPage:
-    """The page of one table: its address and its handlers, the page itself first."""
+    """The page of one table.
+
+    Attributes:
+        address: Its address on the server, without host.
+        handlers: Its handlers, the page itself first.
+        reads: The tables and views that they read, quoted.
+    """
 
     address: str
     handlers: tuple[Handler, ...]
+    reads: tuple[str, ...] = ()
 
     @classmethod
     def render(cls, parameters: SchemaParameters, database: str, model: str) -> SearchPage:
@@ -98,6 +106,13 @@ class SearchPage:
         layout = parameters.layout
         ending = f"_{suffix}" if suffix else ""
         address = address_of(suffix, layout.noun)
+        read = dict.fromkeys(identifier(f"{database}.{one}") for one in (table, f"{table}{SAMPLE}"))
+
+        def view(name: str) -> str:
+            quoted = identifier(f"{database}.{layout.view_name(name)}{ending}")
+            read[quoted] = None
+            return quoted
+
         values = {
             "layout": layout,
             "thumbnail_size": THUMBNAIL_SIZE,
@@ -109,7 +124,7 @@ class SearchPage:
             "table_name": table,
             "stored_name": parameters.stored_table.rpartition(".")[2],
             "table": identifier(f"{database}.{table}"),
-            "view": lambda name: identifier(f"{database}.{layout.view_name(name)}{ending}"),
+            "view": view,
             "function": lambda name: FUNCTIONS[name].sql_name(suffix),
         }
         handlers = []
@@ -128,7 +143,7 @@ class SearchPage:
                     headers=_headers(path, html),
                 )
             )
-        return cls(address, tuple(handlers))
+        return cls(address, tuple(handlers), (*read, *_SYSTEM_TABLES))
 
     @property
     def url(self) -> str:

@@ -90,6 +90,14 @@ def test_a_configuration_file_is_printed_as_it_is(run: Run, server: Tables) -> N
     assert server.handlers == {}
 
 
+def test_the_statements_for_a_search_user_are_printed_and_not_run(run: Run, server: Tables) -> None:
+    """With the page's own table and views, and how to remove the user."""
+    said = run("--search-user", "search")
+    assert "GRANT SELECT ON shop.search_by_text TO search;\n" in said
+    assert said.endswith("-- DROP SETTINGS PROFILE IF EXISTS search;\n")
+    assert server.handlers == {}
+
+
 def test_what_is_missing_is_named(run: Run) -> None:
     """A table, the views of a suffix, or one of two options too many."""
     with pytest.raises(ConflictError, match="there is no other on this server"):
