@@ -15,6 +15,8 @@ from clip_udfs.errors import printable
 from clip_udfs.verified import VERIFIED
 
 _TEXT_LIMIT = 16_384
+# Only the search page's HTML, in one line of a configuration file, is longer.
+_LINE_LIMIT, _LINE_SHOWN = 10_000, 100
 
 
 def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
@@ -45,7 +47,8 @@ def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
             lineterm="",
         ):
             # The server's user can have edited the file, for the sake of whoever looks at its difference.
-            yield style(printable(line), {"+": "green", "-": "red"}.get(line[:1], ""))
+            shown = line if len(line) <= _LINE_LIMIT else f"{line[:_LINE_SHOWN]}… ({len(line):,} characters)"
+            yield style(printable(shown), {"+": "green", "-": "red"}.get(line[:1], ""))
 
 
 def _replaced(steps: Sequence[Step]) -> Iterator[tuple[Path, Path]]:
