@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 from clip_installer.clickhouse.http import response_headers
 from clip_installer.clickhouse.sql import literal
-from clip_installer.errors import ConflictError
+from clip_installer.errors import ConflictError, SqlError
 from clip_installer.install.checks.findings import Finding, note, ok, problem
 from clip_installer.install.disk.disk import Disk
 from clip_installer.install.files.placement import page_drop_in
 from clip_installer.install.files.render import search_page_xml
 from clip_installer.install.files.wanted import READABLE, WantedFile
-from clip_installer.server.http_handlers import HttpHandlers, http_handlers
+from clip_installer.server.http_handlers import HttpHandlers, HttpRule, http_handlers
 from clip_installer.tables.search_page.deployment import HandlerStep, has_handlers, plan_page, plan_page_removal
 from clip_installer.tables.search_page.page import MARK, address_of
+from clip_udfs.errors import printable
 
 if TYPE_CHECKING:
     from clip_installer.clickhouse.connection import ConnectionOptions
@@ -101,15 +102,14 @@ def check_delivery(settled: SettledRequest, delivery: PageDelivery, database: Da
     A server does not start on a configuration with a query that it cannot parse.
     """
     page, others = delivery.page, _others(settled)
-    for handler in page.handlers:
-        for rule in others.rules:
-            if rule.serves(handler.url, handler.method):
-                what = f"for {rule.url}" if rule.url else "without <url>, for every address"
-                yield problem(
-                    _SUBJECT,
-                    f"{handler.url}: {rule.file} has a rule {what}",
-                    "change or remove that rule, or install this model with --suffix NAME",
-                )
+    for rule in others.rules:
+        what = f"for {printable(rule.url)}" if rule.url else "without <url>, for every address"
+        for url in _served(rule, page, database):
+            yield problem(
+                _SUBJECT,
+                f"{url}: {rule.file} has a rule {what}",
+                "change or remove that rule, or install this model with --suffix NAME",
+            )
     if delivery.file is None or database is None:
         return
     queries = ", ".join(literal(handler.query) for handler in page.handlers)
@@ -170,6 +170,24 @@ def _others(settled: SettledRequest) -> HttpHandlers:
     target = settled.target
     suffixes = [settled.suffix, *(model.suffix for model in target.records.models)]
     return http_handlers(target.config, [page_drop_in(target.config, suffix) for suffix in suffixes])
+
+
+def _served(rule: HttpRule, page: SearchPage, database: Database | None) -> list[str]:
+    """The page's addresses that ``rule`` serves; those of a regular expression only the server can tell."""
+    if rule.expression is None:
+        return [handler.url for handler in page.handlers if rule.serves(handler.url, handler.method)]
+    if database is None:
+        return []
+    urls = ", ".join(
+        literal(handler.url) for handler in page.handlers if not rule.methods or handler.method in rule.methods
+    )
+    try:
+        found = database.value(
+            f"SELECT arrayFilter(url -> match(url, {literal(f'^(?:{rule.expression})$')}), [{urls}]::Array(String))"
+        )
+    except SqlError:  # no expression of RE2's, with which no server runs
+        return []
+    return [str(url) for url in found]
 
 
 def _unchanged(settled: SettledRequest, path: Path) -> bytes | None:

@@ -15,6 +15,7 @@ from lxml import etree
 
 from clip_installer.clickhouse.address import parse_url
 from clip_installer.clickhouse.connection import ConnectionOptions
+from clip_installer.errors import SqlError
 from clip_installer.install.checks.search_page import (
     PageDelivery,
     check_delivery,
@@ -127,6 +128,26 @@ def test_somebody_elses_rule_is_a_problem_before_the_change(tmp_path: Path) -> N
     found = list(check_delivery(every, delivered(every, Server()), None))
     assert len(found) == len(rendered().handlers)
     assert "without <url>, for every address" in found[0].message
+
+
+def test_expressions_of_rules_are_matched_by_the_server(tmp_path: Path) -> None:
+    """Python could take forever for one, and knows others; an expression that no server takes serves nothing."""
+
+    class Matching(Server):
+        def value(self, statement: str) -> Any:
+            if "match(" not in statement:
+                return super().value(statement)
+            if "(?:(/)$)" in statement:
+                raise SqlError("cannot compile")
+            assert "'^(?:/clip/t.*)$'" in statement
+            return ["/clip/text"]
+
+    rules = THEIRS.format("regex:/clip/t.*", "<defaults/>"), THEIRS.format("regex:(/)$", "<defaults/>")
+    settled = wanted_on(tmp_path, theirs=rules[0], others=rules[1])
+    delivery = delivered(settled, Matching())
+    (finding,) = check_delivery(settled, delivery, Matching())  # type: ignore[arg-type]
+    assert finding.message.endswith("theirs.xml has a rule for regex:/clip/t.*")
+    assert list(check_delivery(settled, delivery, None)) == []
 
 
 def test_a_query_that_the_server_cannot_parse_is_never_written(tmp_path: Path) -> None:
