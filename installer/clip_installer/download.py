@@ -176,7 +176,7 @@ class Downloader:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects without sending credentials to another host."""
+    """Follows redirects on the web, without sending credentials to another host or in clear text."""
 
     def redirect_request(
         self,
@@ -187,8 +187,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
+        if not newurl.startswith(("http://", "https://")):
+            return None
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if following is not None and following.host != req.host:
+        if following is not None and (following.type, following.host) not in (
+            (req.type, req.host),
+            ("https", req.host),
+        ):
             following.remove_header("Authorization")
         return following
 

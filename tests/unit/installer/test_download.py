@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Callable, Iterator
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request
 
 import pytest
 
-from clip_installer.download import Downloader, Expected, NotOnServer
+from clip_installer.download import Downloader, Expected, NotOnServer, _Redirects
 from clip_installer.errors import DownloadError
 from clip_installer.laion.parts import Part
 from clip_installer.laion.source import WebServer
@@ -155,6 +158,41 @@ def test_a_reason_phrase_cannot_move_the_terminal(server: _Server, fetch: Callab
         fetch()
     assert str(refused.value).isprintable()
     assert r"HTTP 403 \x1b[2J\x1b]0;owned\x07" in str(refused.value)
+
+
+def redirects(target: str) -> Callable[[BaseHTTPRequestHandler, int], None]:
+    """Answer that the file is at ``target``."""
+
+    def answer(handler: BaseHTTPRequestHandler, start: int) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", target)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1:9/x", "data:text/plain,x", "gopher://x"])
+def test_a_redirect_leads_only_to_the_web(server: _Server, fetch: Callable[[], bytes], target: str) -> None:
+    """A server cannot make this command read a file of its own host, or speak another protocol."""
+    server.answers = [redirects(target)]
+    with pytest.raises(DownloadError, match="HTTP 302"):
+        fetch()
+
+
+def test_a_redirect_to_the_web_is_followed(server: _Server, fetch: Callable[[], bytes]) -> None:
+    server.answers = [redirects("/elsewhere"), sends()]
+    assert fetch() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"), [("https://a/y", True), ("https://b/y", False), ("http://a/y", False), ("https://a:8/y", False)]
+)
+def test_credentials_follow_a_redirect_neither_to_another_host_nor_into_clear_text(target: str, sent: bool) -> None:
+    request = Request("https://a/x", headers={"Authorization": "Basic x"})
+    following = _Redirects().redirect_request(request, io.BytesIO(), 302, "Found", HTTPMessage(), target)
+    assert following is not None
+    assert following.has_header("Authorization") == sent
 
 
 def test_a_promise_of_too_many_bytes_is_given_up(server: _Server, fetch: Callable[[], bytes]) -> None:

@@ -12,10 +12,13 @@ import pytest
 from clip_installer.cli import program
 from clip_installer.models.published import PUBLISHED, published
 from clip_installer.planning.sizing import MIB, without_weights
+from clip_installer.server.config_files import MOST_BYTES
 from clip_installer.tables.monitoring import MONITORING_VIEWS
 from clip_installer.tables.schema import SchemaParameters, objects
 from clip_udfs.functions import FUNCTIONS
+from clip_udfs.images.budget import _RESERVE, _SHARE
 from clip_udfs.images.containers import MAX_JPEG_SCANS
+from clip_udfs.images.preprocessing import _MAX_PIXELS_IN_PYTHON
 from clip_udfs.settings import WorkerSettings
 from tests import documents
 from tests.documents import REPOSITORY
@@ -122,8 +125,14 @@ def test_the_security_pages_limits_are_the_workers() -> None:
         f"more than {pixels} pixels",
         f"JPEGs of more than {MAX_JPEG_SCANS} scans",
         f"the vectors of the last {settings.text_cache} texts",
+        f"run-length BMPs of more than {_MAX_PIXELS_IN_PYTHON:,} pixels".replace(",", " "),
+        f"may take {_RESERVE * settings.max_image_seconds} seconds of CPU and half a second more for each image",
+        f"a file of more than {MOST_BYTES >> 20} MiB",
     ):
         assert said in page, said
+    assert _SHARE * settings.max_image_seconds == 0.5
+    assert "65 409 images that each take a little less can still occupy a worker for nine hours" in page
+    assert round(65_409 * _SHARE * settings.max_image_seconds / 3600) == 9
 
 
 def test_the_models_page_has_the_licences_and_figures_of_the_list() -> None:

@@ -6,6 +6,7 @@ import ast
 import os
 import pickle
 import platform
+import resource
 import shutil
 import signal
 import stat
@@ -100,8 +101,15 @@ def filtering() -> None:
         pytest.skip("this process may not filter system calls (seccomp)")
 
 
+def write_no_file() -> None:
+    """Have the kernel refuse every byte that this process writes to a file; a pipe is none."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
 @pytest.mark.parametrize("function", ["encode_text", "encode_image", "try_encode_image_bytes"])
-def test_a_worker_works_without_any_network_and_tries_none(filtering: None, launcher: Path, function: str) -> None:
+def test_a_worker_works_without_writing_a_file_or_any_network_and_tries_none(
+    filtering: None, launcher: Path, function: str
+) -> None:
     content = BytesIO()
     Image.new("RGB", (9, 9), "red").save(content, "PNG")
     (launcher.parent / "pictures/red.png").write_bytes(content.getvalue())
@@ -109,7 +117,7 @@ def test_a_worker_works_without_any_network_and_tries_none(filtering: None, laun
         FUNCTIONS[function].source
     ]
     free = ask([str(launcher), function], value)
-    confined = ask([*WRAPPER, str(launcher), function], value)
+    confined = ask([*WRAPPER, str(launcher), function], value, preexec_fn=write_no_file)
     assert (free.returncode, confined.returncode, confined.stderr) == (0, 0, b"")
     assert confined.stdout == free.stdout != b""
 

@@ -265,11 +265,18 @@ def test_links_at_the_names_that_used_to_be_staged_are_not_followed(target: Targ
 
 
 def test_staged_files_that_become_links_meanwhile_are_not_written_through(target: Target) -> None:
-    """The attacker owns the directory of the definitions, sees each staged name, and replaces it by a link."""
+    """The attacker owns the directory of the definitions, sees staged names, and puts links of both kinds there."""
+    for number in range(60):
+        (target.etc / f"second-name-{number}").hardlink_to(target.secret)
 
     def exchange() -> None:
+        second_names = [entry.path for entry in os.scandir(target.etc) if entry.name.startswith("second-name-")]
         for entry in os.scandir(target.etc):
-            if entry.name.startswith(".clip-udfs-"):
+            if not entry.name.startswith(".clip-udfs-"):
+                continue
+            if second_names:
+                os.replace(second_names.pop(), entry.path)  # noqa: PTH105
+            else:
                 os.unlink(entry.path)  # noqa: PTH108
                 os.symlink(target.secret, entry.path)  # noqa: PTH211
 
@@ -428,7 +435,9 @@ def test_a_changed_launcher_is_not_started(target: Target, open_path: Path) -> N
         target.home.rename(target.scripts / "aside")
         evil.rename(target.home)
 
+    other = target.etc / "a_function.xml"  # ClickHouse reads it before ours
     target.attack(exchange)
+    target.attack(lambda: other.write_text("<functions><function><name>encode_text</name></function></functions>"))
     config = target.config()
     (model,) = load_records(config).models
     findings = list(verify_host(config, model, SERVER))
@@ -436,6 +445,8 @@ def test_a_changed_launcher_is_not_started(target: Target, open_path: Path) -> N
     said = " ".join(finding.message for finding in findings if finding.level == "problem")
     assert "launch was edited since it was installed" in said
     assert f"{target.home} can be changed by others" in said
+    assert f"ClickHouse takes its definition from {other}" in said
+    other.unlink()
     with pytest.raises(ConflictError, match="was edited"):
         target.remove()
     shutil.rmtree(target.home)

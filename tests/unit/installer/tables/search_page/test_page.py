@@ -105,11 +105,33 @@ def test_the_page_asks_only_for_addresses_that_it_has() -> None:
     assert asked == {handler.url.rpartition("/")[2] for handler in rendered().handlers[1:]}
 
 
+def test_a_search_is_bounded_whatever_a_browser_asks_for() -> None:
+    """In its rows, in the rows of an answer, and in the length of a caption."""
+    searches = [handler.query for handler in rendered().handlers if ".search_" in handler.query]
+    assert len(searches) == 8
+    for query in searches:
+        assert "k = least({k:UInt32}, 1000)" in query
+        assert "\nLIMIT least({n:UInt32}, 200) OFFSET" in query
+        assert "leftUTF8(caption, 500) AS caption" in query
+    (row,) = [handler.query for handler in rendered().handlers if handler.url == "/clip/row"]
+    assert "leftUTF8(caption, 20000) AS caption" in row
+
+
+def test_what_a_browser_sends_is_a_value_of_a_type() -> None:
+    """Never an identifier or a part of the statement."""
+    queries = "".join(handler.query for handler in rendered().handlers[1:])
+    numbers = dict.fromkeys(("k", "n", "skip", "min_width", "min_height", "size"), "UInt32")
+    texts = {"q": "String", "_request_body": "String", "licenses": "Array(String)"}
+    assert dict(re.findall(r"\{(\w+):([^{}]+)\}", queries)) == numbers | texts | {"id": "Int64", "nsfw": "Bool"}
+
+
 def test_no_answer_can_be_taken_for_another_kind() -> None:
     """A browser can never take a caption for a page."""
     for handler in rendered().handlers:
         assert handler.headers["X-Content-Type-Options"] == "nosniff"
+        assert handler.headers["Referrer-Policy"] == "no-referrer"
         assert "default-src 'none'" in handler.headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in handler.headers["Content-Security-Policy"]
         expected = {"/clip": "text/html", "/clip/thumbnail": "image/webp"}.get(handler.url, "application/json")
         assert handler.headers["Content-Type"].startswith(expected)
 
