@@ -126,6 +126,15 @@ def test_a_repeated_text_is_encoded_once_and_remembered_for_the_next_block() -> 
     assert len(encoder.shapes) == 3
 
 
+def test_without_a_cache_nothing_is_remembered_beyond_a_block() -> None:
+    """So that no time of an answer tells which texts others have encoded."""
+    pipeline, encoder = text_pipeline(cache=0)
+    assert sums(pipeline.encode(iter([b"a", b"a"]))) == [97, 97]
+    assert [rows for rows, _ in encoder.shapes] == [1]
+    list(pipeline.encode(iter([b"a"])))
+    assert [rows for rows, _ in encoder.shapes] == [1, 1]
+
+
 def test_a_slow_model_answers_a_few_texts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However large the block and slow the model, because ClickHouse gives up on a silent worker."""
 

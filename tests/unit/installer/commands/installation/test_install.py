@@ -174,6 +174,16 @@ def test_a_target_that_cannot_be_written(
     assert len(error.splitlines()) == 1
 
 
+def test_a_bundles_notice_cannot_move_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle").directory
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"notice": "free\x1b[2J\x9b31m"}))
+    status, out, err = call(capsys, "--server-config", directory, "--model", bundle, "--dry-run")
+    assert "\x1b" not in out + err
+    assert "\x9b" not in out + err
+    assert ("free" in out) == (status == 0)
+
+
 def test_dry_run_prints_the_whole_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
     arguments = ["--server-config", directory, "--model", bundle.directory, "--dry-run"]

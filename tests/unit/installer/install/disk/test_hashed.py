@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from clip_installer.errors import ApplyError
+from clip_installer.install.checks import host
 from clip_installer.install.disk import hashed
 from clip_installer.install.plan.plan import Plan
 from clip_installer.install.plan.planning import plan_removal
 from clip_installer.install.transaction.apply import applied
 from clip_udfs.bundle import Bundle
 from clip_udfs.manifest import MANIFEST
+from clip_udfs.settings import WorkerSettings
 from clip_udfs.verified import VERIFIED, VerifiedFiles
 from tests.server_trees import make_bundle, make_config, make_plan, make_target, snapshot
 
@@ -56,6 +58,18 @@ def test_files_that_were_touched_are_recorded_again_and_nothing_else_is_done(tmp
     install(plan)
     assert unknown(revision) == set()
     assert not make_plan(directory, bundle).changed
+
+
+def test_verify_says_that_workers_hash_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "engine_files", lambda settings, bundle, tower: bundle.records(f"{tower}.weights"))
+    directory, bundle = make_config(tmp_path / "server"), make_bundle(tmp_path / "bundle")
+    settings = WorkerSettings(install(make_plan(directory, bundle)) / "bundle")
+    assert list(host.check_start(settings)) == []
+    (settings.bundle / "text.weights").touch()
+    (finding,) = host.check_start(settings)
+    assert "each worker hashes 1 of the model's 3 files" in finding.message
+    install(make_plan(directory, bundle))
+    assert list(host.check_start(settings)) == []
 
 
 def test_a_damaged_file_that_is_put_back_is_recorded_again(tmp_path: Path) -> None:
