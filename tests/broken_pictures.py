@@ -15,6 +15,7 @@ MEBIBYTE = 1 << 20
 NOT_A_PICTURE = "not an image in a format that is read"
 CUT_SHORT = "damaged image: it ends too early"
 DAMAGED = "damaged image"
+OVERLAPPING_TAGS = "the image's TIFF tags have \\d+ bytes, and the file only \\d+"
 TOO_MANY_PIXELS = r"the image (is \d+ x \d+ pixels, at most \d+ are decoded|exceeds the limit of \d+ pixels)"
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>secret</body></html>\n"
@@ -52,6 +53,18 @@ def grey_tiff(
     short, long = 3, 4
     tags = {256: (long, 1, width), 257: (long, 1, height), 258: (short, 1, 8), 259: (short, 1, compression)}
     return tags | {262: (short, 1, 1), 277: (short, 1, 1)} | {int(name[1:]): entry for name, entry in others.items()}
+
+
+def overlapping_tiff() -> bytes:
+    """A TIFF of a megabyte in which a thousand tags each claim all of it."""
+    tags = {0x9000 + number: (7, MEBIBYTE, 8) for number in range(1000)}
+    return tiff(grey_tiff(8, 8, 1, t273=(4, 1, 100), t279=(4, 1, 64), t278=(4, 1, 8)) | tags, b"\0" * MEBIBYTE)
+
+
+def overlapping_big_tiff() -> bytes:
+    """The same as a BigTIFF, most significant byte first, with nothing but those tags."""
+    entries = b"".join(struct.pack(">HHQQ", 0x9000 + number, 7, MEBIBYTE, 8) for number in range(1000))
+    return b"MM\0+" + struct.pack(">HHQQ", 8, 0, 16, 1000) + entries + b"\0" * (8 + MEBIBYTE)
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -169,11 +182,6 @@ def odd_but_whole() -> dict[str, bytes]:
         "ztxt-1-mebibyte-less.png": png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(b"\0" * (MEBIBYTE - 1)))),
         "icc-1-mebibyte.webp": encoded(rgb, "WEBP", icc_profile=b"\0" * MEBIBYTE),
         "exif-garbage.webp": encoded(rgb, "WEBP", exif=b"Exif\0\0" + b"\xff" * 500),
-        "overlapping-tags.tiff": tiff(
-            grey_tiff(8, 8, 1, t273=(4, 1, 100), t279=(4, 1, 64), t278=(4, 1, 8))
-            | {0x9000 + number: (7, MEBIBYTE, 8) for number in range(1000)},
-            b"\0" * MEBIBYTE,
-        ),
     }
 
 
@@ -220,6 +228,8 @@ def refused() -> dict[str, tuple[bytes, str]]:
             tiff(grey_tiff(16, 16, 5, t278=(4, 1, 2**32 - 1), t273=(4, 1, 200), t279=(4, 1, 100)), b"\0" * 400),
             DAMAGED,
         ),
+        "overlapping-tags.tiff": (overlapping_tiff(), OVERLAPPING_TAGS),
+        "overlapping-tags.big.tiff": (overlapping_big_tiff(), OVERLAPPING_TAGS),
         "codestream-larger-than-its-box.jp2": (
             resized(whole["JPEG2000"], ">II", (64, 48), (30_000, 30_000)),
             "the image has 293125 tiles",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 
 from clip_udfs.errors import ValueRefused
@@ -21,6 +23,11 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 # Pillow refuses a PNG for a larger one, and for texts of more than 64 of these altogether.
 _LARGEST_PNG_TEXT, _LARGEST_PNG_TEXTS = 1 << 20, 64 << 20
+
+_TIFF_ORDERS = {b"II": "<", b"MM": ">"}
+_BYTES_OF_TIFF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+# Tags may share a value, such as the resolutions in x and y.
+_MOST_SHARED_BYTES = 1 << 16
 
 _UNREAD = (
     ("JPEG2000", re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n")),
@@ -60,6 +67,35 @@ def _jpeg_scans(content: bytes) -> int:
         if marker not in _WITHOUT_SEGMENT:
             place += int.from_bytes(content[place : place + 2], "big")
     return scans
+
+
+def check_tiff_tags(content: bytes) -> None:
+    """Refuse a TIFF whose tags share their values: Pillow before 13 copies each, a gigabyte from a small file.
+
+    Raises:
+        ValueRefused: The tags of the first image have more bytes than the file.
+    """
+    if content[:2] not in _TIFF_ORDERS or content[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+        return
+    total = sum(_sizes_of_tiff_tags(content))
+    if total > len(content) + _MOST_SHARED_BYTES:
+        raise ValueRefused(f"the image's TIFF tags have {total} bytes, and the file only {len(content)}")
+
+
+def _sizes_of_tiff_tags(content: bytes) -> Iterator[int]:
+    """Bytes that each tag of the first directory takes from outside it, as far as the file has them."""
+    order = _TIFF_ORDERS[content[:2]]
+    place, number, counter, form = (8, "Q", "Q", "HHQ8s") if b"+" in content[2:4] else (4, "L", "H", "HHL4s")
+    entry = struct.Struct(order + form)
+    with suppress(struct.error, OverflowError):  # no directory is there: the decoder says so
+        (start,) = struct.unpack_from(order + number, content, place)
+        (count,) = struct.unpack_from(order + counter, content, start)
+        start += struct.calcsize(order + counter)
+        whole = min(count, (len(content) - start) // entry.size)
+        for _, kind, values, data in entry.iter_unpack(content[start : start + whole * entry.size]):
+            size = values * _BYTES_OF_TIFF_TYPE.get(kind, 0)
+            if size > len(data):
+                yield min(size, max(0, len(content) - struct.unpack(order + number, data)[0]))
 
 
 def without_large_texts(content: bytes) -> bytes:

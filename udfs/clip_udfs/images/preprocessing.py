@@ -31,7 +31,7 @@ from PIL import (
 )
 
 from clip_udfs.errors import ValueRefused
-from clip_udfs.images.containers import check_jpeg_scans, unread_format, without_large_texts
+from clip_udfs.images.containers import check_jpeg_scans, check_tiff_tags, unread_format, without_large_texts
 from clip_udfs.images.exif import SIDEWAYS, orientation, upright
 from clip_udfs.images.jpeg2000 import check_jpeg2000
 from clip_udfs.manifest import ImageManifest
@@ -142,6 +142,7 @@ def opened(content: bytes, max_pixels: int, formats: Sequence[str] = DEFAULT_IMA
     if not content:
         raise ValueRefused("the file is empty")
     check_jpeg_scans(content)
+    check_tiff_tags(content)
     try:
         file = BytesIO(without_large_texts(content))
         with Image.open(file, formats=[one for one in formats if one in Image.OPEN]) as image:
