@@ -57,7 +57,8 @@ lint: $(VENV)/test
 check: lint
 	$(BIN)/python $(PYTEST) tests/unit
 
-# Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in.
+# Newer versions of everything, within the ranges of pyproject.toml and the ceilings of locks/constraints.in. The archives for
+# ClickHouse Cloud install wheels on either architecture, so there must be one of each package for both, in the same version.
 COMPILE_ONE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.10 \
 	--custom-compile-command 'make lock'
 COMPILE := $(COMPILE_ONE) pyproject.toml locks/backend.in
@@ -67,9 +68,11 @@ lock: | $(BIN)/uv
 	$(COMPILE) --constraints locks/test.txt --extra lint --output-file locks/lint.txt
 	$(COMPILE) --constraints locks/test.txt --extra release --output-file locks/release.txt
 	$(COMPILE_ONE) --constraints locks/test.txt --output-file locks/host.txt pyproject.toml
-	set -e; for part in text image file; do $(BIN)/uv pip compile --quiet --no-annotate --no-header \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraints locks/test.txt \
-		--output-file config_templates/cloud/requirements-$$part.txt locks/cloud-$$part.in; done
+	set -e; for part in text image file; do for machine in aarch64 x86_64; do $(BIN)/uv pip compile --quiet --no-annotate \
+		--no-header --python-version 3.11 --python-platform $$machine-manylinux_2_28 --only-binary :all: \
+		--constraints locks/test.txt --output-file locks/cloud-$$part.$$machine.txt locks/cloud-$$part.in; done; \
+		cmp locks/cloud-$$part.aarch64.txt locks/cloud-$$part.x86_64.txt; rm locks/cloud-$$part.aarch64.txt; \
+		mv locks/cloud-$$part.x86_64.txt config_templates/cloud/requirements-$$part.txt; done
 
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks

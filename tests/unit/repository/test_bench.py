@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import engine_only, material, record, report, start
+from benchmarks import engine_only, material, models, record, report, start
 from benchmarks.engine import Engine
 from benchmarks.gpu.towers import PRECISIONS
 from benchmarks.measurement import Measurement
 from benchmarks.memory import Memory, Worker
+from clip_udfs.bundle import Bundle
 from clip_udfs.settings import WorkerSettings
 from tests.conftest import TINY_CLIP
 from tests.documents import REPOSITORY
@@ -213,3 +214,22 @@ def test_the_steps_of_a_start(tiny_bundle: Path, tmp_path: Path) -> None:
     assert next(iter(taken)) == "interpreter"
     assert {"graph", "tokenizer", "first text", "import of numpy"} <= set(taken)
     assert all(seconds >= 0 for seconds in taken.values())
+
+
+def test_the_towers_of_a_model_are_timed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "ROUNDS", 1)
+    bundle = Bundle.open(tiny_bundle)
+    assert all(models.ratio(bundle, bundle, tower) > 0 for tower in ("text", "image"))
+
+
+def test_times_of_another_cpu_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, here = tmp_path / "record.json", {"cpu": "one", "onnxruntime": "1.32.0"}
+    monkeypatch.setattr(models, "RECORD", path)
+    monkeypatch.setattr(models.machine, "describe", lambda: here)
+    models.keep("ViT-L-14", {"text": 2.345, "image": 17.4})
+    models.keep("ViT-B-16", {"text": 1.01, "image": 3.96})
+    times = {"ViT-B-16": {"text": 1.0, "image": 4.0}, "ViT-L-14": {"text": 2.3, "image": 17.0}}
+    assert json.loads(path.read_text())["times"] == times
+    here["cpu"] = "two"
+    models.keep("ViT-B-32", {"text": 1.0, "image": 1.0})
+    assert list(json.loads(path.read_text())["times"]) == ["ViT-B-32"]

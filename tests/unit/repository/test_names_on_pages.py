@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import models
+from benchmarks.record import rendered
 from clip_installer.cli import program
-from clip_installer.models.published import PUBLISHED, published
+from clip_installer.models.speed import recorded
 from clip_installer.planning.sizing import MIB, without_weights
 from clip_installer.server.config_files import MOST_BYTES
 from clip_installer.tables.monitoring import MONITORING_VIEWS
@@ -135,17 +137,12 @@ def test_the_security_pages_limits_are_the_workers() -> None:
     assert round(65_409 * _SHARE * settings.max_image_seconds / 3600) == 9
 
 
-def test_the_models_page_has_the_licences_and_figures_of_the_list() -> None:
-    """``clip-udfs models --available`` says of a model what the page says."""
-    rows = re.findall(
-        r"^\| `([^`]+)`[^|]*\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|", text_of("docs/models.md"), re.MULTILINE
-    )
-    listed = {(name, tag): f"{published(name, tag)}" for name, tag, *_ in rows}
-    on_page = {}
-    for name, tag, licence, imagenet, crossmodal in rows:
-        mean = crossmodal.partition("/")[0].strip(" %")
-        known = [licence.replace("*", "").strip()]
-        known += [f"ImageNet {imagenet.strip()}"] if imagenet.strip() else []
-        on_page[name, tag] = ", ".join([*known, *([f"Crossmodal-3600 {mean} %"] if mean else [])])
-    assert on_page == listed
-    assert PUBLISHED.keys() <= listed.keys()
+def test_the_models_table_is_generated() -> None:
+    """From the licences, qualities and times that ``clip-udfs models --available`` shows."""
+    page = text_of("docs/models.md")
+    assert rendered(page, models.SECTION, models.table()) == page, "run python -m benchmarks.models --page"
+
+
+def test_the_time_of_every_recommended_model_was_measured() -> None:
+    choices = text_of("docs/models.md").partition("## Choosing a model")[2].partition("Vectors from different")[0]
+    assert set(re.findall(r"`([^`]+)`, tag `", choices)) <= recorded()["times"].keys()

@@ -85,6 +85,7 @@ def _installed(config: ServerConfig, model: InstalledModel) -> dict[str, Any]:
 def _available(part: str) -> Iterator[dict[str, Any]]:
     from clip_installer.models.build.source.available import available
     from clip_installer.models.published import published
+    from clip_installer.models.speed import times
     from clip_installer.planning.sizing import without_weights
 
     own = without_weights()
@@ -97,6 +98,7 @@ def _available(part: str) -> Iterator[dict[str, Any]]:
             "dimension": model.dimension,
             "tags": list(model.tags),
             "published": {tag: vars(known) for tag in model.tags if (known := published(model.name, tag))},
+            "relative_time": times(model.name),
             "bytes": sum(weights.values()) if weights else None,
             "worker_bytes": {tower: own[tower] + size for tower, size in weights.items()} if weights else None,
         }
@@ -122,6 +124,7 @@ def _row(manifest: Any, where: str, size: int, engine: str, threads: int = 1, fu
 
 def _line(row: dict[str, Any]) -> str:
     from clip_installer.models.published import Published
+    from clip_installer.models.speed import BESIDE
     from clip_installer.planning.sizing import spoken
     from clip_udfs.errors import printable
 
@@ -137,5 +140,8 @@ def _line(row: dict[str, Any]) -> str:
     line = f"{row['name']}  {where}, vectors of {row['dimension']} numbers, {sizes}"
     tags = f"tags: {', '.join(row['tags'])}" if row.get("tags") else None
     known = (f"{tag}: {Published(**values)}" for tag, values in row.get("published", {}).items())
-    said = (line, row.get("precision_loss"), printable(row.get("notice", "")), tags, *known)
+    speed = None
+    if relative := row.get("relative_time"):
+        speed = f"time beside {BESIDE}: {relative['text']:g} times for a text, {relative['image']:g} for an image"
+    said = (line, row.get("precision_loss"), printable(row.get("notice", "")), speed, tags, *known)
     return "\n    ".join(filter(None, said))
