@@ -2,7 +2,7 @@
 
 Queries with an answer among the images must keep it at a threshold of 0.5; queries without one must return nothing. The
 constants of ``sql/templates/macros/search.sql.j2`` were chosen on the ``choosing`` queries; ``test`` only judges,
-and ``blind``, written afterwards, was tried once.
+and ``blind``, written afterwards, was tried once. ``broad`` are kinds of things, which many images show.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main(demo: Path, picture: Path | None) -> None:
     """Judge relevance on the demonstration in DEMO."""
     queries = json.loads(QUERIES.read_text(encoding="utf-8"))
     with ConnectionOptions(server_config=demo / "etc" / "clickhouse-server").connect() as database:
-        for name in ("choosing", "test", "blind"):
+        for name in ("choosing", "test", "blind", "broad"):
             scores = [(query, answer, best_relevance(database, query, answer)) for query, answer in queries[name]]
             sys.stdout.write(f"\n{name}\n\n{table(scores)}\n\n")
             for query, answer, score in scores:

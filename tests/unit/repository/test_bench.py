@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import engine_only, material, models, record, report, start
+from benchmarks import engine_only, filters, material, models, record, report, start
 from benchmarks.engine import Engine
 from benchmarks.gpu.towers import PRECISIONS
 from benchmarks.measurement import Measurement
@@ -87,6 +87,24 @@ def test_a_worker_is_fed_as_clickhouse_does() -> None:
     with pytest.raises((RuntimeError, BrokenPipeError)):
         gone.answer(["a"], header=True)
     gone.close()
+
+
+def test_the_page_shows_the_records_of_searches_with_a_filter() -> None:
+    page = filters.PAGE.read_text(encoding="utf-8")
+    assert record.rendered(page, "filters", filters.figures(filters.kept())) == page, (
+        "python -m benchmarks.filters --draw"
+    )
+
+
+def test_a_method_searches_with_the_filter_on_one_thread() -> None:
+    """Every method gets the query, the filter, its table and its settings."""
+    for method in filters.METHODS:
+        statement = method.sql("[1, 2]", 9500)
+        assert "[1, 2]" in statement
+        assert "9500" in statement
+        assert method.table in statement
+        assert "{" not in statement
+        assert statement.endswith(f"SETTINGS max_threads = 1{', ' * bool(method.settings)}{method.settings}")
 
 
 def test_a_page_shows_the_record_that_is_kept() -> None:

@@ -46,11 +46,12 @@ def code_bytes(method: str, dimension: int) -> int:
 def codes_of(database: Database, parameters: SchemaParameters) -> list[BuiltIndex]:
     """The vector columns that have quantized codes, each with its codec and the bytes of the codes."""
     stored = is_table(parameters.stored_table)
-    codecs = dict(database.rows(f"SELECT name, compression_codec FROM system.columns WHERE {stored}"))
+    described = database.rows(f"SELECT name, compression_codec FROM system.columns WHERE {stored}")
+    codecs = {str(name): str(codec) for name, codec in described}
     rows = int(database.value(f"SELECT sum(rows) FROM system.parts WHERE {stored} AND active") or 0)
     found = []
     for column in parameters.layout.indexes.values():
-        method = _METHOD.search(str(codecs.get(column, "")))
+        method = _METHOD.search(codecs.get(column, ""))
         if method is not None:
             definition = f"Quantized('{method[1]}', {parameters.dimension})"
             found.append(BuiltIndex(column, definition, rows * code_bytes(method[1], parameters.dimension)))
