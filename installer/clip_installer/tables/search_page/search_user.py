@@ -17,7 +17,6 @@ SETTINGS: Mapping[str, int] = {
     "max_result_rows": 1000,
     "max_result_bytes": 32 << 20,
     "http_max_request_param_data_size": 10 << 20,
-    "cancel_http_readonly_queries_on_client_close": 1,
 }
 # Handlers created by SQL set this in their queries, which readonly = 1 would forbid.
 CHANGEABLE = "http_response_headers"
