@@ -10,12 +10,12 @@ import click
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.deployment import Models, deploy
+from benchmarks.functions.deployment import Models, deploy
+from benchmarks.functions.measurement import QUICK, Bench, Measurement, Scale
+from benchmarks.functions.works import WORKS
 from benchmarks.material import pictures
-from benchmarks.measurement import QUICK, Bench, Measurement, Scale
 from benchmarks.plot import plot
 from benchmarks.record import markdown
-from benchmarks.works import WORKS
 
 OUTPUT = Path(__file__).parent / "out"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measurement import Measurement
+from benchmarks.functions.measurement import Measurement
 from benchmarks.report import find, ratio
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurement import Measurement
+from benchmarks.functions.measurement import Measurement
 from benchmarks.report import against_targets, rows, verdict_rows
 
 ROOT = Path(__file__).parent.parent

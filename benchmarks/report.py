@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from benchmarks.measurement import Measurement
+from benchmarks.functions.measurement import Measurement
 
 MIN_COSINE = 0.99999
 

@@ -2,7 +2,7 @@
 
 ClickHouse reads each file of ``s3()``, ``url()`` or ``file()`` with RawBLOB as a block of one row. A worker then has
 one image at a time: it cannot decode the next while the engine runs, and a GPU computes batches of one. ``python -m
-benchmarks.blocks --url http://… "file('photos/*.jpg', RawBLOB)"`` compares block sizes, in turns.
+benchmarks.functions.blocks --url http://… "file('photos/*.jpg', RawBLOB)"`` compares block sizes, in turns.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.deployment import Contender, install
-from benchmarks.engine import Engine
+from benchmarks.functions.deployment import Contender, install
+from benchmarks.functions.engine import Engine
+from benchmarks.functions.measurement import Bench, Measurement
 from benchmarks.material import captions
-from benchmarks.measurement import Bench, Measurement
 
 WORKS = {"text": "captions", "path": "pictures from disk", "bytes": "pictures as bytes"}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.peers.row_by_row import ARCHITECTURE
 from clip_udfs.settings import ROW_BINARY, TAB_SEPARATED
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 _CONFIG = """<clickhouse>
     <path>{data}/</path>
     <user_scripts_path>{data}/user_scripts/</user_scripts_path>

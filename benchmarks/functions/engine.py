@@ -1,7 +1,7 @@
 """chDB in a separate process: each input line has statements to run together, each output line rows and seconds.
 
-Run as ``python -m benchmarks.engine CONFIG DATA``; :class:`Engine` talks to it. Time is measured inside, around the
-query only.
+Run as ``python -m benchmarks.functions.engine CONFIG DATA``; :class:`Engine` talks to it. Time is measured inside,
+around the query only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Engine:
         """Start it and wait until it answers; output of workers goes to ``log``."""
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.engine", str(config), str(data)],
+                [sys.executable, "-m", "benchmarks.functions.engine", str(config), str(data)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

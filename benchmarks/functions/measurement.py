@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.deployment import Deployment
-from benchmarks.engine import Engine
+from benchmarks.functions.deployment import Deployment
+from benchmarks.functions.engine import Engine
 
 
 @dataclass(frozen=True)

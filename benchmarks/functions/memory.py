@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.worker_pipe import ask
+from benchmarks.worker.worker_pipe import ask
 
 
 @dataclass(frozen=True)

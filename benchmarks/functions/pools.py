@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.bulk import fill_captions, fill_pictures
-from benchmarks.deployment import empty, install
-from benchmarks.engine import Engine
+from benchmarks.functions.bulk import fill_captions, fill_pictures
+from benchmarks.functions.deployment import empty, install
+from benchmarks.functions.engine import Engine
+from benchmarks.functions.measurement import Bench, Measurement
+from benchmarks.functions.memory import Memory, workers_of
 from benchmarks.material import captions
-from benchmarks.measurement import Bench, Measurement
-from benchmarks.memory import Memory, workers_of
 from clip_installer.planning.sizing import worker_memory
 from clip_udfs.bundle import Bundle
 from clip_udfs.functions import ENCODERS

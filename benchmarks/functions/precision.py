@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmarks.bulk import beside_ours
-from benchmarks.measurement import Bench, Measurement
+from benchmarks.functions.bulk import beside_ours
+from benchmarks.functions.measurement import Bench, Measurement
 from clip_udfs.manifest import INT8
 
 

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks.bulk import fill_captions, fill_pictures, in_turns
-from benchmarks.deployment import Contender
-from benchmarks.engine import Engine
+from benchmarks.functions.bulk import fill_captions, fill_pictures, in_turns
+from benchmarks.functions.deployment import Contender
+from benchmarks.functions.engine import Engine
+from benchmarks.functions.measurement import Bench, Measurement
+from benchmarks.functions.memory import grown, peak, workers_of
+from benchmarks.functions.pools import four_at_once
+from benchmarks.functions.precision import int8
 from benchmarks.material import captions
-from benchmarks.measurement import Bench, Measurement
-from benchmarks.memory import grown, peak, workers_of
-from benchmarks.pools import four_at_once
-from benchmarks.precision import int8
-from benchmarks.start import start
+from benchmarks.worker.start import start
 
 # Enough for a worker to encode batches in parallel.
 TEXTS_OF_WORKERS, PICTURES_OF_WORKERS = 256, 64
@@ -157,7 +157,7 @@ def search(bench: Bench) -> Iterator[Measurement]:
 def engine_only(bench: Bench) -> Iterator[Measurement]:
     """Images through the engine alone, as a share of this machine's fp32 matrix throughput."""
     (bundle,) = (bench.deployment.data / "user_scripts/clip_udfs").glob("*/*/bundle")
-    command = [sys.executable, "-m", "benchmarks.engine_only", str(bundle), str(bench.scale.rounds)]
+    command = [sys.executable, "-m", "benchmarks.worker.engine_only", str(bundle), str(bench.scale.rounds)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     yield Measurement("engine, share of peak", "ours", "share", (found.pop("share_of_peak"),), found["batch"], found)
 
@@ -183,8 +183,8 @@ def _peak_of_worker(engine: int) -> int:
 
 
 def laion_part(bench: Bench) -> Iterator[Measurement]:
-    """A part of LAION from its files to a table that can be queried: see :mod:`benchmarks.laion`."""
-    command = [sys.executable, "-m", "benchmarks.laion", "--rows", str(bench.scale.part), "--json"]
+    """A part of LAION from its files to a table that can be queried: see :mod:`benchmarks.search.laion`."""
+    command = [sys.executable, "-m", "benchmarks.search.laion", "--rows", str(bench.scale.part), "--json"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     for name, steps in (("ours", [found["ours"]]), ("guide", found["guide"])):
         notes = {"peak_mebibytes": max(step["peak_mebibytes"] for step in steps), "steps": steps}

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks import material
 from benchmarks.gpu.figure import Figure
 from benchmarks.gpu.model import Scale
-from benchmarks.worker_pipe import ask
+from benchmarks.worker.worker_pipe import ask
 from clip_udfs.bundle import Bundle
 from clip_udfs.settings import WorkerSettings
 

@@ -1,8 +1,8 @@
-"""Searches with a filter, in every way that ClickHouse offers: ``python -m benchmarks.filters [--rows N]``.
+"""Searches with a filter, in every way that ClickHouse offers: ``python -m benchmarks.search.filters [--rows N]``.
 
 The methods take turns on every query, so that their ratios to brute force hold on a busy machine too. Results go to
 ``benchmarks/records/searches``; from it, ``--draw`` writes the table of docs/speed.md and the plot again. Vectors are
-those of ``benchmarks.vector_index``: clusters, and queries near them.
+those of ``benchmarks.search.vector_index``: clusters, and queries near them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.record import ROOT, rendered
 from clip_installer.tables.layout import Layout
 from clip_installer.tables.schema import SchemaParameters, view_objects
 
-RECORD = Path(__file__).parent / "records" / "searches" / "filters.json"
+RECORD = Path(__file__).parents[1] / "records" / "searches" / "filters.json"
 PAGE = ROOT / "docs" / "speed.md"
 PLOT = ROOT / "docs" / "images" / "filters.svg"
 K = 10
@@ -288,7 +288,7 @@ def main(rows: int, queries: int, m: int, ef_construction: int, only_codes: bool
         asked = f"--rows {rows} --queries {queries}"
         asked += " --only-codes" if only_codes else f" --m {m} --ef-construction {ef_construction}"
         record = {
-            "command": f"python -m benchmarks.filters {asked}",
+            "command": f"python -m benchmarks.search.filters {asked}",
             "machine": machine.describe(),
             "load_average": {"least": loads[0], "most": loads[1]},
             "rows": rows,

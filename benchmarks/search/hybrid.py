@@ -1,4 +1,4 @@
-"""Recall of ``search_hybrid`` compared with its two halves, on the demo: ``python -m benchmarks.hybrid demo``.
+"""Recall of ``search_hybrid`` compared with its two halves, on the demo: ``python -m benchmarks.search.hybrid demo``.
 
 Works on a copy of the demo's table in a separate database, with an invented product code and a place added to each
 caption, as in a shop. Queries with a code need the words, queries with a kind and a place need both, the others need
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.relevance import QUERIES
+from benchmarks.search.relevance import QUERIES
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.clickhouse.database import Database
 from clip_installer.tables.schema import SchemaParameters, objects

@@ -1,7 +1,7 @@
 """From LAION's published files to a searchable table: the guide's method compared with import-laion, in one run.
 
 The guide's method is a Python script that joins the three files with pandas and writes a CSV file with the vectors as
-lists of decimal numbers, and an INSERT from that file. Run with ``python -m benchmarks.laion [--rows N]``.
+lists of decimal numbers, and an INSERT from that file. Run with ``python -m benchmarks.search.laion [--rows N]``.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ def compare(rows: int) -> Result:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         # In a separate process: a child's peak starts with its parent's memory.
-        _timed("make the part", "-m", "benchmarks.laion", "--rows", rows, "--make", place / "laion")
+        _timed("make the part", "-m", "benchmarks.search.laion", "--rows", rows, "--make", place / "laion")
         csv = place / "0.csv"
         guide = (
-            _timed("process the files to CSV", "-m", "benchmarks.laion", "--to-csv", place / "laion", csv),
-            _timed("INSERT FROM INFILE", "-m", "benchmarks.laion", "--insert", csv, place / "guide"),
+            _timed("process the files to CSV", "-m", "benchmarks.search.laion", "--to-csv", place / "laion", csv),
+            _timed("INSERT FROM INFILE", "-m", "benchmarks.search.laion", "--insert", csv, place / "guide"),
         )
         size = csv.stat().st_size >> 20
         config = place / "config.xml"

@@ -1,4 +1,4 @@
-"""How good the views' relevance is, on the demo: ``python -m benchmarks.relevance demo [--plot FILE]``.
+"""How good the views' relevance is, on the demo: ``python -m benchmarks.search.relevance demo [--plot FILE]``.
 
 Queries with an answer among the images must keep it at a threshold of 0.5; queries without one must return nothing. The
 constants of ``sql/templates/macros/search.sql.j2`` were chosen on the ``choosing`` queries; ``test`` only judges,

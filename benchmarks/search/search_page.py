@@ -1,7 +1,7 @@
 """The search page under load: sixteen visitors search for a minute, on a dedicated server.
 
-``python -m benchmarks.search_page`` needs ``make demo``. Once a second, each visitor sends what a browser sends: a new
-search, and requests for the thumbnails of six results. No other machine is involved.
+``python -m benchmarks.search.search_page`` needs ``make demo``. Once a second, each visitor sends what a browser sends:
+a new search, and requests for the thumbnails of six results. No other machine is involved.
 """
 
 from __future__ import annotations

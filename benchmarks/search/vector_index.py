@@ -1,8 +1,8 @@
 """The cost of a vector in ClickHouse, in seconds of one core: to index, to search, to read as QBit or as a code.
 
-``python -m benchmarks.vector_index`` prints one JSON object, which ``clip-udfs estimate`` computes with. Seconds are
-CPU time of the process, not wall-clock time, so other load changes them little. Vectors are clustered, like those of
-images, and every search is compared with brute force.
+``python -m benchmarks.search.vector_index`` prints one JSON object, which ``clip-udfs estimate`` computes with. Seconds
+are CPU time of the process, not wall-clock time, so other load changes them little. Vectors are clustered, like those
+of images, and every search is compared with brute force.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
             _add(found, table.brute_force())
     least, most = sorted((loads, machine.load()))
     answer = {
-        "command": "python -m benchmarks.vector_index",
+        "command": "python -m benchmarks.search.vector_index",
         "machine": machine.describe(),
         "load_average": {"least": least, "most": most},
         "dimension": options.dimension,

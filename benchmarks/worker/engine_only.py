@@ -1,4 +1,4 @@
-"""The engine alone, compared with the machine's matrix throughput: ``python -m benchmarks.engine_only BUNDLE``.
+"""The engine alone, compared with the machine's matrix throughput: ``python -m benchmarks.worker.engine_only BUNDLE``.
 
 Prints one JSON object. Peak and engine are measured in turns, so that other load slows both.
 """

@@ -1,8 +1,8 @@
 """A worker's first vector: seconds, and CPU seconds, from its start until the vector arrives.
 
-``python -m benchmarks.first_vector WORKER.JSON`` starts workers in turns, with the ``worker.json`` of an installed
-model: as installed, and without the installer's record of hashed files, so that every file is hashed. With ``--before
-    REVISION``, workers of that commit take part. All must return identical bits.
+``python -m benchmarks.worker.first_vector WORKER.JSON`` starts workers in turns, with the ``worker.json`` of an
+installed model: as installed, and without the installer's record of hashed files, so that every file is hashed. With
+``--before REVISION``, workers of that commit take part. All must return identical bits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import click
 from benchmarks import machine
 from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 _TEXT = b"first query"
 _START = "import sys; sys.path.insert(0, {udfs!r}); from clip_udfs.__main__ import main; sys.exit(main())"
 # As the launcher has it.

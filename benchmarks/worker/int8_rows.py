@@ -1,6 +1,6 @@
 """The int8 bundle, row by row: its cosine with float32, alone and in batches.
 
-``python -m benchmarks.int8_rows FLOAT32 INT8`` encodes captions and images with two bundles of one model.
+``python -m benchmarks.worker.int8_rows FLOAT32 INT8`` encodes captions and images with two bundles of one model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large a JPEG must be for scaled decoding: ``python -m benchmarks.jpeg_scaling [BUNDLE…]``.
+"""How large a JPEG must be for scaled decoding: ``python -m benchmarks.worker.jpeg_scaling [BUNDLE…]``.
 
 A JPEG can be decoded at a half, a quarter or an eighth of its size, which saves most of the work for a large one, and
 changes the pixels a little. For each multiple of the model's input that must remain after scaling, it prints the share
@@ -33,7 +33,7 @@ PATTERNS = ((1600, 1200), (3200, 2400))
 
 def photos() -> list[bytes]:
     """JPEGs of the bench's sizes."""
-    place = Path(__file__).parent / "out" / "pictures"
+    place = Path(__file__).parents[1] / "out" / "pictures"
     return [path.read_bytes() for path in material.pictures(place, PHOTOS)]
 
 

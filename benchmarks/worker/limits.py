@@ -1,8 +1,8 @@
 """The cost of limits: a normal worker compared with one without limits, in turns, on the same blocks.
 
-``python -m benchmarks.limits [BUNDLE]`` needs no ClickHouse. Without limits, images are decoded in threads of the
-worker, and texts are cleaned by ftfy alone. The smaller the model, the more the limits cost: pass the bundle that you
-use.
+``python -m benchmarks.worker.limits [BUNDLE]`` needs no ClickHouse. Without limits, images are decoded in threads of
+the worker, and texts are cleaned by ftfy alone. The smaller the model, the more the limits cost: pass the bundle that
+you use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.material import captions, pictures
-from benchmarks.worker_pipe import ask
+from benchmarks.worker.worker_pipe import ask
 from clip_installer import resources
 from clip_udfs.settings import WorkerSettings
 
@@ -86,7 +86,7 @@ class Worker:
 
     def __init__(self, function: str, settings: Path, *, limited: bool) -> None:
         """Start it."""
-        module = ["clip_udfs"] if limited else ["benchmarks.limits", "--without"]
+        module = ["clip_udfs"] if limited else ["benchmarks.worker.limits", "--without"]
         command = [sys.executable, "-m", *module, function, "--settings", str(settings)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -132,7 +132,7 @@ def compare(work: str, values: Sequence[bytes], bundle: Path, turns: int, place:
 
 def main() -> int:
     """Compare both works and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker.limits", description=__doc__)
     parser.add_argument("bundle", type=Path, nargs="?", default=resources.builtin_models() / "emoji")
     parser.add_argument("--captions", type=int, default=4000, help="captions of a block")
     parser.add_argument("--images", type=int, default=128, help="JPEGs of a block, of the sizes of photographs")
@@ -150,7 +150,7 @@ def main() -> int:
         found = [compare(work, values[work], bundle, options.turns, place) for work in WORKS]
     loads.append(machine.load())
     answer = {
-        "command": "python -m benchmarks.limits",
+        "command": "python -m benchmarks.worker.limits",
         "bundle": bundle.name,
         "machine": machine.describe(),
         "load_average": {"least": min(loads), "most": max(loads)},

@@ -1,4 +1,4 @@
-"""How long each model of docs/models.md takes beside ViT-B-32: ``python -m benchmarks.models``.
+"""How long each model of docs/models.md takes beside ViT-B-32: ``python -m benchmarks.worker.models``.
 
 Makes the architectures with random weights, whose speed is that of trained ones, exports their towers as
 ``clip-udfs build-model`` does, and encodes one text and one image with each on one thread of ONNX Runtime, in turns
@@ -69,7 +69,7 @@ HUB: dict[str, dict[str, Any]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, keep the record, write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker.models", description=__doc__.splitlines()[0])
     names = list(dict.fromkeys(name for name, _ in PUBLISHED))
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="measure only this; repeatable")
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page's table again")
@@ -181,7 +181,7 @@ def keep(name: str, found: dict[Tower, float]) -> None:
     measured = {**(record["times"] if same else {}), name: rounded}
     order = dict.fromkeys(one for one, _ in PUBLISHED if one in measured)
     record = {
-        "command": "python -m benchmarks.models",
+        "command": "python -m benchmarks.worker.models",
         "machine": here,
         "times": {one: measured[one] for one in order},
     }

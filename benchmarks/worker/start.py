@@ -1,7 +1,7 @@
 """Where the time of a first query goes: a worker's steps until its first vector, timed in a fresh process.
 
-``python -m benchmarks.start SETTINGS`` prints them for the ``worker.json`` of an installed model. ``python -X
-importtime -m benchmarks.start SETTINGS`` shows how long each import takes and where it comes from.
+``python -m benchmarks.worker.start SETTINGS`` prints them for the ``worker.json`` of an installed model. ``python -X
+importtime -m benchmarks.worker.start SETTINGS`` shows how long each import takes and where it comes from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.measurement import Bench, Measurement
+    from benchmarks.functions.measurement import Bench, Measurement
 
 _IMPORTS = (
     "clip_udfs.worker",
@@ -36,14 +36,14 @@ _IMPORTS = (
 
 def start(bench: Bench) -> Iterator[Measurement]:
     """Each step's seconds of CPU, in as many fresh processes as there are repetitions of the first query."""
-    from benchmarks.first_vector import in_turns, kinds
-    from benchmarks.measurement import Measurement
+    from benchmarks.functions.measurement import Measurement
+    from benchmarks.worker.first_vector import in_turns, kinds
 
     (settings,) = bench.deployment.data.glob("user_scripts/clip_udfs/vit-b-32-fp32-onnx/*/worker.json")
     runs = []
     for _ in range(bench.scale.starts):
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.start", str(settings)],
+            [sys.executable, "-m", "benchmarks.worker.start", str(settings)],
             check=True,
             capture_output=True,
             text=True,

@@ -16,7 +16,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_what_it_prints_is_what_an_estimate_takes(tmp_path: Path) -> None:
     small = ("--rows", "500,1500", "--dimension", "32", "--queries", "5", "--quantization", "bf16,i8", "--m", "8")
-    command = [sys.executable, "-m", "benchmarks.vector_index", *small, "--bits", "2,16", "--ef-construction", "32"]
+    bench = [sys.executable, "-m", "benchmarks.search.vector_index"]
+    command = [*bench, *small, "--bits", "2,16", "--ef-construction", "32"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = tmp_path / "index.json"

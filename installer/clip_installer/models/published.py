@@ -1,4 +1,4 @@
-"""What is published of weights: licence and quality. ``python -m benchmarks.models`` writes it into docs/models.md."""
+"""What is published of weights: licence and quality; ``python -m benchmarks.worker.models`` writes it into the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a row takes with each architecture, beside ViT-B-32, as ``python -m benchmarks.models`` has measured it."""
+"""How long a row takes with each architecture beside ViT-B-32, measured by ``python -m benchmarks.worker.models``."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def _largest(figures: Figures, quantization: str, m: int) -> IndexCost:
         known = ", ".join(f"{one} with M {connections}" for one, connections in figures.indexes)
         raise UsageProblem(
             f"no measurement of {quantization} with M {m} (there is: {known}); measure with python -m"
-            f" benchmarks.vector_index --quantization {quantization} --m {m} and give its output with --figures"
+            f" benchmarks.search.vector_index --quantization {quantization} --m {m} and give its output with --figures"
         )
     return sizes[-1]
 

@@ -79,7 +79,7 @@ def read_figures(files: Sequence[Path] = ()) -> Figures:
     """The recorded figures, overridden by those in ``files``.
 
     Args:
-        files: Output of ``python -m benchmarks`` (``results.json``) or ``python -m benchmarks.vector_index``.
+        files: Output of ``python -m benchmarks`` (``results.json``) or ``python -m benchmarks.search.vector_index``.
 
     Raises:
         ConfigurationError: A file is neither.
@@ -104,7 +104,7 @@ def _load(file: Path) -> dict[str, Any]:
         raise ConfigurationError(f"cannot read figures from {file}: {error}") from error
     if not isinstance(found, dict) or not {"measurements", "vector_index"} & found.keys():
         raise ConfigurationError(
-            f"{file} has no figures: give what python -m benchmarks or python -m benchmarks.vector_index wrote"
+            f"{file} has no figures: give what python -m benchmarks or python -m benchmarks.search.vector_index wrote"
         )
     return found
 

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import engine_only, filters, material, models, record, report, start
-from benchmarks.engine import Engine
+from benchmarks import material, record, report
+from benchmarks.functions.engine import Engine
+from benchmarks.functions.measurement import Measurement
+from benchmarks.functions.memory import Memory, Worker
 from benchmarks.gpu.towers import PRECISIONS
-from benchmarks.measurement import Measurement
-from benchmarks.memory import Memory, Worker
+from benchmarks.search import filters
+from benchmarks.worker import engine_only, models, start
 from clip_udfs.bundle import Bundle
 from clip_udfs.settings import WorkerSettings
 from tests.conftest import TINY_CLIP
@@ -92,7 +94,7 @@ def test_a_worker_is_fed_as_clickhouse_does() -> None:
 def test_the_page_shows_the_records_of_searches_with_a_filter() -> None:
     page = filters.PAGE.read_text(encoding="utf-8")
     assert record.rendered(page, "filters", filters.figures(filters.kept())) == page, (
-        "python -m benchmarks.filters --draw"
+        "python -m benchmarks.search.filters --draw"
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import models
 from benchmarks.record import rendered
+from benchmarks.worker import models
 from clip_installer.cli import program
 from clip_installer.models.speed import recorded
 from clip_installer.planning.sizing import MIB, without_weights
@@ -140,7 +140,7 @@ def test_the_security_pages_limits_are_the_workers() -> None:
 def test_the_models_table_is_generated() -> None:
     """From the licences, qualities and times that ``clip-udfs models --available`` shows."""
     page = text_of("docs/models.md")
-    assert rendered(page, models.SECTION, models.table()) == page, "run python -m benchmarks.models --page"
+    assert rendered(page, models.SECTION, models.table()) == page, "run python -m benchmarks.worker.models --page"
 
 
 def test_the_time_of_every_recommended_model_was_measured() -> None:

@@ -68,7 +68,7 @@ _MAX_PIXELS_IN_PYTHON = 4_194_304
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
 # A JPEG decoded at a fraction of its size must still be this many times the model's input. With less, the cosine of
-# photographs with their exact vectors falls below 0.9995: see benchmarks/jpeg_scaling.py.
+# photographs with their exact vectors falls below 0.9995: see benchmarks/worker/jpeg_scaling.py.
 MIN_SCALED = 6.0
 
 Extent = tuple[float, float]

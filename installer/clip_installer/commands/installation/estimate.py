@@ -27,7 +27,7 @@ With --machines, every layout of shards and replicas is tried; without, there ar
 The costs come with the package, measured on two slow cores; better ones come from your own machine:
 
 \b
-  python -m benchmarks.vector_index > index.json       (in a checkout; python -m benchmarks for encoding)
+  python -m benchmarks.search.vector_index > index.json       (in a checkout; python -m benchmarks for encoding)
   clip-udfs estimate --rows 2e8 --figures index.json
 """
 

@@ -1,0 +1,1 @@
+"""Tables, indexes, searches and the search page."""

@@ -1,0 +1,1 @@
+"""A worker, and what runs in it, without ClickHouse."""
