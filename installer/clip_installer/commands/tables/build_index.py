@@ -26,8 +26,8 @@ has grown: it also draws the sample of vectors from which the search views compu
 what other parameters find and cost. The command waits for the build, which continues in the server after Ctrl-C.
 
 --kind quantized (ClickHouse 26.7 and newer, experimental there) needs no memory and loses nothing to filters. It copies
-the table: have its size free on the disk, and delete no rows meanwhile. Searches use the codes for users with the
-setting vector_search_use_quantized_codes = 1 and compare every vector for others. --kind none removes both.
+the table: have its size free on the disk, and neither update nor delete rows meanwhile. Searches use the codes for
+users with the setting vector_search_use_quantized_codes = 1 and compare every vector for others. --kind none removes both.
 
 \b
   clip-udfs build-index --table laion --url http://localhost:8123

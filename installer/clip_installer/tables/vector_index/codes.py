@@ -163,6 +163,7 @@ def _copy(
             f"the table {copy} exists: an interrupted build-index left it; drop it if {table} has all its rows"
         )
     _refuse_foreign_engine(database, table)
+    _refuse_row_policies(database, table)
     _check_space(database, table)
     columns = list(parameters.layout.indexes.values())
     definition = with_codec(str(database.value(f"SHOW CREATE TABLE {identifier(table)}")), columns, codec, copy)
@@ -228,6 +229,17 @@ def _refuse_foreign_engine(database: Database, table: str) -> None:
         raise TableUnfit(
             f"{table} is {engine.split(' ORDER BY')[0]}, which build-index cannot copy, and codes come with a copy:"
             " create a table with CODEC(Quantized(…)) and insert the rows into it"
+        )
+
+
+def _refuse_row_policies(database: Database, table: str) -> None:
+    """Refuse to copy a table of which the connected user may not see every row: the others would be lost."""
+    on_every_table = is_table(f"{table.rpartition('.')[0]}.")
+    found = database.rows(f"SELECT name FROM system.row_policies WHERE ({is_table(table)}) OR ({on_every_table})")
+    if found:
+        raise TableUnfit(
+            f"the row policy {found[0][0]} may hide rows of {table}, which a copy would lack:"
+            " drop it, run build-index, and create it again"
         )
 
 

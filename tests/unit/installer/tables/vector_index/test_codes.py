@@ -41,8 +41,16 @@ ORDER BY id"""
 class Server(Database):
     """A server with one table, which is asked a few things; nothing may be done to it."""
 
-    def __init__(self, *, settings: Sequence[str] = (), engine: str = "MergeTree ORDER BY id", free: int = 1 << 40):
+    def __init__(
+        self,
+        *,
+        settings: Sequence[str] = (),
+        engine: str = "MergeTree ORDER BY id",
+        free: int = 1 << 40,
+        policy: str = "",
+    ):
         self.settings = settings
+        self.policy = policy
         self.engine = engine
         self.free = free
         self.codec = ""
@@ -61,6 +69,7 @@ class Server(Database):
             "bytes_on_disk": [(1 << 30,)],
             "free_space": [(self.free,)],
             "sum(rows)": [(1000,)],
+            "system.row_policies": [(self.policy,)] if self.policy else [],
         }
         return next((rows for part, rows in answers.items() if part in statement), [])
 
@@ -109,8 +118,9 @@ def test_codes_of_another_method_stay_unless_asked() -> None:
         (Server(settings=NEW, engine="Distributed('c', 'd', 't')"), "Distributed.* which build-index cannot copy"),
         (Server(settings=NEW, engine="ReplicatedMergeTree('/a/b', '{replica}') ORDER BY id"), "cannot copy"),
         (Server(settings=NEW, free=1 << 20), r"a copy needs 1\.1 GiB where 0\.0 GiB are free"),
+        (Server(settings=NEW, policy="tenants ON default.laion"), "row policy tenants ON default.laion may hide rows"),
     ],
-    ids=["distributed", "replicated", "full disk"],
+    ids=["distributed", "replicated", "full disk", "row policy"],
 )
 def test_a_table_that_cannot_be_copied_is_left_alone(server: Server, reason: str) -> None:
     with pytest.raises(TableUnfit, match=reason):
