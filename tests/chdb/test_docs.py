@@ -25,7 +25,7 @@ from clip_installer.commands.trial.sql import split_statements
 from tests import documents
 from tests.documents import REPOSITORY, Block
 from tests.laion_parts import write_part
-from tests.server.running import PASSWORDS, QUOTA, USERS, ServerPlace, running_server
+from tests.server.running import ServerPlace, running_server, users
 
 # What a page says, and what is run instead; {port} serves the folder laion over HTTP.
 SUBSTITUTIONS = (
@@ -189,7 +189,7 @@ def run_blocks(blocks: list[Block], clone: Clone, *, writing: bool = False) -> N
 
 def test_an_analyst_with_readonly_1_sees_what_the_page_says(clone: Clone, demo: Path) -> None:
     """Every statement that only reads, over HTTP, on a server with the demonstration's table."""
-    (clone.place / "users.xml").write_text(USERS.format(queries=QUOTA, **PASSWORDS))
+    (clone.place / "users.xml").write_text(users())
     (clone.place / "demo").symlink_to(demo)
     named = demo / "etc/clickhouse-server/config.d/users.xml"
     named.write_text(f"<clickhouse><users_config>{clone.place}/users.xml</users_config></clickhouse>")

@@ -103,6 +103,11 @@ USERS = """<clickhouse>
 QUOTA = 5
 
 
+def users() -> str:
+    """The users file, with this run's passwords."""
+    return USERS.format(queries=QUOTA, **search_user(), **PASSWORDS)
+
+
 @dataclass(frozen=True)
 class ServerPlace:
     """The directories of one server, on a stock configuration with the users of these tests."""
@@ -118,7 +123,7 @@ class ServerPlace:
     def write(self, extra: str = "") -> None:
         """Write the configuration, with ``extra`` elements."""
         self.config.joinpath("config.xml").write_text(STOCK.format(data=self.data, extra=extra))
-        self.config.joinpath("users.xml").write_text(USERS.format(queries=QUOTA, **search_user(), **PASSWORDS))
+        self.config.joinpath("users.xml").write_text(users())
 
     @classmethod
     def make(cls, place: Path, extra: str = "") -> ServerPlace:
