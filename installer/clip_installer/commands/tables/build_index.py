@@ -27,7 +27,8 @@ what other parameters find and cost. The command waits for the build, which cont
 
 --kind quantized (ClickHouse 26.7 and newer, experimental there) needs no memory and loses nothing to filters. It copies
 the table: have its size free on the disk, and neither update nor delete rows meanwhile. Searches use the codes for
-users with the setting vector_search_use_quantized_codes = 1 and compare every vector for others. --kind none removes both.
+users with the setting vector_search_use_quantized_codes = 1 and compare every vector for others. --kind none removes
+both.
 
 \b
   clip-udfs build-index --table laion --url http://localhost:8123
