@@ -145,7 +145,7 @@ def _watch(run: Soak) -> None:
 
 def _report(run: Soak, seconds: float, status: int) -> bool:
     rows = run.mix.rows
-    bad = sum(count for (_, is_bad), count in rows.items() if is_bad)
+    bad = run.mix.bad_rows
     _say(
         f"{run.done} statements with {rows.total()} rows in {seconds:.0f} s, {bad} bad rows ({bad / rows.total():.1%})"
     )

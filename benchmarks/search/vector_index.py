@@ -146,9 +146,7 @@ class Table:
             " SETTINGS min_bytes_for_wide_part = 0, index_granularity = 1024"
         )
         self._run("INSERT INTO bits SELECT id, CAST(v, 'Array(BFloat16)') FROM source")
-        self._run("OPTIMIZE TABLE bits FINAL")
-        sizes = "system.columns WHERE table = 'bits' AND name = 'v'"
-        size = int(self._run(f"SELECT sum(data_compressed_bytes) FROM {sizes}"))
+        size = self._vector_bytes("bits")
         query = "CAST({{query}}, 'Array(BFloat16)')"
         distance = f"cosineDistanceTransposed(v, {query}, {{}})"
         candidates = f"(SELECT id, v FROM bits ORDER BY {distance.format(bits)} LIMIT {_CANDIDATES})"
@@ -171,9 +169,7 @@ class Table:
             " SETTINGS min_bytes_for_wide_part = 0, index_granularity = 64, enable_quantized_codec = 1"
         )
         self._run("INSERT INTO coded SELECT * FROM source")
-        self._run("OPTIMIZE TABLE coded FINAL")
-        sizes = "system.columns WHERE table = 'coded' AND name = 'v'"
-        size = int(self._run(f"SELECT sum(data_compressed_bytes) FROM {sizes}"))
+        size = self._vector_bytes("coded")
         settings = "SETTINGS vector_search_use_quantized_codes = 1, vector_search_index_fetch_multiplier = "
         found, seconds = self._search("coded", "cosineDistance(v, {query})", f"{settings}{_BY_CODES / K}")
         self._run("DROP TABLE coded SYNC")
@@ -186,6 +182,12 @@ class Table:
             "core_seconds_per_row_and_query": seconds / self._rows,
             "recall": self._recall(found),
         }
+
+    def _vector_bytes(self, table: str) -> int:
+        """Merge a table into one part, and give the compressed bytes of its vectors; the part must be wide."""
+        self._run(f"OPTIMIZE TABLE {table} FINAL")
+        sizes = f"system.columns WHERE table = '{table}' AND name = 'v'"
+        return int(self._run(f"SELECT sum(data_compressed_bytes) FROM {sizes}"))
 
     def brute_force(self) -> dict[str, Any]:
         """The cost of comparing with every vector."""

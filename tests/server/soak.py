@@ -112,10 +112,9 @@ def soak(server: RunningServer, statements: int, clients: int, seed: int) -> lis
     assert not run.problems, "\n".join(run.problems)
     assert not [child for child in children(server.process.pid) if has_ended(child)]
     assert run.errors.total() == run.mix.refused
-    rows = run.mix.rows
-    bad = sum(count for (_, is_bad), count in rows.items() if is_bad)
+    rows, bad = run.mix.rows.total(), run.mix.bad_rows
     lines = [
-        f"{statements} statements of {clients} clients with {rows.total()} rows, {bad} of them bad, in {seconds:.0f} s",
+        f"{statements} statements of {clients} clients with {rows} rows, {bad} of them bad, in {seconds:.0f} s",
         f"{run.errors.total()} statements refused, each for its bad row; 0 wrong, 0 hangs",
     ]
     for protocol, took in run.seconds.items():

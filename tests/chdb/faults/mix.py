@@ -99,6 +99,11 @@ class Mix:
             ],
         }
 
+    @property
+    def bad_rows(self) -> int:
+        """Rows that were drawn and cannot be encoded."""
+        return sum(count for (_, is_bad), count in self.rows.items() if is_bad)
+
     def draw(self) -> Statement:
         """The next statement: mostly of one row, as many analysts' are, with the functions in equal shares."""
         random = self._random

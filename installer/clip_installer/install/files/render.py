@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
 
 from clip_installer import resources
 from clip_installer.errors import ConfigurationError
@@ -183,7 +184,7 @@ def _xml_text(value: str) -> Markup:
     """``value`` as the text of an element, with its quotes as they are: SQL is full of them."""
     from markupsafe import Markup
 
-    return Markup(value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return Markup(escape(value))
 
 
 def _check_function_xml(text: str, name: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from itertools import product
+from operator import ne
 from pathlib import Path
 
 from clip_installer.errors import ConflictError
@@ -53,14 +55,10 @@ def diff_lines(plan: Plan, style: Style = unstyled) -> Iterator[str]:
 
 def _replaced(steps: Sequence[Step]) -> Iterator[tuple[Path, Path]]:
     """Each new file with the removed file of the same name in a directory that differs by one component."""
-    removed = [step.path for step in steps if step.action == "remove"]
-    for step in steps:
-        if step.action == "create":
-            for path in removed:
-                if path.name == step.path.name and len(path.parts) == len(step.path.parts):
-                    differing = [one for one, other in zip(path.parts, step.path.parts, strict=True) if one != other]
-                    if len(differing) == 1:
-                        yield step.path, path
+    created, removed = ([step.path for step in steps if step.action == action] for action in ("create", "remove"))
+    for new, old in product(created, removed):
+        if new.name == old.name and len(new.parts) == len(old.parts) and sum(map(ne, new.parts, old.parts)) == 1:
+            yield new, old
 
 
 def _after(disk: Disk, step: Step) -> str | None:

@@ -92,10 +92,9 @@ def build_codes(database: Database, parameters: SchemaParameters, method: str, r
     """
     allow = switch(database)
     codec = f"Quantized('{method}', {parameters.dimension})"
-    present = codes_of(database, parameters)
-    if present and all(one.definition == codec for one in present) and not vector_indexes(database, parameters):
+    there = [*codes_of(database, parameters), *vector_indexes(database, parameters)]
+    if there and all(one.definition == codec for one in there):
         return False
-    there = [*present, *vector_indexes(database, parameters)]
     if there and not rebuild:
         raise ConflictError(
             f"the table {parameters.stored_table} has {there[0].name} as {there[0].definition}, not as {codec};"
@@ -233,7 +232,7 @@ def _refuse_foreign_engine(database: Database, table: str) -> None:
 
 
 def _refuse_row_policies(database: Database, table: str) -> None:
-    """Refuse to copy a table of which the connected user may not see every row: the others would be lost."""
+    """Refuse to copy a table if a row policy may hide rows from the connected user: the copy would lack them."""
     on_every_table = is_table(f"{table.rpartition('.')[0]}.")
     found = database.rows(f"SELECT name FROM system.row_policies WHERE ({is_table(table)}) OR ({on_every_table})")
     if found:
