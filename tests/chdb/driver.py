@@ -42,7 +42,9 @@ class Engine:
         """Wait for the statement that ``client`` began and give its rows."""
         assert self.process.stdout is not None
         while not self._arrived[client]:
-            answer = json.loads(self.process.stdout.readline())
+            line = self.process.stdout.readline()
+            assert line, "the engine has ended"
+            answer = json.loads(line)
             self._arrived[answer["client"]].append(answer)
         answer = self._arrived[client].popleft()
         if "error" in answer:
@@ -72,6 +74,7 @@ class Engine:
 def _serve(config: str, data: str) -> None:
     import os
     import threading
+    import traceback
     from queue import SimpleQueue
 
     import clickhouse_connect
@@ -95,12 +98,16 @@ def _serve(config: str, data: str) -> None:
             return {"error": str(error)}
 
     def serve(number: int, statements: SimpleQueue[str | None]) -> None:
-        client = connect()
-        while (statement := statements.get()) is not None:
-            answer = json.dumps({"client": number, **run(client, statement)})
-            with one_at_a_time:
-                answers.write(answer + "\n")
-                answers.flush()
+        try:
+            client = connect()
+            while (statement := statements.get()) is not None:
+                answer = json.dumps({"client": number, **run(client, statement)})
+                with one_at_a_time:
+                    answers.write(answer + "\n")
+                    answers.flush()
+        except Exception:
+            traceback.print_exc()
+            os._exit(1)  # without this client's answer, the test would wait for ever
 
     queues: dict[int, SimpleQueue[str | None]] = {}
     threads = []
