@@ -1,25 +1,24 @@
-"""index-pictures on a server: every file once, in the table or among the refusals; interrupted, repeated, changed."""
+"""index-pictures on a server: sources, captions, and views of any table. test_own_pictures.py interrupts runs."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from clip_installer import cli
 from tests.own_pictures import paths
-from tests.picture_files import spoil, write_picture, write_pictures
+from tests.picture_files import write_picture, write_pictures
 from tests.server.running import RunningServer, ServerPlace
 
-PICTURES, BROKEN = 120, 20
+PICTURES, BROKEN = 36, 18
 
 
 @pytest.fixture(scope="module")
@@ -36,83 +35,38 @@ def files(root: Path) -> dict[bytes, bool]:
     return written
 
 
-def command(server: RunningServer, *arguments: object) -> list[str]:
-    url = ["--url", server.url()]
-    return [sys.executable, "-m", "clip_installer", "index-pictures", *map(str, arguments), *url]
+def run(*arguments: object) -> int | str | None:
+    """The exit status of a command with ``--json``."""
+    with pytest.raises(SystemExit) as ended:
+        cli.run(cli.program, "clip-udfs", [*map(str, arguments), "--json"])
+    return ended.value.code
 
 
 def indexed(server: RunningServer, *arguments: object) -> dict[str, object]:
-    """What the command answers with --json."""
-    done = subprocess.run([*command(server, *arguments), "--json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, object] = json.loads(done.stdout)
+    """What index-pictures answers."""
+    with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as error:
+        status = run("index-pictures", *arguments, "--url", server.url())
+    assert status == 0, error.getvalue()
+    answer: dict[str, object] = json.loads(output.getvalue())
     return answer
 
 
 @pytest.fixture(scope="module")
-def first(server: RunningServer, root: Path, files: dict[bytes, bool]) -> Iterator[dict[str, object]]:
-    """The first run that was not interrupted, after two that were."""
-    for _ in range(2):
-        killed = subprocess.Popen(command(server, root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        began = time.monotonic()
-        while not server.rows("SELECT 1 FROM system.processes WHERE query LIKE '%INSERT INTO pictures%try_encode%'"):
-            assert killed.poll() is None or time.monotonic() - began < 300
-            if killed.poll() is not None:
-                break
-            time.sleep(0.02)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-    yield indexed(server, root)
+def first(server: RunningServer, root: Path, files: dict[bytes, bool]) -> dict[str, object]:
+    """A table of the pictures."""
+    return indexed(server, root)
 
 
-def test_every_file_is_in_the_table_once_or_refused_with_its_reason(
+def test_every_file_is_in_the_table_once_or_refused(
     server: RunningServer, files: dict[bytes, bool], first: dict[str, object]
 ) -> None:
+    """A file that is no picture by its name is not counted."""
     good = {path for path, is_good in files.items() if is_good}
     assert paths(server, "pictures") == good
     assert paths(server, "pictures_refusals") == set(files) - good
-    assert server.rows("SELECT count() FROM pictures_refusals WHERE reason = '' OR startsWith(reason, '\\'')") == [(0,)]
     assert first["files"] == PICTURES
-    sizes = server.rows("SELECT min(width) >= 40, min(length(thumbnail)) > 0, uniqExact(hash) > 100 FROM pictures")
+    sizes = server.rows("SELECT min(width) >= 40, min(length(thumbnail)) > 0, uniqExact(hash) > 20 FROM pictures")
     assert [tuple(map(bool, row)) for row in sizes] == [(True, True, True)]
-
-
-def test_a_second_run_encodes_nothing(server: RunningServer, root: Path, first: dict[str, object]) -> None:
-    before = server.rows("SELECT max(indexed) FROM pictures")
-    again = indexed(server, root)
-    assert (again["encoded"], again["refused"], again["gone"], again["changed"]) == (0, 0, 0, False)
-    assert server.rows("SELECT max(indexed) FROM pictures") == before
-
-
-def test_what_changes_is_followed(
-    server: RunningServer, root: Path, files: dict[bytes, bool], first: dict[str, object]
-) -> None:
-    good = sorted(path for path, is_good in files.items() if is_good)
-    touched, changed, renamed, deleted, spoiled = (Path(os.fsdecode(path)) for path in good[:5])
-    mended = Path(os.fsdecode(next(path for path, is_good in sorted(files.items()) if not is_good)))
-    before = server.rows(f"SELECT image_embedding FROM pictures WHERE path = unhex('{os.fsencode(changed).hex()}')")
-    os.utime(touched, ns=(1, 10**18))
-    write_picture(changed, "PNG", 5_000)
-    other = renamed.with_name("renamed.png")
-    renamed.rename(other)
-    deleted.unlink()
-    spoil(spoiled, 1)
-    write_picture(mended, "PNG", 6_000)
-    answer = indexed(server, root)
-    assert (answer["encoded"], answer["refused"], answer["gone"], answer["removed"]) == (4, 1, 2, 0)
-    expected = {*good, os.fsencode(other), os.fsencode(mended)} - {os.fsencode(spoiled)}
-    assert paths(server, "pictures") == expected
-    assert os.fsencode(spoiled) in paths(server, "pictures_refusals")
-    assert os.fsencode(mended) not in paths(server, "pictures_refusals")
-    after = server.rows(f"SELECT image_embedding FROM pictures WHERE path = unhex('{os.fsencode(changed).hex()}')")
-    assert before != after
-    pruned = indexed(server, root, "--prune")
-    assert (pruned["encoded"], pruned["removed"]) == (0, 2)
-    assert paths(server, "pictures") == expected - {os.fsencode(renamed), os.fsencode(deleted)}
-    # The index still proposes the rows that were deleted; the views search on past them.
-    target = f"(SELECT image_embedding FROM pictures WHERE path = unhex('{os.fsencode(changed).hex()}'))"
-    found = server.rows(f"SELECT path FROM search_pictures_by_embedding(embedding = {target}, k = 300)")
-    assert len(found) == len(paths(server, "pictures"))
 
 
 def test_nothing_is_removed_when_the_source_is_empty(
@@ -148,6 +102,48 @@ def test_captions_beside_the_pictures_are_encoded_and_followed(server: RunningSe
     (folder / "2.txt").write_text("zwei Kreise")
     assert indexed(server, *options)["encoded"] == 1
     assert server.rows(state) == [("", 1), ("a red circle", 1), ("zwei Kreise", 1)]
+
+
+def test_captions_of_a_table_are_joined_by_path(server: RunningServer, place: ServerPlace) -> None:
+    folder = place.pictures / "titled"
+    folder.mkdir()
+    for number in range(2):
+        write_picture(folder / f"{number}.png", "PNG", 70 + number)
+    server.rows(
+        "CREATE OR REPLACE VIEW titles AS SELECT concat('pictures/titled/', number, '.png') AS path,"
+        " if(number = '0', 'a title', NULL) AS caption FROM (SELECT arrayJoin(['0', '1', '2']) AS number)"
+    )
+    options = (folder, "--table", "titled", "--captions", "titles", "--image-root", place.data / "user_files")
+    assert indexed(server, *options)["encoded"] == 2
+    assert server.rows("SELECT path, caption FROM titled ORDER BY path") == [
+        ("pictures/titled/0.png", "a title"),
+        ("pictures/titled/1.png", ""),
+    ]
+
+
+def test_any_table_gets_views_and_loses_them_again(
+    server: RunningServer, first: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table stays, and so does a view that someone else made."""
+    server.rows("CREATE DATABASE shop")
+    server.rows(
+        "CREATE TABLE shop.products ENGINE = MergeTree ORDER BY id AS"
+        " SELECT generateUUIDv4() AS id, path AS product, image_embedding AS embedding FROM pictures"
+    )
+    command = ("make-views", "--table", "shop.products", "--url", server.url())
+    for changes in (True, False):
+        capsys.readouterr()
+        assert run(*command, "--vector", "embedding", "--columns", "id,product") == 0
+        assert json.loads(capsys.readouterr().out)["changed"] is changes
+    target = "(SELECT image_embedding FROM pictures ORDER BY path LIMIT 1)"
+    found = server.rows(f"SELECT product FROM shop.search_products_by_embedding(embedding = {target}, k = 1)")
+    assert found == server.rows("SELECT path FROM pictures ORDER BY path LIMIT 1")
+    by_text = "shop.search_products_by_text(query = 'a red circle', k = 4)"
+    assert server.rows(f"SELECT count(), countIf(relevance >= 0) FROM {by_text}") == [(4, 4)]
+    server.rows("CREATE OR REPLACE VIEW shop.search_products_by_image AS SELECT 1 AS mine")
+    assert run(*command, "--remove") == 0
+    left = server.rows("SELECT name FROM system.tables WHERE database = 'shop' ORDER BY name")
+    assert left == [("products",), ("search_products_by_image",)]
 
 
 def test_files_that_the_server_reads_itself_give_the_same_vectors(
@@ -203,9 +199,14 @@ def test_a_bucket_is_read_by_the_server_and_its_key_kept_nowhere(server: Running
     ],
 )
 def test_a_source_that_cannot_work_is_refused_in_one_line(
-    server: RunningServer, arguments: tuple[str, ...], words: str, tmp_path: Path
+    server: RunningServer,
+    arguments: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_picture(tmp_path / "outside.png", "PNG", 1)
     given = [str(tmp_path) if one == "/" else one for one in arguments]
-    done = subprocess.run(command(server, *given, "--table", "refused"), capture_output=True, text=True, check=False)
-    assert done.returncode in (1, 2) and words in done.stderr and "Traceback" not in done.stderr
+    assert run("index-pictures", *given, "--table", "refused", "--url", server.url()) in (1, 2)
+    message = json.loads(capsys.readouterr().err)["error"]["message"]
+    assert words in message and "\n" not in message
