@@ -55,6 +55,7 @@ class ConnectionOptions:
             MissingExtra: chDB is requested but not installed.
         """
         _quiet_the_driver()
+        _without_pandas()
         if self.address is not None:
             return _connect_server(with_credentials(self.address), session=session)
         assert self.server_config is not None
@@ -119,3 +120,10 @@ def _quiet_the_driver() -> None:
     """Silence the driver's log: our errors say the same, and standard error must have only one line or object."""
     for name in ("clickhouse_connect", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _without_pandas() -> None:
+    """Keep the driver from importing pandas, which takes seconds, only to see that inserted rows are no DataFrame."""
+    from clickhouse_connect.driver import options
+
+    vars(options).update(pd=None, pd_time_test=None)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from clip_installer.clickhouse.sql import literal
@@ -18,8 +19,8 @@ from clip_udfs.functions import FUNCTIONS
 if TYPE_CHECKING:
     from clip_installer.clickhouse.database import Database
 
-# Concurrent statements: while the last blocks of one are encoded, those of the next keep the other workers busy.
-LANES = 2
+# Concurrent statements: while one writes its rows or encodes its last blocks, the others keep the workers busy.
+LANES = 3
 # Target seconds of a statement: the most that an interruption costs, and how often progress is reported.
 _STATEMENT_SECONDS = 15
 _POLL_SECONDS = 2
@@ -74,8 +75,17 @@ class Pace:
         """Begin with small statements."""
         self.rows = 4 * self.block * self.workers
 
+    def lengths(self) -> Iterator[int]:
+        """How many rows each statement gets, without end.
+
+        Statements that start together would also end together, and no worker would have a block while they write their
+        rows. So the first ones have different lengths.
+        """
+        for started in count(1):
+            yield self.rows * min(started, LANES) // LANES
+
     def learn(self, rows: int, seconds: float) -> None:
-        """Learn from a statement of ``rows`` rows that took ``seconds`` beside another one."""
+        """Learn from a statement of ``rows`` rows that took ``seconds`` beside others."""
         rate = LANES * rows / max(seconds, 1e-3)
         wanted = rate / self.workers * _BLOCK_SECONDS
         self.block = _LEAST_BLOCK
@@ -145,9 +155,11 @@ class Indexer:
     def _pieces(self, total: int, source: RemoteSource | None) -> Iterator[tuple[int, int]]:
         """First number and end of each statement."""
         first = 0
-        while first < total:
+        for rows in self._pace.lengths():
+            if first >= total:
+                return
             # The server lists a source each time it reads from it, so one read must be enough.
-            stop = total if source is not None else min(first + self._pace.rows, total)
+            stop = total if source is not None else min(first + rows, total)
             yield first, stop
             first = stop
 

@@ -134,8 +134,11 @@ class LocalSource:
     def _caption(self, path: bytes) -> bytes:
         for name in (path.rpartition(b".")[0] + b".txt", path + b".txt"):
             try:
-                with Path(os.fsdecode(name)).open("rb") as file:
-                    return file.read(_MOST_CAPTION_BYTES).strip()
+                descriptor = os.open(name, os.O_RDONLY)  # most pictures have none: Path.open takes ten times as long
+                try:
+                    return os.read(descriptor, _MOST_CAPTION_BYTES).strip()
+                finally:
+                    os.close(descriptor)
             except OSError:
                 continue
         return b""
