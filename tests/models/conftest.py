@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import pytest
+
+from clip_installer.models.build import export
+from tests.conftest import place_of_this_run
+from tests.models.exports import exported_once
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -17,3 +22,13 @@ def operators_parsed_once() -> None:
     kept = cached_property(parse)
     kept.__set_name__(TracedOnnxFunction, "function_ir")
     TracedOnnxFunction.function_ir = kept
+
+
+@pytest.fixture(autouse=True, scope="session")
+def towers_exported_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let equal towers be exported once."""
+    place = place_of_this_run(tmp_path_factory) / "exports"
+    place.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_export", exported_once(export._export, place))
+        yield

@@ -14,6 +14,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import open_clip
@@ -207,24 +208,28 @@ def reduced(name: str, changes: tuple[tuple[str, Any], ...]) -> str:
     return entry.__name__
 
 
-def randomised(model: torch.nn.Module, seed: int = 3) -> torch.nn.Module:
-    """Give weights to what starts as nought, one or next to nothing, so that no part of the model can go unnoticed."""
-    generator = torch.Generator().manual_seed(seed)
+def randomised(model: torch.nn.Module) -> torch.nn.Module:
+    """Give each tensor random values that its name and shape decide, so that equal towers have equal weights.
 
-    def noise(tensor: torch.Tensor, scale: float) -> torch.Tensor:
-        return torch.randn(tensor.shape, generator=generator) * scale
+    What starts as nought, one or next to nothing gets noise as well: no part of the model can go unnoticed.
+    """
+
+    def noise(name: str, tensor: torch.Tensor, scale: float) -> torch.Tensor:
+        seed = crc32(repr((name.removeprefix("text."), tuple(tensor.shape))).encode())
+        return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed)) * scale
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim < 2 and "logit" not in name:
-                parameter.add_(noise(parameter, 0.2))
-            elif "embedding" in name or parameter.std() < 0.01:
-                parameter.add_(noise(parameter, 0.1))
+            if parameter.ndim >= 2:
+                inputs = parameter.numel() / len(parameter)
+                parameter.copy_(noise(name, parameter, 0.6 * inputs**-0.5))
+            elif "logit" not in name:
+                parameter.copy_(parameter.mean().round() + noise(name, parameter, 0.2))
         for name, buffer in model.named_buffers():
             if name.endswith("running_mean"):
-                buffer.add_(noise(buffer, 0.1))
+                buffer.add_(noise(name, buffer, 0.1))
             elif name.endswith("running_var"):
-                buffer.add_(noise(buffer, 0.2).abs())
+                buffer.add_(noise(name, buffer, 0.2).abs())
     return model
 
 
