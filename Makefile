@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Images for containers often set this; each of the hundreds of processes of the tests would then compile every module again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo server test check lint lock test-latest test-lowest versions soak fuzz bench dist packages man clean
 

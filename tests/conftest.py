@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,12 +29,21 @@ ON_THE_DEMO = (
     "tests/chdb/test_wheel.py",
 )
 TINY_CLIP = TESTS / "models" / "tiny-clip.json"
+NEEDED_GIB = 4
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The one option that these tests add."""
     text = "Put what the commands of README and docs print into the pages, instead of comparing."
     parser.addoption("--write-outputs", action="store_true", help=text)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say at once that the disk is too full: a thousand tests would each say it differently."""
+    place = tempfile.gettempdir()
+    free = shutil.disk_usage(place).free / 2**30
+    if free < NEEDED_GIB and not os.environ.get("PYTEST_XDIST_WORKER"):
+        pytest.exit(f"{place} has {free:.1f} GiB free; the tests need {NEEDED_GIB} GiB: free some, or set TMPDIR", 2)
 
 
 @pytest.fixture(autouse=True, scope="session")

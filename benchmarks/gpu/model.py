@@ -38,7 +38,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale((2, 4), 4, 1, 4, 64, 16, 8, (1,))
+QUICK = Scale((2, 4), 4, 1, 4, 64, 16, 2, (1,))
 
 
 def random_bundle(folder: Path, architecture: str = ARCHITECTURE) -> Path:
