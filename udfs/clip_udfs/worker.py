@@ -6,7 +6,7 @@ Slow steps run in parallel: model files that must be hashed are hashed from the 
 
 from __future__ import annotations
 
-import argparse
+import gc
 import os
 import select
 import signal
@@ -14,24 +14,22 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import Encoder, engine_files, likely_engine_files, open_encoder, tokenizer_files
-from clip_udfs.errors import ClipUdfError, SettingsError, printable
+from clip_udfs.errors import ClipUdfError, SettingsError, printable, shown
 from clip_udfs.functions import FUNCTIONS, Function, Tower
-from clip_udfs.images import work as image_work
-from clip_udfs.images.decoder_pool import DecoderPool
 from clip_udfs.integrity import Digests, vouched
 from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
 from clip_udfs.verified import VerifiedFiles
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from clip_udfs.images.answers import ImageAnswer
+    from clip_udfs.images.decoder_pool import DecoderPool
     from clip_udfs.pipe.image_functions import ImageFunctionPipeline
     from clip_udfs.pipe.image_pipeline import ImagePipeline
     from clip_udfs.pipe.pipeline import Pipeline
@@ -43,6 +41,37 @@ if TYPE_CHECKING:
 _MAX_PATH_BYTES = 4096
 
 
+class _Command(NamedTuple):
+    """What the launcher asks for; parsed here, because importing :mod:`argparse` takes a twentieth of a start.
+
+    Attributes:
+        function: The function to serve.
+        settings: The JSON file that the installer wrote.
+        header_written: Whether the header of the first answer is already written.
+    """
+
+    function: Function
+    settings: Path
+    header_written: bool
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> _Command:
+        """Parse ``FUNCTION --settings FILE [--header-written]``.
+
+        Raises:
+            SettingsError: The arguments are others.
+        """
+        match arguments:
+            case [name, "--settings", settings] if name in FUNCTIONS:
+                return cls(FUNCTIONS[name], Path(settings), header_written=False)
+            case [name, "--settings", settings, "--header-written"] if name in FUNCTIONS:
+                return cls(FUNCTIONS[name], Path(settings), header_written=True)
+        raise SettingsError(
+            f"unknown arguments {shown(' '.join(arguments))}: was the launcher written by another version?"
+            " Install again"
+        )
+
+
 def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
     """Serve the function named in ``arguments``, writing answers to descriptor ``answers``.
 
@@ -51,25 +80,21 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     warnings.simplefilter("ignore")
-    parser = _Parser(prog="python -m clip_udfs", description=__doc__)
-    parser.add_argument("function", choices=FUNCTIONS)
-    parser.add_argument("--settings", type=Path, required=True, help="the JSON file that the installer wrote")
-    parser.add_argument(
-        "--header-written", action="store_true", help="the header of the first answer is written already"
-    )
     name = "clip_udfs"
     decoders: DecoderPool | None = None
     try:
-        options = parser.parse_args(arguments)
-        function = FUNCTIONS[options.function]
+        command = _Command.parse(arguments)
+        function = command.function
         name = function.name
-        settings = WorkerSettings.load(options.settings)
+        settings = WorkerSettings.load(command.settings)
         name = function.sql_name(settings.suffix)
         bundle = None if function.tower is None else Bundle.open(settings.bundle)
         if function.source != "text":  # before anything here starts a thread
+            from clip_udfs.images import work as image_work
+
             decoders = image_work.start_decoders(function, settings, bundle, (answers, reasons))
         threading.Thread(target=_end_when_nobody_reads, args=(answers, decoders), daemon=True).start()
-        _serve_function(function, settings, bundle, decoders, answers, header_written=options.header_written)
+        _serve_function(function, settings, bundle, decoders, answers, header_written=command.header_written)
     except ClipUdfError as error:
         return _fail(name, str(error), reasons)
     except MemoryError:
@@ -99,6 +124,8 @@ def _serve_function(
         encode = _image_function(function, settings, decoders).encode
     else:
         encode = open_pipeline(function, settings, bundle, decoders).encode
+    gc.freeze()  # what was loaded stays
+    gc.enable()
     serve(function, settings, encode, answers, header_written=header_written)
 
 
@@ -153,21 +180,44 @@ def open_pipeline(
     )
     # This imports the engine here, and not in parallel with other imports, with which it would only take turns.
     files = engine_files(settings, bundle, function.tower)
-    from concurrent.futures import ThreadPoolExecutor
 
     def load(tower: Tower) -> Encoder:
         with vouched(files, digests):
             return open_encoder(settings, bundle, tower)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="load") as beside:
-        encoder = beside.submit(load, function.tower)
-        if decoders is None:
-            return _text_pipeline(function, settings, bundle, encoder, digests)
-        return _image_pipeline(function, settings, bundle, encoder, decoders)
+    encoder = _Loading(partial(load, function.tower))
+    if decoders is None:
+        return _text_pipeline(function, settings, bundle, encoder, digests)
+    return _image_pipeline(function, settings, bundle, encoder, decoders)
+
+
+class _Loading(threading.Thread):
+    """A thread that loads an engine; importing :mod:`concurrent.futures`, and logging with it, would take time."""
+
+    def __init__(self, load: Callable[[], Encoder]) -> None:
+        """Begin."""
+        super().__init__(name="load", daemon=True)
+        self._load = load
+        self._loaded: Encoder | BaseException
+        self.start()
+
+    def run(self) -> None:
+        """See :class:`threading.Thread`."""
+        try:
+            self._loaded = self._load()
+        except BaseException as error:
+            self._loaded = error
+
+    def result(self) -> Encoder:
+        """The loaded engine; waits for it, and raises what loading raised."""
+        self.join()
+        if isinstance(self._loaded, BaseException):
+            raise self._loaded
+        return self._loaded
 
 
 def _text_pipeline(
-    function: Function, settings: WorkerSettings, bundle: Bundle, encoder: Future[Encoder], digests: Digests
+    function: Function, settings: WorkerSettings, bundle: Bundle, encoder: _Loading, digests: Digests
 ) -> TextPipeline:
     from clip_udfs.pipe.text_pipeline import TextPipeline
     from clip_udfs.text.merges import Merges
@@ -189,8 +239,9 @@ def _text_pipeline(
 
 
 def _image_pipeline(
-    function: Function, settings: WorkerSettings, bundle: Bundle, encoder: Future[Encoder], decoders: DecoderPool
+    function: Function, settings: WorkerSettings, bundle: Bundle, encoder: _Loading, decoders: DecoderPool
 ) -> ImagePipeline:
+    from clip_udfs.images import work as image_work
     from clip_udfs.pipe.image_pipeline import ImagePipeline
 
     load = image_work.pixels(function, settings, bundle.manifest.image.size, decoders)
@@ -207,6 +258,7 @@ def _image_pipeline(
 
 
 def _image_function(function: Function, settings: WorkerSettings, decoders: DecoderPool) -> ImageFunctionPipeline:
+    from clip_udfs.images import work as image_work
     from clip_udfs.pipe.image_functions import ImageFunctionPipeline
 
     answer: Callable[..., ImageAnswer]
@@ -268,15 +320,3 @@ def _fail(name: str, reason: str, reasons: int) -> int:
     with suppress(OSError):  # a full disk: the exit status says the rest
         os.write(reasons, line.encode("utf-8", "replace") + b"\n")  # one write: ClickHouse raises what it reads first
     return 1
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are reported like any other."""
-
-    def error(self, message: str) -> NoReturn:
-        """See :class:`argparse.ArgumentParser`.
-
-        Raises:
-            SettingsError: Always.
-        """
-        raise SettingsError(f"{message}: was the launcher written by another version? Install again")

@@ -222,6 +222,52 @@ def test_what_a_library_prints_reaches_no_pipe(settings: WorkerSettings, tmp_pat
     assert done.stderr == b""
 
 
+SERVING = """
+import gc, os, sys
+import clip_udfs.worker as worker
+sys.argv = ["clip_udfs", "encode_text", "--settings", sys.argv[1]]
+worker.serve = lambda *a, **_: os.write(a[3], b"%d %d" % (gc.isenabled(), gc.get_freeze_count() > 10_000))
+import clip_udfs.__main__ as program
+sys.exit(program.main())
+"""
+
+
+def test_a_worker_collects_garbage_once_it_serves_but_not_what_it_loaded(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    path = tmp_path / "worker.json"
+    path.write_text(settings.to_json())
+    done = subprocess.run([sys.executable, "-c", SERVING, str(path)], capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"1 1", b"")
+
+
+@pytest.mark.parametrize("arguments", [[], ["no_such_function", "--settings", "x"], ["encode_text", "--later-option"]])
+def test_arguments_of_another_version_are_refused(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-I", "-m", "clip_udfs", *arguments], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        f"clip_udfs: unknown arguments '{' '.join(arguments)}': was the launcher written by another version?"
+        " Install again\n"
+    )
+
+
+def test_a_first_text_needs_no_thread_pool_and_no_parser_of_arguments(settings: WorkerSettings) -> None:
+    """Each import that the first vector waits for takes time."""
+    path = settings.image_roots[0].parent / "worker.json"
+    path.write_text(replace(settings, format=FORMATS[0]).to_json())
+    unwanted = {"argparse", "concurrent.futures", "logging", "html", "orjson", "clip_udfs.images.work"}
+    program = (
+        "import sys; from clip_udfs.worker import main; "
+        f"code = main(['encode_text', '--settings', {str(path)!r}], 1, 2); "
+        f"print(sorted({unwanted} & set(sys.modules)), code, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=row_binary_blocks.texts(b"cat"), capture_output=True, check=True
+    )
+    assert row_binary_blocks.vectors(done.stdout)
+    assert done.stderr == b"[] 0\n"
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_worker_imports_only_what_its_function_needs(settings: WorkerSettings, function: str) -> None:
     """No torch with the default engine; without a model, neither NumPy nor Pillow, which the decoders import."""

@@ -90,6 +90,7 @@ def supervise(slots: Sequence[Slot], worker: int, prepare: Callable[[], Work], l
             slot.leave()
         work = prepare()
         gc.freeze()  # garbage collection in a decoder would copy shared pages
+        gc.enable()
         _supervise(slots, worker, work, limits, children)
         status = 0
     finally:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_udfs.encoders import Encoder
+
+if TYPE_CHECKING:  # the first text needs no thread, and importing threads' pools takes time
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 # From so many batches of a block on, the engine runs in parallel, or from as many as it takes in parallel, if that is
 # more: for fewer it is not worth opening the engine's second session. The second number is a ceiling, below the
@@ -28,12 +30,22 @@ class Scheduler:
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """Run ``encoder``; threads start with the first batch."""
+        """Run ``encoder``; threads start when they are first needed."""
         self.parallel_batches = encoder.parallel_batches
         self.threshold = max(MANY_BATCHES, min(encoder.parallel_batches, MOST_BATCHES))
         self._encoder = encoder
-        self._one = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._many = ThreadPoolExecutor(encoder.parallel_batches, thread_name_prefix="engines")
+
+    @cached_property
+    def _one(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    @cached_property
+    def _many(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(self.parallel_batches, thread_name_prefix="engines")
 
     def is_exclusive(self, batches: int) -> bool:
         """Whether ``batches`` that are ready go one after the other, each with all of the engine's threads."""

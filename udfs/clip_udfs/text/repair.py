@@ -7,7 +7,6 @@ to a line is bounded by :mod:`clip_udfs.text.mojibake`.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 
@@ -51,12 +50,14 @@ def repaired(text: str, limit: int = 0, word: re.Pattern[str] = WORD) -> str:
 
 
 def _unescaped(text: str) -> str:
+    import html  # most texts need no repair, and the table of entities is long
+
     return html.unescape(html.unescape(text))
 
 
 def _repaired_lines(text: str) -> Iterator[str]:
     """The segments of ``ftfy.fix_text``, with consecutive ones that need no repair in one piece."""
-    from clip_udfs.text.mojibake import Work, repaired_line  # most texts need no repair, and importing ftfy takes time
+    from clip_udfs.text.mojibake import Work, repaired_line  # as above: importing ftfy takes time
 
     work, entities = Work(len(text)), True
     place = 0

@@ -47,9 +47,13 @@ print(json.dumps(answers))
 """
 
 
-def answers(*expressions: str) -> list[str]:
+def answers(*expressions: str, start: str = "") -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], input="\n".join(expressions), capture_output=True, text=True, check=True
+        [sys.executable, "-c", start + PROGRAM],
+        input="\n".join(expressions),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found: list[str] = json.loads(done.stdout)
     return found
@@ -61,6 +65,10 @@ def test_a_result_or_a_refusal_comes_back() -> None:
         "ValueRefused: too blue",
         "x" * (1 << 20),
     ]
+
+
+def test_decoders_collect_garbage_although_a_worker_that_starts_does_not() -> None:
+    assert answers("__import__('gc').isenabled()", start="import gc; gc.disable()") == ["True"]
 
 
 def test_what_takes_too_long_is_refused_and_the_next_is_answered() -> None:
