@@ -2,19 +2,23 @@
 
 ``python -m benchmarks.worker.first_vector WORKER.JSON`` starts workers in turns, with the ``worker.json`` of an
 installed model: as installed, and without the installer's record of hashed files, so that every file is hashed. With
-``--before REVISION``, workers of that commit take part. All must return identical bits.
+``--before REVISION``, workers of that commit take part, for the same model as that commit's ``install-udfs`` installs
+it. All must return identical bits.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import statistics
 import subprocess
-import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import venv
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +26,22 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
+from clip_udfs.encoders.prepared import FOLDER
+from clip_udfs.manifest import MANIFEST
 from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 _TEXT = b"first query"
-_START = "import sys; sys.path.insert(0, {udfs!r}); from clip_udfs.__main__ import main; sys.exit(main())"
 # As the launcher has it.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_FIELDS = "from clip_udfs.manifest import Manifest; print('format_version', *Manifest.__dataclass_fields__)"
+_CONFIG = """<clickhouse>
+    <path>{place}/data/</path>
+    <user_scripts_path>{place}/data/user_scripts/</user_scripts_path>
+    <user_files_path>{place}/data/user_files/</user_files_path>
+    <user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>
+</clickhouse>
+"""
 
 
 @dataclass(frozen=True)
@@ -42,9 +55,9 @@ class Start:
 
 @dataclass(frozen=True)
 class Kind:
-    """Workers to compare: their code and their settings."""
+    """Workers to compare: the interpreter that has their code, and their settings."""
 
-    udfs: Path
+    python: Path
     settings: Path
 
     def start(self) -> Start:
@@ -53,8 +66,7 @@ class Kind:
         Raises:
             RuntimeError: It returned none.
         """
-        code = _START.format(udfs=str(self.udfs))
-        command = [sys.executable, "-I", "-c", code, "encode_text", "--settings", str(self.settings)]
+        command = [self.python, "-I", "-m", "clip_udfs", "encode_text", "--settings", self.settings]
         begun = time.perf_counter()
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT, bufsize=0
@@ -84,8 +96,8 @@ def kinds(settings: Path, before: str | None = None) -> Iterator[dict[str, Kind]
         bundle.symlink_to(worker.bundle)
         installed.write_text(worker.to_json())
         copied.write_text(replace(worker, bundle=bundle).to_json())
-        udfs = ROOT / "udfs"
-        found = {"as installed": Kind(udfs, installed), "every file hashed": Kind(udfs, copied)}
+        python = _environment(ROOT, Path(scratch) / "now")
+        found = {"as installed": Kind(python, installed), "every file hashed": Kind(python, copied)}
         if before is None:
             yield found
             return
@@ -93,9 +105,57 @@ def kinds(settings: Path, before: str | None = None) -> Iterator[dict[str, Kind]
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--detach", str(tree), before], check=True, capture_output=True)
         try:
-            yield found | {before: Kind(tree / "udfs", installed)}
+            python = _environment(tree, Path(scratch) / "then")
+            yield found | {before: Kind(python, _installed_by(python, worker, Path(scratch)))}
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def _environment(tree: Path, place: Path) -> Path:
+    """The interpreter of an environment with the package of ``tree``, and with the other packages of this one."""
+    venv.create(place, symlinks=True)
+    (packages,) = place.glob("lib/python*/site-packages")
+    paths = (tree / "installer", tree / "udfs", sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    (packages / "compared.pth").write_text("".join(f"{path}\n" for path in paths))
+    return place / "bin/python"
+
+
+def _installed_by(python: Path, worker: WorkerSettings, scratch: Path) -> Path:
+    """Install the model of ``worker`` with the package that ``python`` has; the settings of its workers.
+
+    Raises:
+        RuntimeError: That package cannot do it.
+    """
+    place = scratch / "server"
+    for directory in ("etc", "data/user_scripts", "data/user_files"):
+        (place / directory).mkdir(parents=True)
+    (place / "etc/config.xml").write_text(_CONFIG.format(place=place))
+    bundle = _readable_by(python, worker.bundle, scratch / "readable")
+    command = [python, "-m", "clip_installer", "install", "--server-config", place / "etc", "--no-ddl"]
+    _run([*command, "--model", bundle, "--threads", str(worker.threads)])
+    (path,) = (place / "data/user_scripts/clip_udfs").glob("*/*/worker.json")
+    values = json.loads(path.read_bytes())
+    settings = scratch / "before.json"
+    settings.write_text(json.dumps(values | {"format": TAB_SEPARATED, "bundle": str(path.parent / values["bundle"])}))
+    return settings
+
+
+def _readable_by(python: Path, bundle: Path, copy: Path) -> Path:
+    """``bundle``, or a copy of it without what the package that ``python`` has does not know yet."""
+    known = _run([python, "-I", "-c", _FIELDS]).split()
+    manifest = json.loads((bundle / MANIFEST).read_bytes())
+    if set(manifest) <= set(known):
+        return bundle
+    shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns(FOLDER))
+    (copy / MANIFEST).write_text(json.dumps({name: value for name, value in manifest.items() if name in known}))
+    return copy
+
+
+def _run(command: Sequence[str | Path]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(map(str, command))} failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def in_turns(among: Mapping[str, Kind], turns: int) -> dict[str, list[Start]]:
