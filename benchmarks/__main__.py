@@ -42,7 +42,7 @@ def main(quick: bool, chosen: tuple[str, ...], texts: int | None, output: Path) 
     deployment = deploy(output / "server", Models(output / "model", say), output / "pictures", say)
     bench = Bench(deployment, scale, material, output / "workers.log", say)
     labels = {one.name: one.label for one in deployment.contenders}
-    all_labels = {**labels, "int8": "int8"}
+    all_labels = {**labels, "int8": "int8", "openvino": "OpenVINO", "openvino_bf16": "OpenVINO, bf16"}
     described = machine.describe()
     caption = f"{described['cpu']}, {described['cores']} cores"
     loads = [machine.load()]

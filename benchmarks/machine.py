@@ -8,14 +8,21 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("chdb", "onnxruntime", "torch", "open_clip_torch", "transformers", "numpy", "pillow", "tokenizers")
+_PACKAGES = (
+    *("chdb", "onnxruntime", "openvino", "torch", "open_clip_torch", "transformers"),
+    *("numpy", "pillow", "tokenizers"),
+)
+# What decides how fast a CPU multiplies: floats, bfloat16 and bytes.
+_WIDE = (
+    *("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx_vnni", "avx512_vnni", "amx_int8"),  # x86-64
+    *("asimd", "bf16", "i8mm", "sve"),  # Arm
+)
 
 
 def describe() -> dict[str, str]:
     """CPU, memory, system and versions, in words."""
     cpu = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
-    flags = re.search(r"flags\s*: (.*)", _read("/proc/cpuinfo"))
-    wide = [flag for flag in ("avx2", "avx512f", "amx_tile") if flags and flag in flags[1].split()]
+    wide = [flag for flag in _WIDE if flag in flags()]
     memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
     found = {
         "cpu": (cpu[1] if cpu else platform.machine()) + f", {', '.join(wide)}" * bool(wide),
@@ -30,6 +37,12 @@ def describe() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def flags() -> set[str]:
+    """What the CPU can do, in the words of ``/proc/cpuinfo``."""
+    found = re.search(r"(?:flags|Features)\s*: (.*)", _read("/proc/cpuinfo"))
+    return set(found[1].split()) if found else set()
 
 
 def load() -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.functions.measurement import Measurement
-from benchmarks.report import against_targets, rows, verdict_rows
+from benchmarks.report import against_targets, reasons, rows, verdict_rows
 
 ROOT = Path(__file__).parent.parent
 RECORDS = Path(__file__).parent / "records"
@@ -28,10 +28,11 @@ SHORT = (
     "second worker, image",
 )
 _TITLES = {
+    "engines": "The engine alone: ONNX Runtime, as the workers use it, and OpenVINO on the same graphs",
     "int8": "int8 beside fp32; the cosine is the smallest with the fp32 vector",
     "growth": "More and more texts",
     "pools": "Four queries at once on pools of two workers",
-    "start": "CPU time of a first query, step by step",
+    "start": "A worker's start: CPU time of each step and of a whole worker, and the time until its first vector",
 }
 
 
@@ -44,6 +45,7 @@ def section_of(measurement: Measurement) -> str:
 def markdown(record: Mapping[str, Any]) -> str:
     """All tables of a run in Markdown, with the command and the machine."""
     measurements = [Measurement.from_dict(one) for one in record["measurements"]]
+    verdicts = against_targets(measurements)
     machine, load = record["machine"], record["load_average"]
     versions = ", ".join(f"{name} {machine[name]}" for name in machine if name not in _PLACE)
     said = [
@@ -58,8 +60,10 @@ def markdown(record: Mapping[str, Any]) -> str:
         "",
         "Targets:",
         "",
-        *_table(*verdict_rows(against_targets(measurements))),
+        *_table(*verdict_rows(verdicts)),
     ]
+    if missed := reasons(verdicts):
+        said += ["", "Targets missed, and why:", "", *(f"* {line}" for line in missed)]
     for section, title in _TITLES.items():
         chosen = [one for one in measurements if section_of(one) == section]
         if chosen:

@@ -13,17 +13,17 @@ from benchmarks.functions.engine import Engine
 
 @dataclass(frozen=True)
 class Scale:
-    """How much work: the full run takes some forty minutes on two cores, the quick one a few."""
+    """How much work: the full run takes some twenty minutes on two idle cores, the quick one a few."""
 
-    captions: int = 2000
-    pictures: int = 500
+    captions: int = 1000
+    pictures: int = 320
     turns: int = 4
     singles: int = 15
     starts: int = 3
     indexed: int = 10_000
     wire: int = 20_000
     rounds: int = 12
-    growth: tuple[int, ...] = (1000, 10_000, 100_000)
+    growth: tuple[int, ...] = (1000, 10_000, 50_000)
     part: int = 100_000
     together: int = 256
     pictures_together: int = 48

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 from benchmarks.functions.bulk import fill_captions, fill_pictures, in_turns
 from benchmarks.functions.deployment import Contender
@@ -156,10 +158,27 @@ def search(bench: Bench) -> Iterator[Measurement]:
 
 def engine_only(bench: Bench) -> Iterator[Measurement]:
     """Images through the engine alone, as a share of this machine's fp32 matrix throughput."""
-    (bundle,) = (bench.deployment.data / "user_scripts/clip_udfs").glob("*/*/bundle")
-    command = [sys.executable, "-m", "benchmarks.worker.engine_only", str(bundle), str(bench.scale.rounds)]
+    command = [sys.executable, "-m", "benchmarks.worker.engine_only", str(_bundle(bench)), str(bench.scale.rounds)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     yield Measurement("engine, share of peak", "ours", "share", (found.pop("share_of_peak"),), found["batch"], found)
+
+
+def _bundle(bench: Bench) -> Path:
+    (bundle,) = bench.deployment.data.glob("user_scripts/clip_udfs/vit-b-32-fp32-onnx/*/bundle")
+    return bundle
+
+
+def engines(bench: Bench) -> Iterator[Measurement]:
+    """ONNX Runtime and OpenVINO on the same graphs: see :mod:`benchmarks.worker.engines`."""
+    if find_spec("openvino") is None:
+        bench.say("  OpenVINO is not installed and therefore not compared: pip install openvino")
+        return
+    command = [sys.executable, "-m", "benchmarks.worker.engines", str(_bundle(bench)), str(bench.scale.turns)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    for work, by_engine in found.items():
+        for name, one in by_engine.items():
+            notes = {"reference": "ours", "cosine": one["cosine"]}
+            yield Measurement(f"engines, {work}", name, "s/row", tuple(one["seconds"]), 1, notes)
 
 
 def growth(bench: Bench) -> Iterator[Measurement]:
@@ -202,6 +221,7 @@ WORKS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "wire": wire_cost,
     "search": search,
     "engine": engine_only,
+    "engines": engines,
     "growth": growth,
     "int8": int8,
     "pools": four_at_once,

@@ -35,7 +35,7 @@ _IMPORTS = (
 
 
 def start(bench: Bench) -> Iterator[Measurement]:
-    """Each step's seconds of CPU, in as many fresh processes as there are repetitions of the first query."""
+    """Each step's seconds of CPU, in fresh processes; then those of whole workers, and until their first vector."""
     from benchmarks.functions.measurement import Measurement
     from benchmarks.worker.first_vector import in_turns, kinds
 
@@ -53,8 +53,9 @@ def start(bench: Bench) -> Iterator[Measurement]:
     for step in runs[0]:
         yield Measurement(f"start, {step}", "ours", "s", tuple(run[step] for run in runs))
     with kinds(settings) as among:
-        for name, starts in in_turns(among, bench.scale.starts).items():
+        for name, starts in in_turns(among, 3 * bench.scale.starts).items():
             yield Measurement(f"start, whole worker, {name}", "ours", "s", tuple(one.cpu for one in starts))
+            yield Measurement(f"start, first vector, {name}", "ours", "s", tuple(one.seconds for one in starts))
 
 
 def steps(settings: Path) -> dict[str, float]:

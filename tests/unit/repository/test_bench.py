@@ -6,20 +6,26 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import material, record, report
+from benchmarks.functions import works
 from benchmarks.functions.engine import Engine
 from benchmarks.functions.measurement import Measurement
 from benchmarks.functions.memory import Memory, Worker
 from benchmarks.gpu.towers import PRECISIONS
 from benchmarks.search import filters
-from benchmarks.worker import engine_only, models, start
+from benchmarks.worker import engine_only, engines, models, start
 from clip_udfs.bundle import Bundle
+from clip_udfs.functions import Tower
 from clip_udfs.settings import WorkerSettings
 from tests.conftest import TINY_CLIP
 from tests.documents import REPOSITORY
@@ -234,6 +240,38 @@ def test_the_steps_of_a_start(tiny_bundle: Path, tmp_path: Path) -> None:
     assert next(iter(taken)) == "interpreter"
     assert {"graph", "tokenizer", "first text", "import of numpy"} <= set(taken)
     assert all(seconds >= 0 for seconds in taken.values())
+
+
+def test_engines_are_compared_on_the_same_rows(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO is not among the locked packages; bfloat16 is measured only where the CPU multiplies it."""
+
+    class Other(engines.OnnxRuntime):
+        def __init__(self, bundle: Bundle, tower: Tower, precision: str) -> None:
+            super().__init__(bundle, tower)
+            self.error = {"f32": 0.0, "bf16": 0.01}[precision]
+
+        def many(self, batches: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+            vectors = super().many(batches)
+            vectors[-1][-1, 0] += self.error * np.linalg.norm(vectors[-1][-1])
+            return vectors
+
+    monkeypatch.setattr(engines, "OpenVino", Other)
+    monkeypatch.setattr(engines.machine, "flags", lambda: {"avx2"})
+    found = engines.compare(Bundle.open(tiny_bundle), 2, texts=5, images=3)
+    assert list(found) == ["one text", "captions", "one image", "images"]
+    assert all(list(of) == ["ours", "openvino"] for of in found.values())
+    assert all(len(one["seconds"]) == 2 for of in found.values() for one in of.values())
+    assert found["captions"]["openvino"]["cosine"] == pytest.approx(1, abs=1e-6)
+    monkeypatch.setattr(engines.machine, "flags", lambda: {"amx_bf16"})
+    found = engines.compare(Bundle.open(tiny_bundle), 1, texts=5, images=3)
+    assert found["images"]["openvino_bf16"]["cosine"] < 0.99998
+
+
+def test_a_bench_without_openvino_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(works, "find_spec", lambda _: None)
+    said: list[str] = []
+    assert list(works.engines(SimpleNamespace(say=said.append))) == []  # type: ignore[arg-type]
+    assert said == ["  OpenVINO is not installed and therefore not compared: pip install openvino"]
 
 
 def test_the_towers_of_a_model_are_timed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
