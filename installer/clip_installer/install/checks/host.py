@@ -27,10 +27,16 @@ from clip_udfs.manifest import TOKENIZER
 from clip_udfs.settings import WorkerSettings
 from clip_udfs.verified import VerifiedFiles
 
-_IMPORTS = (
-    "import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers;"
-    " print(clip_udfs.__version__); print(PIL.__version__)"
-)
+_IMPORTS = """
+import os, sys, sysconfig
+import clip_udfs, ftfy, numpy, onnxruntime, orjson, PIL, tokenizers
+print(clip_udfs.__version__)
+print(PIL.__version__)
+bytecode = [part.__cached__ for part in list(sys.modules.values()) if getattr(part, "__cached__", None)]
+missing = [path for path in bytecode if not os.path.exists(path)]
+if 2 * len(missing) > len(bytecode):
+    print(sysconfig.get_path("purelib"))
+"""
 # The first whose decoders are bounded as SECURITY.md says; pyproject.toml asks for it too.
 LEAST_PILLOW = (12, 2)
 
@@ -121,9 +127,8 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
             f"{python} as {user.name}: {last_line(completed.stderr)}",
             f"install them there: {python} -m pip install clickhouse-clip-udfs",
         )
-    version, pillow = ([printable(line) for line in completed.stdout.decode(errors="replace").splitlines()] + [""] * 2)[
-        :2
-    ]
+    said = [printable(line) for line in completed.stdout.decode(errors="replace").splitlines()]
+    version, pillow, uncompiled = (said + [""] * 3)[:3]
     least = ".".join(map(str, LEAST_PILLOW))
     if tuple(map(int, re.findall(r"\d+", pillow)[:2])) < LEAST_PILLOW:
         return problem(
@@ -134,6 +139,12 @@ def check_interpreter(model: InstalledModel, user: ServerUser) -> Finding:
         )
     if version != model.version:
         return note("packages", f"{python} has version {version}, the files are from {model.version}: install again")
+    if uncompiled:
+        return note(
+            "packages",
+            f"{uncompiled} has no bytecode, which uv does not write by default, so each worker compiles hundreds of"
+            f" modules as it starts; write it once: {python} -m compileall -q {uncompiled}",
+        )
     return ok("interpreter", f"{python} runs as {user.name} and has the packages, version {version}")
 
 

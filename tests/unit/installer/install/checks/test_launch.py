@@ -15,6 +15,7 @@ from clip_installer.install.checks.host import LEAST_PILLOW, check_interpreter
 from clip_installer.install.checks.launch import answers, closed_directory
 from clip_installer.install.records.records import InstalledModel
 from clip_installer.server.user import ServerUser
+from clip_udfs import __version__
 from clip_udfs.errors import BundleError
 from clip_udfs.settings import FORMATS, WorkerSettings
 from tests.server_trees import make_bundle
@@ -123,6 +124,19 @@ def test_an_old_pillow_is_named(tmp_path: Path, pillow: str, level: str) -> None
     if level == "problem":
         assert f"{python} has Pillow {pillow}" in finding.message
         assert "pip install --upgrade 'pillow>=12.2'" in finding.remedy
+
+
+def test_packages_without_bytecode_are_named(tmp_path: Path) -> None:
+    """The server's user cannot write what uv did not: compiling would take half of each worker's start."""
+    python = tmp_path / "python"
+    model = InstalledModel("", "m", __version__, str(python), (), ())
+    found = []
+    for options in ("", f"-B -X pycache_prefix={tmp_path}/none"):
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} {options} "$@"\n')
+        python.chmod(0o755)
+        found.append(check_interpreter(model, ME))
+    assert [finding.level for finding in found] == ["ok", "note"]
+    assert f"{python} -m compileall -q " in found[1].message
 
 
 def test_the_least_pillow_is_that_of_the_package() -> None:
