@@ -17,7 +17,7 @@ from clip_installer.tables.deploy import Schema
 from clip_installer.tables.schema import SchemaParameters
 from tests.chdb.conftest import ServerTree, make_tree
 from tests.documents import REPOSITORY
-from tests.versions.page import search_page, try_page
+from tests.versions.page import search_page, try_created_page, try_page_in_configuration
 from tests.versions.probe import REFUSED, ROWS
 
 PAGE = REPOSITORY / "docs" / "versions.md"
@@ -40,6 +40,7 @@ KNOWN = {
     "vector_similarity' is disabled": "not in this wheel",
     "the index is not used": "not in this wheel",
     "has no SYSTEM START LISTEN": "not tried: this wheel cannot listen",
+    "clip_page URL '/clip' METHODS": "no `CREATE HANDLER` before 26.8",
     "identifier 'system.query_log'": "not tried: this wheel keeps no `query_log`",
     "identifier 'system.user_defined_functions'": "no `system.user_defined_functions` before 26.2",
 }
@@ -48,13 +49,17 @@ LOG = "<query_log><database>system</database><table>query_log</table></query_log
 # What a version's checks give beside their outcomes.
 FACTS = ("version", "message")
 SECONDS = 600
-SERVED = "search page by `http_handlers`"
+SERVED = {
+    "search page by `http_handlers`": try_page_in_configuration,
+    "search page by `CREATE HANDLER`": try_created_page,
+}
 HEAD = """# Versions of ClickHouse
 
 Tested on {date} by `make versions`, which takes each version's engine out of chDB's wheels on PyPI, installs the
 functions with `install-udfs` and no option, and writes this page. {oldest} and newer are supported, with the same
-answers and the same messages of the worker. Official servers of all these have vector indexes; the wheels of some do
-not. What differs:
+answers and the same messages of the worker. Official servers of all these have vector indexes and listen on ports; the
+wheels of some have no vector index, and those before 26.6 do not listen: there the queries of the search page are run
+without its addresses. What differs:
 
 * Before 26.7 ClickHouse does not convert arguments: a number or a date is an error that says so, not its text.
 * Before 26.8 there is no `CREATE HANDLER`: the [search page](search-page.md) is a file in the configuration.
@@ -182,8 +187,9 @@ def main() -> int:
             package = PACKAGES[version][0]
             results[version] = try_version(package, tree, statements)
             if check_ran(results[version]):
-                results[version][SERVED] = try_page(wheel(package), tree, [*schema()["schema"], ROWS])
-                _forget(tree)
+                for check, serve in SERVED.items():
+                    results[version][check] = serve(wheel(package), tree, [*schema()["schema"], ROWS])
+                    _forget(tree)
             sys.stdout.write(f"{version}: {json.dumps(results[version])}\n")
             sys.stdout.flush()
     if not options.check:

@@ -1,13 +1,14 @@
-"""The search page from a configuration file, on a version's real server."""
+"""The search page on a version's real server, from a configuration file or by ``CREATE HANDLER``."""
 
 from __future__ import annotations
 
 import base64
-import os
 import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
+
+import pytest
 
 from clip_installer import resources
 from clip_installer.install.files.render import search_page_xml
@@ -27,22 +28,29 @@ def search_page() -> SearchPage:
     return SearchPage.render(SchemaParameters(), "default", "emoji")
 
 
-def try_page(wheel: Path, tree: ServerTree, statements: list[str]) -> str:
-    """Serve the page with the ClickHouse in ``wheel``: "yes", or the first thing that went wrong."""
+def try_page_in_configuration(wheel: Path, tree: ServerTree, statements: list[str]) -> str:
+    """Serve the page from ``http_handlers`` with the ClickHouse in ``wheel``: "yes", or the first fault."""
     drop_in = tree.config / "config.d" / "clip_page.xml"
     drop_in.parent.mkdir(exist_ok=True)
     drop_in.write_text(search_page_xml(search_page()))
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(wheel)
     try:
-        server = start_server(ServerPlace(tree.config, tree.data))
-    except AssertionError as error:
-        return " ".join(str(error).split())
+        return _try_page(wheel, tree, statements)
     finally:
         drop_in.unlink()
-        os.environ.pop("PYTHONPATH")
-        if path is not None:
-            os.environ["PYTHONPATH"] = path
+
+
+def try_created_page(wheel: Path, tree: ServerTree, statements: list[str]) -> str:
+    """The same for the page that ``CREATE HANDLER`` makes."""
+    return _try_page(wheel, tree, [*statements, *(handler.statement for handler in search_page().handlers)])
+
+
+def _try_page(wheel: Path, tree: ServerTree, statements: list[str]) -> str:
+    try:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("PYTHONPATH", str(wheel))
+            server = start_server(ServerPlace(tree.config, tree.data))
+    except AssertionError as error:
+        return " ".join(str(error).split())
     try:
         for statement in statements:
             _ask(server, "/", statement.encode())
