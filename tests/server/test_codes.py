@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from clip_installer.clickhouse.address import parse_url
 from clip_installer.clickhouse.connection import ConnectionOptions
 from clip_installer.clickhouse.database import Database
 from clip_installer.errors import ConflictError, TableUnfit
-from clip_installer.tables.schema import SchemaParameters, objects
+from clip_installer.tables.schema import CODES_PROPOSED, SchemaParameters, objects
 from clip_installer.tables.vector_index.kinds import make_kind
 from tests.chdb.test_views import FILL, FILTER, NEAREST, ROWS, TARGET
 from tests.server.running import RunningServer, ServerPlace
@@ -106,6 +107,18 @@ def test_a_copy_that_loses_rows_changes_nothing(database: Database) -> None:
     assert database.value("SHOW CREATE TABLE laion") == before
     assert "another_codec" not in str(database.rows("SHOW TABLES"))
     database.command("INSERT INTO laion SELECT * FROM spare")
+
+
+@pytest.mark.parametrize("user", ["admin", "readonly"])
+def test_the_filtered_views_know_whether_there_are_codes(
+    database: Database, bare_server: RunningServer, user: str
+) -> None:
+    """Codes are compared after the filter, so that fewer proposals hold the nearest rows that pass."""
+    view = str(database.value("SHOW CREATE VIEW search_filtered_by_embedding"))
+    (proposals,) = re.findall(r"SELECT if\(count\(\) > 0, \d+, 1000\)\s+FROM system.columns\s+WHERE [^\n]*'\)", view)
+    for kind, most in (("quantized", CODES_PROPOSED), ("none", 1000)):
+        turn(database, kind)
+        assert bare_server.http(user).value(proposals) == most
 
 
 @pytest.mark.parametrize("user", ["admin", "readonly"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from clip_installer.clickhouse.sql import Statement, identifier, literal, render
+from clip_installer.clickhouse.sql import Statement, identifier, is_table, literal, render
 from clip_installer.errors import UsageProblem
 from clip_installer.tables.layout import LAION, Layout
 from clip_installer.tables.manual import call, manual, signature
@@ -25,6 +25,8 @@ _NEIGHBOUR_BYTES = 4
 KINDS = ("hnsw", "quantized", "none")
 METHODS = ("rabitq", "turboquant")
 CAPTION_INDEX = "caption_index"
+# Rows that the views let quantized codes propose at least, where there is a filter.
+CODES_PROPOSED = 512
 # What follows a table's name in that of its sample for relevance.
 SAMPLE = "_relevance_sample"
 # Rows of the sample: the deviation of 1024 similarities is known to about 2 %.
@@ -133,6 +135,8 @@ class SchemaParameters:
             "stored_name": stored_name,
             "sample_table": identifier(self.sample_table),
             "sample_rows": SAMPLE_ROWS,
+            "is_table": is_table(self.stored_table),
+            "codes_proposed": CODES_PROPOSED,
             "database_expression": identifier(database) if database else "currentDatabase()",
             "dimension": self.dimension,
             "layout": self.layout,
