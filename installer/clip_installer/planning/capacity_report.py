@@ -162,6 +162,7 @@ def assumptions(figures: Figures, dimension: int, machine: Machine, build_rate: 
         " core per part at best, one core for all parts at worst. Each encodes one text and finds the index in memory;"
         " waiting for disk and network is not counted.",
         f"Indexes were measured on tables of {_sizes(figures)}.",
+        *_about_codes(figures),
         "Recall was measured on synthetic vectors around cluster centres. Real CLIP vectors are less clustered, and"
         " their recall is lower: for CLIP L/14 photos, ClickHouse publishes a recall@100 of 0.41 for QBit(BFloat16) at"
         " 8 bits and 0.91 at 10, and a recall of 0.617, 0.946 and 0.985 for Quantized codes with a fetch multiplier of"
@@ -170,6 +171,16 @@ def assumptions(figures: Figures, dimension: int, machine: Machine, build_rate: 
         f" {_milliseconds(figures.encoding['pictures'])}, one text alone:"
         f" {_milliseconds(figures.encoding['one text'])}.",
         *(f"Measured with {origin}." for origin in figures.origins),
+    ]
+
+
+def _about_codes(figures: Figures) -> list[str]:
+    """What the time of quantized codes contains; nothing where they were not measured."""
+    if not figures.codes:
+        return []
+    return [
+        "The time of quantized codes contains that of reading the vectors of the nearest rows, which does not grow with"
+        " the table: for each row, a search of a table larger than the measured one takes less."
     ]
 
 
