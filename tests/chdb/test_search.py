@@ -417,6 +417,13 @@ def test_the_column_of_an_own_table_follows_its_photos(laion: Engine) -> None:
     assert len(nearest) == 3 and [distance for _, distance in nearest[:2]] == [0, 0]
 
 
+def test_a_large_own_table_is_searched_while_it_is_encoded(laion: Engine) -> None:
+    """The row without an image is named with the reason, and left out of the search."""
+    nearest, refused = _recipe(laion, "large_own_table")
+    assert nearest == [(0, 0)]
+    assert [number for number, _ in refused] == [20] and "no such file" in refused[0][1]
+
+
 def test_every_recipe_is_run_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for recipe in (resources.sql() / "recipes").iterdir():

@@ -97,3 +97,17 @@ def test_the_index_proposes_and_few_granules_are_read(laion: Engine) -> None:
 def test_a_vector_without_a_direction_is_refused(laion: Engine, vector: str) -> None:
     with pytest.raises(QueryFailed, match="takes no vector of zeros and no NaN"):
         laion.rows(f"INSERT INTO laion (id, image_embedding, text_embedding) SELECT 1, {vector}, {vector}")
+
+
+def test_an_updated_vector_is_found_where_it_is_now(laion: Engine) -> None:
+    """A mutation builds the index of a part again, also if it replaces or removes vectors."""
+    turned = "UPDATE image_embedding = arrayMap(x -> -x, image_embedding) WHERE id = 7"
+    assert found(laion, 10)[0] == 7
+    laion.rows(f"ALTER TABLE laion {turned} SETTINGS mutations_sync = 2")
+    assert 7 not in found(laion, 10) and found(laion, 10) == exact(laion, 10)
+    laion.rows(f"ALTER TABLE laion {turned} SETTINGS mutations_sync = 2")
+    assert found(laion, 10)[0] == 7
+    laion.rows("CREATE OR REPLACE TABLE kept ENGINE = MergeTree ORDER BY id AS SELECT * FROM laion WHERE id = 7")
+    laion.rows("ALTER TABLE laion DELETE WHERE id = 7 SETTINGS mutations_sync = 2")
+    assert found(laion, 10) == exact(laion, 10)
+    laion.rows("INSERT INTO laion SELECT * FROM kept")
