@@ -75,14 +75,18 @@ class Pace:
         """Begin with small statements."""
         self.rows = 4 * self.block * self.workers
 
-    def lengths(self) -> Iterator[int]:
-        """How many rows each statement gets, without end.
+    def lengths(self, total: int) -> Iterator[int]:
+        """How many rows each statement gets, of ``total`` rows.
 
         Statements that start together would also end together, and no worker would have a block while they write their
-        rows. So the first ones have different lengths.
+        rows. So the first ones have different lengths. The last ones are shorter, so that none is left alone for long.
         """
         for started in count(1):
-            yield self.rows * min(started, LANES) // LANES
+            rows = min(self.rows * min(started, LANES) // LANES, max(total // LANES, self.block * self.workers), total)
+            if not rows:
+                return
+            yield rows
+            total -= rows
 
     def learn(self, rows: int, seconds: float) -> None:
         """Learn from a statement of ``rows`` rows that took ``seconds`` beside others."""
@@ -154,14 +158,11 @@ class Indexer:
 
     def _pieces(self, total: int, source: RemoteSource | None) -> Iterator[tuple[int, int]]:
         """First number and end of each statement."""
+        # The server lists a source each time it reads from it, so one read must be enough.
         first = 0
-        for rows in self._pace.lengths():
-            if first >= total:
-                return
-            # The server lists a source each time it reads from it, so one read must be enough.
-            stop = total if source is not None else min(first + rows, total)
-            yield first, stop
-            first = stop
+        for rows in self._pace.lengths(total) if source is None else filter(None, [total]):
+            yield first, first + rows
+            first += rows
 
     def _done_since(self, lane: Database, began: str) -> int:
         return int(lane.value(f"SELECT count() FROM {self._table.values()['table']} WHERE indexed >= {began}"))

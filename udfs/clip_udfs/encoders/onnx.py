@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.packing import TOKENS, pack
 from clip_udfs.encoders.prepared import graph_files
+from clip_udfs.encoders.weight_files import refuse_foreign_weights
 from clip_udfs.errors import EngineError, one_line
 from clip_udfs.functions import Tower
 
@@ -37,6 +38,7 @@ class OnnxEncoder:
             EngineError: ONNX Runtime refuses it.
         """
         self._path, self._prepared, self._files = graph_files(bundle, tower)
+        refuse_foreign_weights(self._path, {path.name for path in self._files})
         self._opened = self._identity()
         self._session = self._open(threads)
         # If a graph was not prepared, each session packs its own weights: two sessions would have them twice.

@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from clip_udfs.bundle import Bundle
+from clip_udfs.encoders.weight_files import refuse_foreign_weights
 from clip_udfs.errors import BundleError, EngineError
 from clip_udfs.functions import Tower
 from clip_udfs.integrity import read_regular
@@ -143,14 +144,16 @@ def prepare(bundle: Bundle, folder: Path) -> tuple[str, ...]:
         packed form.
 
     Raises:
-        EngineError: ONNX Runtime refuses a graph, or the files cannot be written.
+        EngineError: A graph names weights outside the bundle, ONNX Runtime refuses it, or the files cannot be written.
     """
     towers = [tower for tower in TOWERS if MODEL.format(tower=tower) in bundle.manifest.files]
     if not towers:
         return ()
     for tower in towers:
         target = folder / MODEL.format(tower=tower)
-        _write(bundle.file(target.name), target)
+        graph = bundle.file(target.name)
+        refuse_foreign_weights(graph, bundle.manifest.files)
+        _write(graph, target)
         if any(int(place[1]) % _ALIGNMENT for place in _PACKED_PLACE.finditer(target.read_bytes())):
             for path in folder.iterdir():
                 path.unlink()

@@ -11,9 +11,17 @@ from clip_installer.pictures.indexer import LANES, Pace
 
 def test_the_first_statements_differ_in_length_and_so_end_in_turns() -> None:
     """Statements that end together leave no worker a block while they write their rows."""
-    lengths = list(islice(Pace(workers=2).lengths(), LANES + 2))
+    lengths = list(islice(Pace(workers=2).lengths(100_000), LANES + 2))
     assert sorted(set(lengths[:LANES])) == lengths[:LANES]
     assert lengths[LANES:] == [lengths[LANES - 1]] * 2
+
+
+@pytest.mark.parametrize("total", [0, 1, 5, 1000, 4321])
+def test_the_last_statements_are_short_and_all_rows_have_one(total: int) -> None:
+    pace = Pace(workers=2)
+    lengths = list(pace.lengths(total))
+    assert sum(lengths) == total
+    assert not lengths or lengths[-1] <= pace.block * pace.workers
 
 
 @pytest.mark.parametrize("rate", [0.5, 20, 3000])

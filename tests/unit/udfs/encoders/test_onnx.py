@@ -8,9 +8,12 @@ from pathlib import Path
 
 import onnx
 import pytest
+from google.protobuf.descriptor import Descriptor
 
 from clip_udfs.bundle import Bundle
+from clip_udfs.encoders import weight_files
 from clip_udfs.encoders.onnx import OnnxEncoder
+from clip_udfs.encoders.prepared import prepare
 from clip_udfs.errors import EngineError
 from tests.server_trees import make_bundle
 
@@ -27,9 +30,15 @@ def graph(weights: str) -> bytes:
     return bytes(content.SerializeToString())
 
 
+@pytest.mark.parametrize("engine_refuses", [True, False])
 @pytest.mark.parametrize("weights", ["../secret", "@/secret", "inside/../../secret"])
-def test_weights_outside_the_bundle_are_not_read(tmp_path: Path, weights: str) -> None:
+def test_weights_outside_the_bundle_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str, engine_refuses: bool
+) -> None:
     """A graph names the file of its weights; the manifest, which is checked, does not know it."""
+    if engine_refuses and not weight_files.engine_refuses_them():
+        pytest.skip("this ONNX Runtime reads them")
+    monkeypatch.setattr(weight_files, "engine_refuses_them", lambda: engine_refuses)
     (tmp_path / "secret").write_bytes(b"\0" * 16)
     directory = make_bundle(tmp_path / "bundle").directory
     content = graph(weights.replace("@", str(tmp_path)))
@@ -37,5 +46,49 @@ def test_weights_outside_the_bundle_are_not_read(tmp_path: Path, weights: str) -
     values = json.loads((directory / "manifest.json").read_text())
     values["files"]["text.onnx"] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
     (directory / "manifest.json").write_text(json.dumps(values))
-    with pytest.raises(EngineError, match="External data path"):
+    refused = "External data path" if engine_refuses else "as its weights, which its bundle does not record"
+    with pytest.raises(EngineError, match=refused):
         OnnxEncoder(Bundle.open(directory), "text", 1)
+    with pytest.raises(EngineError, match=refused):
+        prepare(Bundle.open(directory), tmp_path)
+
+
+def test_weights_are_found_wherever_a_tensor_can_be(tmp_path: Path) -> None:
+    """ONNX's own description of its messages says where that is."""
+    expected: dict[str, dict[int, str]] = {}
+    pending = [onnx.ModelProto.DESCRIPTOR]
+    while pending:
+        message = pending.pop()
+        held = {field.number: field.message_type for field in message.fields if field.message_type is not None}
+        expected[message.name] = {number: kind.name for number, kind in held.items() if leads_to_a_tensor(kind)}
+        pending += [held[number] for number in expected[message.name] if held[number].name not in expected]
+    del expected["TensorProto"]
+    tensors = {kind: held for kind, held in weight_files._MESSAGES.items() if kind != "TensorProto"}
+    assert tensors == expected
+    assert weight_files._MESSAGES["TensorProto"] == {13: "StringStringEntryProto"}
+
+
+def leads_to_a_tensor(kind: Descriptor, above: frozenset[str] = frozenset()) -> bool:
+    """Whether a message of ``kind`` can hold a tensor."""
+    if kind.name == "TensorProto" or kind.name in above:
+        return kind.name == "TensorProto"
+    inner = [field.message_type for field in kind.fields if field.message_type is not None]
+    return any(leads_to_a_tensor(one, above | {kind.name}) for one in inner)
+
+
+def test_the_weights_of_a_real_graph(tiny_bundle: Path, tmp_path: Path) -> None:
+    assert weight_files.weight_files(tiny_bundle / "text.onnx") == {"text.onnx.data"}
+    hidden = onnx.ModelProto.FromString((tiny_bundle / "text.onnx").read_bytes())
+    branch = onnx.GraphProto.FromString(onnx.ModelProto.FromString(graph("/etc/passwd")).graph.SerializeToString())
+    hidden.graph.node.add(op_type="If").attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH, g=branch)
+    (tmp_path / "hidden.onnx").write_bytes(hidden.SerializeToString())
+    assert weight_files.weight_files(tmp_path / "hidden.onnx") == {"text.onnx.data", "/etc/passwd"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff" * 12, b"\x3a\x7f", b"\x3b", b"\x3d\0"], ids=["varint", "end", "group", "number"]
+)
+def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "text.onnx").write_bytes(content)
+    with pytest.raises(EngineError, match="is no ONNX graph"):
+        weight_files.weight_files(tmp_path / "text.onnx")
