@@ -82,20 +82,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Modules
     return ModulesTogether(config, log)
 
 
-def place_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The temporary directory that all workers of this run share."""
-    place = tmp_path_factory.getbasetemp()
-    return place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place  # each worker's own is below the run's
-
-
 def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
-    """A directory that the first worker to need it builds, and all workers of this run read."""
-    place = place_of_this_run(tmp_path_factory)
+    """A directory that the first worker to need it builds, and all workers of this run read.
+
+    ``build`` gets an empty directory; one that it did not finish is built again.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        place = place.parent  # each worker's own is below the run's
     built = place / f"shared-{name}"
     with (place / f"shared-{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not built.exists():
-            build(built)
+            scratch = Path(tempfile.mkdtemp(dir=place)) / "built"
+            scratch.mkdir()
+            build(scratch)
+            scratch.rename(built)
     return built
 
 

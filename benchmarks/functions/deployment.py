@@ -18,7 +18,7 @@ from benchmarks.peers.row_by_row import ARCHITECTURE
 from clip_udfs.settings import ROW_BINARY, TAB_SEPARATED
 
 ROOT = Path(__file__).parents[2]
-_CONFIG = """<clickhouse>
+CONFIG = """<clickhouse>
     <path>{data}/</path>
     <user_scripts_path>{data}/user_scripts/</user_scripts_path>
     <user_files_path>{data}/user_files/</user_files_path>
@@ -127,7 +127,7 @@ def empty(place: Path, models: Models) -> Deployment:
     config, data = place / "etc", place / "data"
     for directory in (config, data / "user_scripts", data / "user_files"):
         directory.mkdir(parents=True)
-    (config / "config.xml").write_text(_CONFIG.format(data=data))
+    (config / "config.xml").write_text(CONFIG.format(data=data))
     return Deployment(config / "config.xml", data, models)
 
 

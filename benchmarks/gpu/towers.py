@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks import material
 from benchmarks.gpu.figure import Figure, rate
 from benchmarks.gpu.model import Scale
+from benchmarks.vectors import cosines
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.packing import pack
 from clip_udfs.encoders.torch import TorchEncoder
@@ -117,8 +118,7 @@ class _Run:
         """The smallest cosine of ``rows`` vectors with the CPU's in float32."""
         exact = _exact(self._path, self._tower, rows)
         found = self(self.batch(rows))
-        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
-        return float(((exact * found).sum(axis=1) / lengths).min())
+        return float(cosines(exact, found).min())
 
     def _autocast(self) -> Any:
         half = _AUTOCAST.get(self._precision)

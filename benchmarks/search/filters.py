@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from benchmarks import machine
 from benchmarks.record import ROOT, rendered
+from benchmarks.vectors import unit
 from clip_installer.tables.layout import Layout
 from clip_installer.tables.schema import SchemaParameters, view_objects
 
@@ -102,7 +103,7 @@ class Tables:
         )
         self._session = chdb.session.Session(f"{place}/data?config-file={config}")
         self._random = np.random.default_rng(1)
-        self._centres = _unit(self._random.standard_normal((_CLUSTERS, _DIMENSION), dtype=np.float32))
+        self._centres = unit(self._random.standard_normal((_CLUSTERS, _DIMENSION), dtype=np.float32))
         codec = f"CODEC(Quantized('rabitq', {_DIMENSION}))"
         for name, vectors in (("hnsw", "CODEC(NONE)"), ("coded", codec)):
             self.run(
@@ -171,7 +172,7 @@ class Tables:
     def _near(self, count: int) -> npt.NDArray[np.float32]:
         near = self._centres[self._random.integers(0, _CLUSTERS, count)]
         noise = self._random.standard_normal(near.shape, dtype=np.float32) / np.float32(_DIMENSION**0.5)
-        return _unit(near + noise)
+        return unit(near + noise)
 
 
 def measure(tables: Tables, queries: int, methods: Sequence[Method] = METHODS) -> Iterator[dict[str, Any]]:
@@ -302,10 +303,6 @@ def main(rows: int, queries: int, m: int, ef_construction: int, only_codes: bool
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps([*others, record], indent=1) + "\n", encoding="utf-8")
     draw(kept())
-
-
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _say(text: str) -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks import machine
+from benchmarks.vectors import unit
 
 K = 10
 _CANDIDATES = 4 * K  # what the search views rank exactly
@@ -84,11 +84,11 @@ class Table:
         self._options, self._rows = options, rows
         self._session = chdb.session.Session(f"{place}/data?config-file={config}")
         random = np.random.default_rng(1)
-        centres = _unit(random.standard_normal((_CLUSTERS, options.dimension), dtype=np.float32))
+        centres = unit(random.standard_normal((_CLUSTERS, options.dimension), dtype=np.float32))
         for name, count in (("rows", rows), ("queries", options.queries)):
             near = centres[random.integers(0, _CLUSTERS, count)]
             noise = random.standard_normal(near.shape, dtype=np.float32) / np.float32(options.dimension**0.5)
-            np.save(place / f"{name}.npy", _unit(near + noise))
+            np.save(place / f"{name}.npy", unit(near + noise))
         self._run("CREATE TABLE source (id UInt32, v Array(Float32) CODEC(NONE)) ENGINE = MergeTree ORDER BY id")
         self._run(
             f"INSERT INTO source SELECT rowNumberInAllBlocks(), array FROM file('{place}/rows.npy', Npy)"
@@ -217,14 +217,9 @@ class Table:
 
 
 def _core_seconds(run: Callable[[str], str], statement: str) -> tuple[str, float]:
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    before = time.process_time()
     answer = run(statement)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    return answer, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return answer, time.process_time() - before
 
 
 def _add(found: list[dict[str, Any]], one: dict[str, Any]) -> None:

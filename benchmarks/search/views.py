@@ -7,7 +7,6 @@ others, on one thread, after a first round that is not counted; with ``--before`
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -113,11 +112,11 @@ def measure(session: Any, rows: Path, searches: dict[str, str], turns: int) -> d
         vector = str((vectors[turn] + np.float32(0.01)).tolist())
         for name, search in searches.items():
             statement = search.replace("{vector}", vector).replace("{number}", str(turn))
-            began, used = time.perf_counter(), _cpu()
+            began, used = time.perf_counter(), time.process_time()
             session.query(f"{statement} SETTINGS max_threads = 1", "TSV")
             if turn > 0:
                 wall[name].append(1000 * (time.perf_counter() - began))
-                cpu[name].append(1000 * (_cpu() - used))
+                cpu[name].append(1000 * (time.process_time() - used))
     return {
         name: {
             "milliseconds": round(statistics.median(wall[name]), 1),
@@ -125,11 +124,6 @@ def measure(session: Any, rows: Path, searches: dict[str, str], turns: int) -> d
         }
         for name in searches
     }
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 @click.command()

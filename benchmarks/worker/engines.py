@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks import machine
 from benchmarks.material import captions
+from benchmarks.vectors import Vectors, cosines
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders.onnx import INPUT, OnnxEncoder
 from clip_udfs.encoders.packing import pack
@@ -35,7 +36,6 @@ ONNX_RUNTIME, OPENVINO, OPENVINO_BF16 = "ours", "openvino", "openvino_bf16"
 _BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 _TEXTS, _IMAGES = 240, 32
 _WORKS: dict[Tower, tuple[str, str]] = {"text": ("one text", "captions"), "image": ("one image", "images")}
-Vectors = NDArray[np.float32]
 
 
 class Engine(Protocol):
@@ -113,7 +113,7 @@ def compare(bundle: Bundle, turns: int, texts: int = _TEXTS, images: int = _IMAG
         one, wanted, rows = batches[len(batches) // 2][:1], np.concatenate(ours.many(batches)), sum(map(len, batches))
         for name, engine in engines.items():
             engine.one(one)  # the first run of each shape takes longer
-            cosine = _least_cosine(np.concatenate(engine.many(batches)), wanted)
+            cosine = float(cosines(np.concatenate(engine.many(batches)), wanted).min())
             for work in _WORKS[tower]:
                 found.setdefault(work, {})[name] = {"seconds": [], "cosine": cosine}
         for _ in range(turns):
@@ -141,11 +141,6 @@ def _images(bundle: Bundle, count: int) -> list[NDArray[Any]]:
     size = WorkerSettings(bundle.directory).image_batch
     pixels = np.random.default_rng(42).integers(0, 255, (count, *bundle.manifest.image.size, 3), dtype=np.uint8)
     return [pixels[start : start + size] for start in range(0, count, size)]
-
-
-def _least_cosine(vectors: Vectors, wanted: Vectors) -> float:
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted, axis=1)
-    return float(((vectors * wanted).sum(axis=1) / lengths).min())
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -26,6 +26,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
+from benchmarks.functions.deployment import CONFIG
 from clip_udfs.encoders.prepared import FOLDER
 from clip_udfs.manifest import MANIFEST
 from clip_udfs.settings import TAB_SEPARATED, WorkerSettings
@@ -35,13 +36,6 @@ _TEXT = b"first query"
 # As the launcher has it.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 _FIELDS = "from clip_udfs.manifest import Manifest; print('format_version', *Manifest.__dataclass_fields__)"
-_CONFIG = """<clickhouse>
-    <path>{place}/data/</path>
-    <user_scripts_path>{place}/data/user_scripts/</user_scripts_path>
-    <user_files_path>{place}/data/user_files/</user_files_path>
-    <user_defined_executable_functions_config>*_function.*ml</user_defined_executable_functions_config>
-</clickhouse>
-"""
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ def _installed_by(python: Path, worker: WorkerSettings, scratch: Path) -> Path:
     place = scratch / "server"
     for directory in ("etc", "data/user_scripts", "data/user_files"):
         (place / directory).mkdir(parents=True)
-    (place / "etc/config.xml").write_text(_CONFIG.format(place=place))
+    (place / "etc/config.xml").write_text(CONFIG.format(data=place / "data"))
     bundle = _readable_by(python, worker.bundle, scratch / "readable")
     command = [python, "-m", "clip_installer", "install", "--server-config", place / "etc", "--no-ddl"]
     _run([*command, "--model", bundle, "--threads", str(worker.threads)])

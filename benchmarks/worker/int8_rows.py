@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks import machine
 from benchmarks.material import captions, pictures
+from benchmarks.vectors import cosines
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import Encoder, open_encoder
 from clip_udfs.functions import Tower
@@ -88,10 +89,9 @@ def compared(tower: Tower, bundles: Sequence[Bundle], rows: list[NDArray[Any]], 
 
 def smallest(exact: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float]:
     """The smallest cosine, the first percentile, and the median."""
-    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(other, axis=1)
-    cosines = (exact * other).sum(axis=1) / norms
+    found = cosines(exact, other)
     return {
-        name: round(float(np.quantile(cosines, part)), 5)
+        name: round(float(np.quantile(found, part)), 5)
         for name, part in (("smallest", 0), ("1 %", 0.01), ("median", 0.5))
     }
 

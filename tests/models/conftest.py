@@ -8,7 +8,6 @@ from functools import cached_property
 import pytest
 
 from clip_installer.models.build import export
-from tests.conftest import place_of_this_run
 from tests.models.exports import exported_once
 
 
@@ -27,8 +26,6 @@ def operators_parsed_once() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def towers_exported_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let equal towers be exported once."""
-    place = place_of_this_run(tmp_path_factory) / "exports"
-    place.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "_export", exported_once(export._export, place))
+        patch.setattr(export, "_export", exported_once(export._export, tmp_path_factory))
         yield

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 import torch
+
+from tests.conftest import built_once
 
 PLAIN = (int, float, str, bool, tuple, type(None))
 
@@ -22,17 +23,12 @@ class Export(Protocol):
         """Write ``module`` for ``inputs`` to ``directory`` as ``tower``."""
 
 
-def exported_once(export: Export, place: Path) -> Export:
-    """``export``, which keeps in ``place`` what it wrote, for every worker of this run."""
+def exported_once(export: Export, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """``export``, which writes equal towers once for all workers of this run."""
 
     def kept_or_exported(module: torch.nn.Module, inputs: Mapping[str, Any], directory: Path, tower: str) -> None:
-        kept = place / fingerprint(module, inputs, tower)
-        with kept.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not kept.exists():
-                scratch = Path(tempfile.mkdtemp(dir=place))
-                export(module, inputs, scratch, tower)
-                scratch.rename(kept)
+        name = fingerprint(module, inputs, tower)
+        kept = built_once(tmp_path_factory, name, lambda place: export(module, inputs, place, tower))
         shutil.copytree(kept, directory, dirs_exist_ok=True)
 
     return kept_or_exported
