@@ -2,23 +2,32 @@
 
 ``python -m benchmarks.record NAME RESULTS.json`` keeps the results of a run as ``benchmarks/records/NAME.json`` and
 puts their tables into the pages; without arguments it writes the tables of the kept records again. In a page they are
-between ``<!-- figures: NAME, begin -->`` and ``<!-- figures: NAME, end -->``, and a test compares.
+between ``<!-- figures: NAME, begin -->`` and ``<!-- figures: NAME, end -->``, and a test compares. What ``clip-udfs
+estimate`` knows of encoding, and the page of its answers, follow the record ``speed``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
 from benchmarks.functions.measurement import Measurement
 from benchmarks.report import against_targets, reasons, rows, verdict_rows
+from clip_installer.commands.installation.estimate import estimate
+from clip_installer.planning.figures import COSTED_WORKS, RECORDED
 
 ROOT = Path(__file__).parent.parent
 RECORDS = Path(__file__).parent / "records"
+COSTS = RECORDED / "encoding.json"
+ESTIMATES = ROOT / "docs" / "scaling.md"
 SHORT = (
     "first query",
     "one text, warm",
@@ -149,6 +158,33 @@ def rendered(page: str, name: str, figures: str) -> str:
     return f"{page[: begin.end()]}{figures}\n{page[end:]}"
 
 
+def costs(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the package keeps of a record to estimate with: medians of our works, to three digits as the pages show."""
+    return {
+        "command": record["command"],
+        "machine": {name: record["machine"][name] for name in ("cpu", "cores")},
+        "load_average": record["load_average"],
+        "measurements": [
+            {**{name: one[name] for name in ("work", "contender", "unit", "rows")}, "values": [_median(one["values"])]}
+            for one in record["measurements"]
+            if one["contender"] == "ours" and one["work"] in COSTED_WORKS
+        ],
+    }
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(f"{statistics.median(values):.3g}")
+
+
+def estimated(page: str) -> str:
+    """``page`` with what its first command of ``clip-udfs estimate`` prints now."""
+    found = re.search(r"^clip-udfs estimate (.*)$", page, re.MULTILINE)
+    if found is None:
+        raise ValueError("there is no command to estimate with")
+    answer = CliRunner().invoke(estimate, shlex.split(found[1]), catch_exceptions=False)
+    return rendered(page, "estimate", f"\n{answer.output.strip()}\n")
+
+
 def kept() -> dict[str, dict[str, Any]]:
     """The records by their names."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
@@ -163,6 +199,8 @@ def main(name: str | None = None, results: str | None = None) -> None:
         for record, values in kept().items():
             text = rendered(text, record, figures(values))
         page.write_text(text, encoding="utf-8")
+    COSTS.write_text(json.dumps(costs(kept()["speed"]), indent=1) + "\n", encoding="utf-8")
+    ESTIMATES.write_text(estimated(ESTIMATES.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

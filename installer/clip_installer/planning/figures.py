@@ -14,6 +14,7 @@ from clip_installer.errors import ConfigurationError
 RECORDED = Path(__file__).parent / "recorded_figures"
 _WORKS = {"captions": "captions", "pictures from disk": "pictures", "one text, warm": "one text"}
 _IMPORT = "LAION part, files to table"
+COSTED_WORKS = (*_WORKS, _IMPORT)
 
 
 @dataclass(frozen=True)

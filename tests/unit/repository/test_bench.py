@@ -127,24 +127,31 @@ def test_a_page_shows_the_record_that_is_kept() -> None:
 
 
 def test_keeping_a_run_writes_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page, results = tmp_path / "page.md", tmp_path / "results.json"
-    page.write_text("before\n<!-- figures: new, begin; one more word -->\nold\n<!-- figures: new, end -->\nafter\n")
+    page, results, estimates = tmp_path / "page.md", tmp_path / "results.json", tmp_path / "estimates.md"
+    page.write_text("before\n<!-- figures: speed, begin; one more word -->\nold\n<!-- figures: speed, end -->\nafter\n")
+    estimates.write_text(
+        "clip-udfs estimate --rows 2M\n<!-- figures: estimate, begin -->\n<!-- figures: estimate, end -->\n"
+    )
     results.write_text(json.dumps(a_run()))
     monkeypatch.setattr(record, "RECORDS", tmp_path)
     monkeypatch.setattr(record, "PAGES", {page: record.markdown})
+    monkeypatch.setattr(record, "COSTS", tmp_path / "costs")
+    monkeypatch.setattr(record, "ESTIMATES", estimates)
     results.rename(tmp_path / "run.txt")
-    record.main("new", str(tmp_path / "run.txt"))
+    record.main("speed", str(tmp_path / "run.txt"))
     written = page.read_text()
     assert written.startswith(
-        "before\n<!-- figures: new, begin; one more word -->\n`python -m benchmarks` on 2 cores of a CPU"
+        "before\n<!-- figures: speed, begin; one more word -->\n`python -m benchmarks` on 2 cores of a CPU"
     )
-    assert written.endswith("\n<!-- figures: new, end -->\nafter\n")
+    assert written.endswith("\n<!-- figures: speed, end -->\nafter\n")
     assert "| captions | 10 ms/row | 125 ms/row (12.5x) |" in written
     assert "old" not in written
+    assert [one["values"] for one in json.loads((tmp_path / "costs").read_text())["measurements"]] == [[0.01]]
+    assert "| 2 M | bf16 |" in estimates.read_text()
     record.main()
     assert page.read_text() == written
     page.write_text("no place")
-    with pytest.raises(ValueError, match="no place for the figures new"):
+    with pytest.raises(ValueError, match="no place for the figures speed"):
         record.main()
 
 

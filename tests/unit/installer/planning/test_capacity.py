@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import record
 from clip_installer.commands.installation.estimate import estimate
 from clip_installer.errors import ConfigurationError, UsageProblem
 from clip_installer.planning.capacity import index_estimate, rows_in_memory
@@ -166,8 +167,11 @@ def test_figures_of_another_machine_take_the_place_of_the_recorded_ones(tmp_path
         read_figures([tmp_path / "results.json"])
 
 
-def test_the_recorded_figures_of_encoding_are_those_of_the_speed_page() -> None:
-    page = (REPOSITORY / "docs/speed.md").read_text()
+def test_the_figures_of_encoding_are_those_of_the_bench_and_its_page() -> None:
+    assert json.loads(record.COSTS.read_text(encoding="utf-8")) == record.costs(record.kept()["speed"]), (
+        "python -m benchmarks.record"
+    )
+    page = (REPOSITORY / "docs/speed.md").read_text(encoding="utf-8")
     encoding = read_figures().encoding
     for row, key, unit in (("captions", "captions", "ms/row"), ("pictures from disk", "pictures", "ms/row")):
         found = re.search(rf"^\| {row} \| ([\d.]+) {unit}", page, re.MULTILINE)
@@ -179,12 +183,8 @@ def test_the_recorded_figures_of_encoding_are_those_of_the_speed_page() -> None:
 
 
 def test_the_page_is_what_the_command_prints() -> None:
-    page = (REPOSITORY / "docs/scaling.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"<!-- figures: estimate, begin -->\n(.*)<!-- figures: estimate, end -->", page, re.DOTALL)
-    command = re.findall(r"```bash\nclip-udfs estimate (.*)\n```", page)[0]
-    done = CliRunner().invoke(estimate, command.split(), catch_exceptions=False)
-    assert done.exit_code == 0
-    assert shown.strip() == done.output.strip()
+    page = record.ESTIMATES.read_text(encoding="utf-8")
+    assert record.estimated(page) == page, "python -m benchmarks.record"
 
 
 def test_one_json_object_and_wrong_usage() -> None:
