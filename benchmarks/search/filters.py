@@ -1,8 +1,8 @@
 """Searches with a filter, in every way that ClickHouse offers: ``python -m benchmarks.search.filters [--rows N]``.
 
 The methods take turns on every query, so that their ratios to brute force hold on a busy machine too. Results go to
-``benchmarks/records/searches``; from it, ``--draw`` writes the table of docs/speed.md and the plot again. Vectors are
-those of ``benchmarks.search.vector_index``: clusters, and queries near them.
+``benchmarks/records/searches``; from it, ``--draw`` writes the table of docs/speed.md and the plot again. Vectors
+lie in clusters, and queries near them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks import machine
 from benchmarks.record import ROOT, rendered
-from benchmarks.vectors import unit
+from benchmarks.vectors import Clusters
 from clip_installer.tables.layout import Layout
 from clip_installer.tables.schema import SchemaParameters, view_objects
 
@@ -32,7 +31,6 @@ PAGE = ROOT / "docs" / "speed.md"
 PLOT = ROOT / "docs" / "images" / "filters.svg"
 K = 10
 _DIMENSION = 512
-_CLUSTERS = 2000
 _CHUNK = 100_000
 # Shares of the rows that pass, and the filter of the views that lets them pass: width is a number below 10 000.
 _WIDTHS = {"50 %": 5000, "5 %": 9500, "0.5 %": 9950, "0.01 %": 9999}
@@ -102,8 +100,7 @@ class Tables:
             encoding="utf-8",
         )
         self._session = chdb.session.Session(f"{place}/data?config-file={config}")
-        self._random = np.random.default_rng(1)
-        self._centres = unit(self._random.standard_normal((_CLUSTERS, _DIMENSION), dtype=np.float32))
+        clusters = Clusters(_DIMENSION)
         codec = f"CODEC(Quantized('rabitq', {_DIMENSION}))"
         for name, vectors in (("hnsw", "CODEC(NONE)"), ("coded", codec)):
             self.run(
@@ -116,7 +113,7 @@ class Tables:
                 self.run(one.statement.sql)
         # One row in ten thousand has each width, in no order, so that exactly the shares of the table pass.
         for first in range(0, rows, _CHUNK):
-            np.save(place / "rows.npy", self._near(min(_CHUNK, rows - first)))
+            np.save(place / "rows.npy", clusters.draw(min(_CHUNK, rows - first)))
             self.run(
                 f"INSERT INTO hnsw SELECT {first} + rowNumberInAllBlocks() AS id, 'x', id * 7919 % 10000, 1, array"
                 f" FROM file('{place}/rows.npy', Npy) SETTINGS max_threads = 1, max_insert_threads = 1"
@@ -125,7 +122,7 @@ class Tables:
         self.run("OPTIMIZE TABLE hnsw FINAL")
         self.run("INSERT INTO coded SELECT * FROM hnsw SETTINGS max_threads = 1, max_insert_threads = 1")
         self.run("OPTIMIZE TABLE coded FINAL")
-        self.queries = [str(list(map(float, one))) for one in self._near(100)]
+        self.queries = [str(list(map(float, one))) for one in clusters.draw(100)]
         _say("codes written")
         if not only_codes:
             self._write_bits()
@@ -169,11 +166,6 @@ class Tables:
         sizes = "SELECT sum(data_uncompressed_bytes) FROM system.data_skipping_indices WHERE table = 'hnsw'"
         return {"hnsw": int(self.run(sizes) or 0), "coded": 0, "bits": 0}
 
-    def _near(self, count: int) -> npt.NDArray[np.float32]:
-        near = self._centres[self._random.integers(0, _CLUSTERS, count)]
-        noise = self._random.standard_normal(near.shape, dtype=np.float32) / np.float32(_DIMENSION**0.5)
-        return unit(near + noise)
-
 
 def measure(tables: Tables, queries: int, methods: Sequence[Method] = METHODS) -> Iterator[dict[str, Any]]:
     """Recall, time and bytes of every method at every share, the methods in turns."""
@@ -216,7 +208,7 @@ def markdown(record: dict[str, Any]) -> str:
     lines = [
         f"`{record['command']}` on {on['cores']} cores of {on['cpu']}, {on['memory']}, chDB {on['chdb']}, at a load"
         f" average of {load['least']:.1f} to {load['most']:.1f}: the times are ratios to brute force, the methods in"
-        f" turns on one thread, medians of {record['queries']} queries; {record['rows']:,} rows in {_CLUSTERS:,}"
+        f" turns on one thread, medians of {record['queries']} queries; {record['rows']:,} rows in {Clusters.COUNT:,}"
         f" clusters, granules of 64 rows{index}.",
         "",
     ]

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.vectors import unit
+from benchmarks.vectors import Clusters
 
 K = 10
 _CANDIDATES = 4 * K  # what the search views rank exactly
 _BY_CODES = 256  # what they read after they have compared quantized codes
-_CLUSTERS = 2000
 
 
 def main() -> None:
@@ -83,12 +82,9 @@ class Table:
         )
         self._options, self._rows = options, rows
         self._session = chdb.session.Session(f"{place}/data?config-file={config}")
-        random = np.random.default_rng(1)
-        centres = unit(random.standard_normal((_CLUSTERS, options.dimension), dtype=np.float32))
+        clusters = Clusters(options.dimension)
         for name, count in (("rows", rows), ("queries", options.queries)):
-            near = centres[random.integers(0, _CLUSTERS, count)]
-            noise = random.standard_normal(near.shape, dtype=np.float32) / np.float32(options.dimension**0.5)
-            np.save(place / f"{name}.npy", unit(near + noise))
+            np.save(place / f"{name}.npy", clusters.draw(count))
         self._run("CREATE TABLE source (id UInt32, v Array(Float32) CODEC(NONE)) ENGINE = MergeTree ORDER BY id")
         self._run(
             f"INSERT INTO source SELECT rowNumberInAllBlocks(), array FROM file('{place}/rows.npy', Npy)"

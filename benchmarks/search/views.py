@@ -21,10 +21,10 @@ import click
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.vectors import Clusters
 
 ROOT = Path(__file__).parents[2]
 _DIMENSION = 512
-_CLUSTERS = 2000
 _HASHED = (
     "CREATE FUNCTION encode_text AS text -> arrayMap(i -> toFloat32(cityHash64(text, i) % 1000 / 500 - 1), range(512))"
 )
@@ -76,10 +76,7 @@ def fill(place: Path, rows: int, made: dict[str, Any]) -> Any:
         encoding="utf-8",
     )
     session = chdb.session.Session(f"{place}/data?config-file={config}")
-    random = np.random.default_rng(1)
-    centres = random.standard_normal((_CLUSTERS, _DIMENSION), dtype=np.float32) / np.float32(_DIMENSION**0.5)
-    noise = random.standard_normal((rows, _DIMENSION), dtype=np.float32) / np.float32(_DIMENSION**0.5)
-    np.save(place / "rows.npy", centres[random.integers(0, _CLUSTERS, rows)] + noise)
+    np.save(place / "rows.npy", Clusters(_DIMENSION).draw(rows))
     session.query(_HASHED)
     for number, (objects, indexes) in enumerate(made.values()):
         for kind, name, sql in objects:
