@@ -124,8 +124,13 @@ $(BIN)/uv:
 	$(MAKE) $(VENV)/lint
 
 # Plain pip, which every Python brings. The checkout itself is built by the backend that the lock has just installed.
+# A fifth of what pip would compile for the tests is ever imported: most of it by open_clip, once, before three workers do.
+$(VENV)/test: BYTECODE := --no-compile
+$(VENV)/test: IMPORTS := import onnxscript, open_clip
+
 $(VENV)/demo $(VENV)/lint $(VENV)/release $(VENV)/test: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python
 	@echo "installing locks/$*.txt into $(VENV)"
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/$*.txt
+	$(BIN)/python -m pip install --quiet $(BYTECODE) --require-hashes --requirement locks/$*.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c "$(IMPORTS)"
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -95,14 +96,15 @@ class _Run:
         self._path = bundle
         self._device = device
         self._precision = precision
-        encoder = TorchEncoder(self._bundle, tower, device, 0)
+        encoder = _on_cpu(bundle, tower)
         self._packed = encoder._packed
-        self.module: Callable[..., torch.Tensor] = encoder._module
+        module = copy.deepcopy(encoder._module).to(device)
         whole = _WHOLE.get(precision.removesuffix(" channels-last"))
         if whole is not None:
-            encoder._module.to(whole)
+            module.to(whole)
         if precision.endswith("channels-last"):
-            encoder._module.to(memory_format=torch.channels_last)
+            module.to(memory_format=torch.channels_last)
+        self.module: Callable[..., torch.Tensor] = module
 
     def __call__(self, inputs: tuple[torch.Tensor, ...]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast(), _tf32(self._precision == "tf32"):
@@ -133,8 +135,13 @@ class _Run:
 @cache
 def _exact(bundle: Path, tower: Tower, rows: int) -> NDArray[np.float32]:
     """The vectors that the CPU gives in float32."""
-    opened = Bundle.open(bundle)
-    return TorchEncoder(opened, tower, "cpu", 0).encode(rows_of(opened, tower, rows))
+    return _on_cpu(bundle, tower).encode(rows_of(Bundle.open(bundle), tower, rows))
+
+
+@cache
+def _on_cpu(bundle: Path, tower: Tower) -> TorchEncoder:
+    """The tower in float32, read once for all runs, which copy it."""
+    return TorchEncoder(Bundle.open(bundle), tower, "cpu", 0)
 
 
 def rows_of(bundle: Bundle, tower: Tower, rows: int) -> NDArray[Any]:
