@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 from clip_udfs.bundle import Bundle
 from clip_udfs.encoders import weight_files
@@ -56,16 +57,24 @@ def test_weights_outside_the_bundle_are_not_read(
 def test_weights_are_found_wherever_a_tensor_can_be(tmp_path: Path) -> None:
     """ONNX's own description of its messages says where that is."""
     expected: dict[str, dict[int, str]] = {}
+    single: dict[str, set[int]] = {}
     pending = [onnx.ModelProto.DESCRIPTOR]
     while pending:
         message = pending.pop()
-        held = {field.number: field.message_type for field in message.fields if field.message_type is not None}
-        expected[message.name] = {number: kind.name for number, kind in held.items() if leads_to_a_tensor(kind)}
-        pending += [held[number] for number in expected[message.name] if held[number].name not in expected]
+        held = {field.number: field for field in message.fields if field.message_type is not None}
+        held = {number: field for number, field in held.items() if leads_to_a_tensor(field.message_type)}
+        expected[message.name] = {number: field.message_type.name for number, field in held.items()}
+        made = getattr(onnx, message.name)()
+        single[message.name] = {
+            number for number, field in held.items() if isinstance(getattr(made, field.name), Message)
+        }
+        pending += [field.message_type for field in held.values() if field.message_type.name not in expected]
     del expected["TensorProto"]
-    tensors = {kind: held for kind, held in weight_files._MESSAGES.items() if kind != "TensorProto"}
-    assert tensors == expected
-    assert weight_files._MESSAGES["TensorProto"] == {13: "StringStringEntryProto"}
+    assert expected == weight_files._MESSAGES
+    assert {kind: numbers for kind, numbers in single.items() if numbers} == weight_files._SINGLE
+    fields = onnx.TensorProto.DESCRIPTOR.fields_by_name
+    assert fields["external_data"].number == weight_files._EXTERNAL_DATA
+    assert fields["data_location"].number == weight_files._DATA_LOCATION
 
 
 def leads_to_a_tensor(kind: Descriptor, above: frozenset[str] = frozenset()) -> bool:
@@ -83,6 +92,35 @@ def test_the_weights_of_a_real_graph(tiny_bundle: Path, tmp_path: Path) -> None:
     hidden.graph.node.add(op_type="If").attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH, g=branch)
     (tmp_path / "hidden.onnx").write_bytes(hidden.SerializeToString())
     assert weight_files.weight_files(tmp_path / "hidden.onnx") == {"text.onnx.data", "/etc/passwd"}
+
+
+def test_a_name_that_is_left_in_a_tensor_with_its_own_numbers_is_not_read(tmp_path: Path) -> None:
+    """ONNX Runtime before 1.24 writes such graphs, and does not open the file that they name."""
+    model = onnx.ModelProto.FromString(graph("text.onnx.data"))
+    (tensor,) = model.graph.initializer
+    tensor.ClearField("data_location")
+    tensor.raw_data = b"\0" * 16
+    (tmp_path / "text.onnx").write_bytes(model.SerializeToString())
+    assert weight_files.weight_files(tmp_path / "text.onnx") == set()
+
+
+@pytest.mark.parametrize(
+    "location", [b"\x70\x01", b"\x70\x02", b"\x70\x81\x80\x80\x80\x10"], ids=["external", "unknown", "long"]
+)
+def test_a_tensor_in_two_pieces_is_one(tmp_path: Path, location: bytes) -> None:
+    """The parser of ONNX Runtime joins what a file gives twice, and takes some numbers for others."""
+    whole = onnx.ModelProto.FromString(graph("/etc/passwd")).graph.initializer[0]
+    whole.ClearField("data_location")
+    attribute = b"".join(_message(5, piece) for piece in (whole.SerializeToString(), location))
+    node = _message(5, attribute)
+    (tmp_path / "text.onnx").write_bytes(_message(7, _message(1, node)))
+    assert weight_files.weight_files(tmp_path / "text.onnx") == {"/etc/passwd"}
+
+
+def _message(number: int, content: bytes) -> bytes:
+    """A field that holds a message, of fewer than 128 bytes, as protobuf writes it."""
+    assert len(content) < 128
+    return bytes([number << 3 | 2, len(content)]) + content
 
 
 @pytest.mark.parametrize(
