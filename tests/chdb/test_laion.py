@@ -173,6 +173,12 @@ def test_rows_that_no_import_has_written_are_not_taken_for_imported_ones(tmp_pat
     assert "has 25 rows with ids of part 0 (0 and up) that no import has written" in failed.error
 
 
+def test_a_part_without_rows_is_said_to_have_none(tmp_path: Path, server: ServerTree) -> None:
+    write_part(tmp_path, 0, rows=0, dimension=8)
+    done = commands.succeed(*_import(server, tmp_path))
+    assert done.output.splitlines()[-1] == "nothing imported: these parts have no rows"
+
+
 def test_a_part_begun_from_other_files_is_refused(tmp_path: Path, server: ServerTree) -> None:
     write_part(tmp_path, 0, rows=50, dimension=8)
     commands.succeed(*_import(server, tmp_path))

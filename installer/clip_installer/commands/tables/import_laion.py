@@ -95,8 +95,10 @@ def import_laion(
         click.echo(json.dumps(answer))
     elif imported:
         click.echo(f"{imported} rows imported into {table} in {time.monotonic() - began:.1f} s")
-    else:
+    elif any(outcome.rows for outcome in outcomes):
         click.echo(f"nothing imported: {table} has these parts already")
+    else:
+        click.echo("nothing imported: these parts have no rows")
 
 
 def _warn_of_indexes(database: Database, table: str, *, as_json: bool) -> None:
