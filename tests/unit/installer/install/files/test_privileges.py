@@ -35,11 +35,11 @@ WRAPPER = [sys.executable, no_network.__file__]
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_what_is_installed_is_written_by_its_owner_alone_and_read_by_the_server(tmp_path: Path, umask: int) -> None:
-    directory = make_config(tmp_path)
+    directory, bundle = make_config(tmp_path), make_bundle(tmp_path / "bundle")
     before = set(tmp_path.rglob("*"))
     previous = os.umask(umask)
     try:
-        plan = make_plan(directory, make_bundle(tmp_path.parent / f"{tmp_path.name}-bundle"))
+        plan = make_plan(directory, bundle)
         with applied(plan):
             pass
     finally:
