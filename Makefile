@@ -132,5 +132,5 @@ $(VENV)/demo $(VENV)/lint $(VENV)/release $(VENV)/test: $(VENV)/%: locks/%.txt p
 	@echo "installing locks/$*.txt into $(VENV)"
 	$(BIN)/python -m pip install --quiet $(BYTECODE) --require-hashes --requirement locks/$*.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/python -c "$(IMPORTS)"
+	$(if $(IMPORTS),$(BIN)/python -c "$(IMPORTS)")
 	@touch $@

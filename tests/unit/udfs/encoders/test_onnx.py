@@ -54,7 +54,7 @@ def test_weights_outside_the_bundle_are_not_read(
         prepare(Bundle.open(directory), tmp_path)
 
 
-def test_weights_are_found_wherever_a_tensor_can_be(tmp_path: Path) -> None:
+def test_weights_are_found_wherever_a_tensor_can_be() -> None:
     """ONNX's own description of its messages says where that is."""
     expected: dict[str, dict[int, str]] = {}
     single: dict[str, set[int]] = {}
