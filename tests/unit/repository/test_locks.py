@@ -100,8 +100,9 @@ def test_all_locks_fit_into_one_environment(python: str) -> None:
         assert pins(purpose, python).items() <= whole.items()
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", [*PURPOSES, "uv"])
 def test_every_pin_has_hashes_and_comes_from_the_index(purpose: str) -> None:
+    assert entries(purpose)
     for requirement, hashes in entries(purpose):
         assert hashes, requirement
         assert requirement.url is None
