@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,22 @@ from clip_udfs.text.tokenizer import Tokenizer
 def test_a_device_that_is_not_there_is_named(tiny_bundle: Path) -> None:
     with pytest.raises(EngineError, match="cuda:7"):
         TorchEncoder(Bundle.open(tiny_bundle), "text", "cuda:7", 1)
+
+
+def test_a_model_is_loaded_without_random_values_first(tiny_bundle: Path) -> None:
+    from torch.overrides import TorchFunctionMode
+
+    called = set()
+
+    class Recorder(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.add(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    with Recorder():
+        TorchEncoder(Bundle.open(tiny_bundle), "image", "cpu", 1)
+    assert "copy_" in called
+    assert not [name for name in called if name.endswith(("normal_", "uniform_"))]
 
 
 @pytest.mark.parametrize("tower", ["text", "image"])

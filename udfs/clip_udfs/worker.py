@@ -94,6 +94,10 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
 
             decoders = image_work.start_decoders(function, settings, bundle, (answers, reasons))
         threading.Thread(target=_end_when_nobody_reads, args=(answers, decoders), daemon=True).start()
+        if bundle is not None and settings.engine == "torch":
+            from clip_udfs.encoders.torch import leave_out_unused
+
+            leave_out_unused(bundle)
         _serve_function(function, settings, bundle, decoders, answers, header_written=command.header_written)
     except ClipUdfError as error:
         return _fail(name, str(error), reasons)

@@ -286,12 +286,21 @@ def test_a_worker_imports_only_what_its_function_needs(settings: WorkerSettings,
     assert done.stdout == b"[] 0\n"
 
 
-def test_the_torch_engine_gives_the_same_vectors(settings: WorkerSettings) -> None:
-    torch_settings = replace(settings, engine="torch", device="cpu")
-    onnx, torch = (
-        np.array(vectors(run(one, "encode_image", b"1\ngood.png\n").stdout)) for one in (settings, torch_settings)
+def test_the_torch_engine_gives_the_same_vectors_without_packages_that_the_model_does_not_need(
+    settings: WorkerSettings,
+) -> None:
+    rows = b"1\ngood.png\n"
+    onnx = np.array(vectors(run(settings, "encode_image", rows).stdout))
+    path = settings.image_roots[0].parent / "torch.json"
+    path.write_text(replace(settings, engine="torch", device="cpu").to_json())
+    program = (
+        "import sys; from clip_udfs.worker import main; "
+        f"code = main(['encode_image', '--settings', {str(path)!r}], 1, 2); "
+        "print([name for name in ('timm', 'transformers') if sys.modules.get(name)], code, file=sys.stderr)"
     )
-    assert np.abs(onnx - torch).max() < 1e-5
+    done = subprocess.run([sys.executable, "-c", program], input=rows, capture_output=True, check=True)
+    assert done.stderr == b"[] 0\n"
+    assert np.abs(onnx - np.array(vectors(done.stdout))).max() < 1e-5
 
 
 def test_a_worker_hashes_its_weights_during_the_slow_imports() -> None:
