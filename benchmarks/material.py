@@ -57,7 +57,7 @@ def pictures(directory: Path, count: int, seed: int = 2) -> list[Path]:
     if all(path.exists() for path in paths):
         return paths
     random = np.random.default_rng(seed)
-    scenes = [scene(random) for _ in range(_SCENES)]
+    scenes = [scene(random) for _ in range(min(_SCENES, count))]
     for number, path in enumerate(paths):
         width, height = SIZES[number % len(SIZES)]
         part = random.uniform(0.5, 1.0) * min(_CANVAS[0] / width, _CANVAS[1] / height)
