@@ -64,6 +64,26 @@ def test_the_back_button_steps_through_searches_not_letters(visit: Visit) -> Non
     visitor.settled("happy")
 
 
+def test_what_is_typed_before_the_table_is_known_stays(visit: Visit) -> None:
+    """A fast typist, or a slow server: the page may not put back the empty field that it began with."""
+    visitor = visit()
+    held: list[Any] = []
+    visitor.page.route("**/clip/about?*", lambda route: held.append(route))
+    visitor.page.reload()
+    visitor.page.evaluate(
+        """() => {
+            const field = document.getElementById("query");
+            field.value = "ma";
+            field.dispatchEvent(new InputEvent("input", { isComposing: true }));
+        }"""
+    )
+    assert visitor.page.locator("#about").inner_text() == ""
+    for route in held:
+        route.continue_()
+    visitor.page.locator("#about:not(:empty)").wait_for()
+    assert visitor.page.locator("#query").input_value() == "ma"
+
+
 def test_a_slow_answer_never_replaces_a_newer_one(visit: Visit) -> None:
     """The browser cancels the old request, and the page shows the last search."""
     visitor = visit()
