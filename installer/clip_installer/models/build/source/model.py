@@ -8,9 +8,10 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,14 @@ class SourceModel:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress log messages and warnings of open_clip and the exporter; errors still raise."""
+    """Suppress log messages, warnings and prints of open_clip and the exporter; errors still raise.
+
+    A print would come before the JSON that ``--json`` promises.
+    """
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
