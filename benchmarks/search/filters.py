@@ -250,11 +250,11 @@ def figures(records: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(records: Sequence[dict[str, Any]]) -> None:
-    """Write the tables into the page, and the plot of the record with the most methods."""
+    """Write the tables into the page, and the plot of the record with the most methods, of the largest such table."""
     page = PAGE.read_text(encoding="utf-8")
     page = rendered(page, "filters", figures(records))
     PAGE.write_text(page, encoding="utf-8")
-    plot(max(records, key=lambda one: len(one["filters"])), PLOT)
+    plot(max(records, key=lambda one: (len(one["filters"]), one["rows"])), PLOT)
 
 
 def kept() -> list[dict[str, Any]]:
