@@ -74,7 +74,7 @@ class Change:
         Raises:
             ApplyError: The server would read every hidden name beside ``target`` as a function definition.
         """
-        saved, staged = _hidden(disk, target, "old"), _hidden(disk, target, "new")
+        saved, staged = _hidden(disk, target)
         existed = not fresh and disk.status(target) is not None
         return cls(target, saved, staged if content is not None else None, existed, late, content, mode)
 
@@ -198,18 +198,17 @@ def _pour(source: int, target: int) -> str:
     return digest.hexdigest()
 
 
-def _hidden(disk: Disk, target: Path, ending: str) -> Path:
-    """An unpredictable path in the target's file system that the server ignores."""
+def _hidden(disk: Disk, target: Path) -> tuple[Path, Path]:
+    """Unpredictable paths for the old and the new file, in the target's file system, that the server ignores."""
     # Not always the target's own directory: a pattern such as functions/* would match any name there.
-    name = f".clip-udfs-{token_hex(8)}.{ending}"
-    device = _device(disk, target.parent)
+    names = [f".clip-udfs-{token_hex(8)}.{ending}" for ending in ("old", "new")]
     for directory in target.parents:
-        candidate = directory / name
-        if any(finds(pattern, candidate) for pattern in disk.config.function_globs):
+        saved, staged = (directory / name for name in names)
+        if any(finds(pattern, path) for pattern in disk.config.function_globs for path in (saved, staged)):
             continue
-        if _device(disk, directory) != device:
+        if directory != target.parent and _device(disk, directory) != _device(disk, target.parent):
             break
-        return candidate
+        return saved, staged
     raise ApplyError(
         f"the server would read every new name beside {disk.here(target)} as a function definition: use a narrower"
         " pattern in user_defined_executable_functions_config, such as *_function.xml"
