@@ -94,10 +94,6 @@ def main(arguments: Sequence[str], answers: int, reasons: int) -> int:
 
             decoders = image_work.start_decoders(function, settings, bundle, (answers, reasons))
         threading.Thread(target=_end_when_nobody_reads, args=(answers, decoders), daemon=True).start()
-        if bundle is not None and settings.engine == "torch":
-            from clip_udfs.encoders.torch import leave_out_unused
-
-            leave_out_unused(bundle)
         _serve_function(function, settings, bundle, decoders, answers, header_written=command.header_written)
     except ClipUdfError as error:
         return _fail(name, str(error), reasons)
@@ -187,6 +183,10 @@ def open_pipeline(
 
     def load(tower: Tower) -> Encoder:
         with vouched(files, digests):
+            if settings.engine == "torch":
+                from clip_udfs.encoders.torch import leave_out_unused
+
+                leave_out_unused(bundle)
             return open_encoder(settings, bundle, tower)
 
     encoder = _Loading(partial(load, function.tower))

@@ -196,6 +196,20 @@ def test_a_bundle_that_is_not_as_it_was_built_is_refused(
     assert "upgrade clickhouse-clip-udfs" in refusal("encode_text", b"x")
 
 
+def test_an_altered_configuration_of_torch_is_refused_as_such(
+    settings: WorkerSettings, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Not as the JSON that it no longer is."""
+    import shutil
+
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    config = copy / "torch" / "open_clip_config.json"
+    config.write_bytes(b"x" + config.read_bytes()[1:])
+    done = run(replace(settings, bundle=copy, engine="torch", device="cpu"), "encode_text", b"1\nx\n")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, b"", 1)
+    assert b"open_clip_config.json was altered: its SHA-256 is not the recorded one" in done.stderr
+
+
 STRAY = """
 import os, sys
 sys.argv = ["clip_udfs", "encode_text", "--settings", sys.argv[1]]

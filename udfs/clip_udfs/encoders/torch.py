@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ class TorchEncoder:
         try:
             self._device = torch.device(chosen)
             with Unfilled():
-                model = open_clip.create_model(f"local-dir:{folder}", **_overrides(folder)).eval()
+                model = open_clip.create_model(f"local-dir:{folder}", **_overrides(bundle)).eval()
             module = ImageTower(model, manifest.image) if tower == "image" else text_tower(model, manifest.text)
             self._module = module.to(self._device).requires_grad_(False)
         except Exception as error:  # open_clip, safetensors and CUDA each raise their own
@@ -90,16 +89,22 @@ def leave_out_unused(bundle: Bundle) -> None:
     Raises:
         BundleError: The bundle was built without the torch engine's files.
     """
-    config = json.loads(bundle.file(CONFIG).read_bytes())["model_cfg"]
+    config = _model_config(bundle)
     for package, (part, key) in _OPTIONAL.items():
         if key not in config[part]:
             sys.modules[package] = None  # type: ignore[assignment]
 
 
-def _overrides(folder: Path) -> dict[str, Any]:
+def _overrides(bundle: Bundle) -> dict[str, Any]:
     """The configuration of a Hugging Face text tower, if the bundle has one, so that no hub is asked for it."""
+    folder = bundle.directory / TORCH_FOLDER
     if not (folder / TEXT_CONFIG_FOLDER).is_dir():
         return {}
-    text = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]["text_cfg"]
+    text = _model_config(bundle)["text_cfg"]
     place = str((folder / TEXT_CONFIG_FOLDER).absolute())
     return {"text_cfg": {**text, "hf_model_name": place, "hf_model_pretrained": False}}
+
+
+def _model_config(bundle: Bundle) -> dict[str, Any]:
+    """open_clip's configuration of the model."""
+    return json.loads(bundle.file(CONFIG).read_bytes())["model_cfg"]  # type: ignore[no-any-return]
